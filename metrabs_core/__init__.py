@@ -1,0 +1,1 @@
+"""MeTRAbs: absolute, metric 3D human poses from one RGB image."""

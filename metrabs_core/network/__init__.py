@@ -1,0 +1,1 @@
+"""The crop model: backbones, heatmap heads, scale recovery. Keras 3 only, on any backend."""

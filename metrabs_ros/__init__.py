@@ -1,0 +1,1 @@
+"""ROS 2 node and bag tools of MeTRAbs."""
