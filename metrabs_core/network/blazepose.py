@@ -1,0 +1,120 @@
+"""The encoder of MediaPipe's BlazePose landmark network as a Keras backbone.
+
+The architecture was read off ``pose_landmark_full.tflite`` of the mediapipe wheel (Apache-2.0), whose weights
+``training.pretrained`` can set into it: a MobileNetV2-like stack for people in crops, with batch normalization already
+folded into the convolutions. Taps: 144 and 288 channels at stride 32, and 288 channels at stride 64.
+"""
+
+import keras
+from keras import layers
+
+# kernel, stride, expanded channels, output channels; residual where the stride is 1 and the channels stay
+_BLOCKS = (
+    (3, 2, 64, 24),
+    (3, 1, 144, 24),
+    (5, 2, 144, 32),
+    (5, 1, 192, 32),
+    (3, 2, 192, 64),
+    (3, 1, 384, 64),
+    (3, 1, 384, 64),
+    (5, 1, 384, 88),
+    (5, 1, 528, 88),
+    (5, 1, 528, 88),
+    (5, 2, 528, 144),
+    (5, 1, 864, 144),
+    (5, 1, 864, 144),
+    (5, 1, 864, 144),
+)
+_N_COARSE_BLOCKS = 4
+
+
+def build_blazepose(crop_side: int, stride: int = 32) -> keras.Model:
+    """Build the encoder with random weights.
+
+    The last strided convolution is padded so that cell i of the maps is centred on pixel ``i * stride + stride // 2``
+    (centred striding; the original is centred on ``i * stride``).
+
+    Args:
+        crop_side: side P of the square crops, in pixels, a multiple of 64.
+        stride: 32, 16 or 8. Below 32 the last strided convolutions become dilated ones (atrous), same weights.
+
+    Returns:
+        Model from RGB crops float32 [N, P, P, 3] in 0..1 to features float32 [N, P/stride, P/stride, 720].
+
+    Raises:
+        ValueError: the side or the stride is not possible.
+    """
+    if crop_side % 64:
+        raise ValueError(f"The BlazePose encoder needs a crop side that is a multiple of 64, not {crop_side}.")
+    if stride not in (8, 16, 32):
+        raise ValueError(f"The BlazePose encoder has strides 8, 16 and 32, not {stride}.")
+    crops = layers.Input([crop_side, crop_side, 3], name="crops")
+    x = layers.ZeroPadding2D(1)(crops)
+    x = layers.Conv2D(24, 3, strides=2, name="stem")(x)
+    x = layers.ReLU(6.0)(x)
+    x = _depthwise(x, 3, name="stem_depthwise")
+    x = layers.ReLU(6.0)(x)
+    x = layers.Conv2D(16, 1, name="stem_project")(x)
+
+    reached, dilation = 2, 1
+    for i, (kernel, block_stride, expanded, channels) in enumerate(_BLOCKS):
+        atrous = block_stride == 2 and reached == stride
+        last_stride = block_stride == 2 and reached * 2 == stride
+        shortcut = x
+        x = layers.Conv2D(expanded, 1, name=f"block{i}_expand")(x)
+        x = layers.ReLU(6.0)(x)
+        x = _depthwise(
+            x,
+            kernel,
+            stride=1 if atrous else block_stride,
+            dilation=dilation,
+            centred=last_stride,
+            name=f"block{i}_depthwise",
+        )
+        x = layers.ReLU(6.0)(x)
+        x = layers.Conv2D(channels, 1, name=f"block{i}_project")(x)
+        if block_stride == 1 and shortcut.shape[-1] == channels:
+            x = layers.Add()([x, shortcut])
+        if atrous:
+            dilation *= 2
+        else:
+            reached *= block_stride
+    fine = x  # 144 channels
+
+    x = layers.Conv2D(864, 1, name="wide_expand")(x)
+    x = layers.ReLU(6.0)(x)
+    x = _depthwise(x, 3, dilation=dilation, name="wide_depthwise0")
+    x = layers.ReLU(6.0)(x)
+    x = _depthwise(x, 3, dilation=dilation, name="wide_depthwise1")
+    x = layers.ReLU(6.0)(x)
+    x = layers.Conv2D(288, 1, name="wide_project")(x)
+    wide = layers.ReLU(6.0)(x)
+
+    # Twice as coarse for a view of the whole person, then back to the resolution of the other maps
+    pooled = layers.MaxPool2D(2)(wide)
+    x = layers.ZeroPadding2D(((0, 1), (0, 1)))(wide)
+    x = layers.DepthwiseConv2D(3, strides=2, name="coarse0_depthwise")(x)
+    x = layers.ReLU(6.0)(x)
+    x = layers.Conv2D(288, 1, name="coarse0_project")(x)
+    x = layers.ReLU(6.0)(layers.Add()([x, pooled]))
+    for i in range(1, _N_COARSE_BLOCKS + 1):
+        shortcut = x
+        x = _depthwise(x, 3, name=f"coarse{i}_depthwise")
+        x = layers.ReLU(6.0)(x)
+        x = layers.Conv2D(288, 1, name=f"coarse{i}_project")(x)
+        x = layers.ReLU(6.0)(layers.Add()([x, shortcut]))
+    coarse = layers.UpSampling2D(2, interpolation="bilinear")(x)
+    return keras.Model(crops, layers.Concatenate()([fine, wide, coarse]), name="blazepose")
+
+
+def _depthwise(x, kernel, name, stride=1, dilation=1, centred=False):
+    """Depthwise convolution with explicit, symmetric padding.
+
+    ``centred`` moves the receptive fields of a strided convolution by one input cell, to the cell's lower right.
+    """
+    reach = dilation * (kernel // 2)
+    if stride == 1:
+        return layers.DepthwiseConv2D(kernel, dilation_rate=dilation, padding="same", name=name)(x)
+    before, after = (reach - 1, reach) if centred else (reach, reach)
+    x = layers.ZeroPadding2D(((before, after), (before, after)))(x)
+    return layers.DepthwiseConv2D(kernel, strides=stride, name=name)(x)

@@ -1,0 +1,200 @@
+"""The crop model: backbone, heatmap heads and scale recovery in one Keras model."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from metrabs_core.network import heatmaps, scale_recovery
+from metrabs_core.network.backbones import build_backbone
+from metrabs_core.skeletons import SKELETONS, Skeleton
+
+SCALE_RECOVERIES = ("metrabs", "metro", "bone-lengths", "bone-lengths-true", "true-root-depth")
+_N_DEPTH_BINS = 8
+
+
+class CropModel(keras.Model):
+    """Pose of the person in a crop.
+
+    Called on ``[crops, intrinsics]``: crops float32 [N, P, P, 3], RGB in 0..1, and intrinsics float32 [N, 3, 3] of each
+    crop's camera. Returns a dict:
+
+    - ``poses3d``: float32 [N, J, 3], millimetres, crop camera frame (relative to an arbitrary origin for ``metro``);
+    - ``uncertainty``: float32 [N, J], millimetres: the standard deviation of the joint's volumetric heatmap;
+    - ``points2d``: float32 [N, J, 2], the 2D head, pixels of the crop;
+    - ``coords3d``: float32 [N, J, 3], the 3D head, millimetres up to a translation.
+
+    Args:
+        backbone: name of a backbone, see ``metrabs_core.network.backbones``.
+        skeleton: joints to predict, by the name of a skeleton.
+        crop_side: P, side of the square crops in pixels.
+        stride: pixels between heatmap cells; may be smaller at test time than in training, with the same weights.
+        train_stride: stride of training, which sets the margin within which joints count as in view.
+        scale_recovery: one of ``SCALE_RECOVERIES``.
+        weak_perspective: how MeTRAbs finds the reference point.
+        head_channels: width of a neck between backbone and heads; 0 for the paper's plain 1x1 convolution.
+        box_size_mm: side of the cube that the volumetric heatmap spans.
+        bone_lengths: millimetres, one per edge of the skeleton, for ``bone-lengths`` (means of the training set).
+    """
+
+    def __init__(
+        self,
+        backbone: str = "blazepose",
+        skeleton: str = "native_34",
+        crop_side: int = 256,
+        stride: int = 32,
+        train_stride: int = 32,
+        scale_recovery: str = "metrabs",
+        weak_perspective: bool = True,
+        head_channels: int = 0,
+        box_size_mm: float = 2200.0,
+        bone_lengths: list[float] | None = None,
+        **kwargs,
+    ):
+        if scale_recovery not in SCALE_RECOVERIES:
+            raise ValueError(f"scale_recovery is {scale_recovery!r}; it must be one of {', '.join(SCALE_RECOVERIES)}.")
+        super().__init__(**kwargs)
+        self.config = {
+            "backbone": backbone,
+            "skeleton": skeleton,
+            "crop_side": crop_side,
+            "stride": stride,
+            "train_stride": train_stride,
+            "scale_recovery": scale_recovery,
+            "weak_perspective": weak_perspective,
+            "head_channels": head_channels,
+            "box_size_mm": box_size_mm,
+            "bone_lengths": bone_lengths,
+        }
+        self.skeleton: Skeleton = SKELETONS[skeleton]
+        self.crop_side = crop_side
+        self.stride = stride
+        self.train_stride = train_stride
+        self.scale_recovery = scale_recovery
+        self.weak_perspective = weak_perspective
+        self.box_size_mm = box_size_mm
+        self.bone_lengths = bone_lengths
+        self.backbone = build_backbone(backbone, crop_side, stride)
+        self.neck = _build_neck(self.backbone.output.shape[1:], head_channels) if head_channels else None
+        self.has_2d_head = scale_recovery == "metrabs"
+        n_maps = self.skeleton.n_joints * (_N_DEPTH_BINS + int(self.has_2d_head))
+        self.head = layers.Conv2D(n_maps, 1, name="head", dtype="float32")
+        self.build()
+
+    def build(self, input_shape=None):
+        """Create the weights of the head; the rest has its own."""
+        features = (self.neck or self.backbone).output
+        if not self.head.built:
+            self.head.build(features.shape)
+        self.built = True
+
+    def get_config(self):
+        """Arguments to build the same model with."""
+        return dict(self.config)
+
+    def call(self, inputs, training=False):
+        """Compute poses; see the class for shapes."""
+        crops, intrinsics = inputs
+        features = self.backbone(crops, training=training)
+        if self.neck is not None:
+            features = self.neck(features, training=training)
+        points2d, coords3d, uncertainty = self._read_heads(self.head(features))
+        return {
+            "poses3d": self._recover_scale(points2d, coords3d, intrinsics),
+            "uncertainty": uncertainty,
+            "points2d": points2d,
+            "coords3d": coords3d,
+        }
+
+    def _read_heads(self, maps):
+        n_joints = self.skeleton.n_joints
+        height, width = maps.shape[1:3]
+        volumes = maps[..., : n_joints * _N_DEPTH_BINS]
+        volumes = ops.reshape(volumes, [-1, height, width, n_joints, _N_DEPTH_BINS])
+        coords, deviations = heatmaps.soft_argmax(volumes, (2, 1, 4))
+        uncertainty = self.box_size_mm * ops.sqrt(ops.sum(ops.square(deviations), axis=-1))
+        if self.has_2d_head:
+            planes = maps[..., n_joints * _N_DEPTH_BINS :]
+            points, _ = heatmaps.soft_argmax(planes, (2, 1))
+        else:
+            points = coords[..., :2]
+        points2d = heatmaps.to_pixels(points, self.crop_side, self.stride)
+        return points2d, heatmaps.to_metric(coords, self.crop_side, self.stride, self.box_size_mm), uncertainty
+
+    def _recover_scale(self, points2d, coords3d, intrinsics):
+        if self.scale_recovery == "metrabs":
+            return scale_recovery.reconstruct_absolute(
+                points2d, coords3d, intrinsics, self.crop_side, self.train_stride, self.weak_perspective
+            )
+        if self.scale_recovery == "bone-lengths" and self.bone_lengths is not None:
+            return self.reconstruct_from_bones(points2d, coords3d, intrinsics, self.bone_lengths)
+        return coords3d
+
+    def reconstruct_from_bones(self, points2d, coords3d, intrinsics, bone_lengths):
+        """2.5D: absolute poses float32 [N, J, 3] mm by target bone lengths float32 [E] or [N, E] mm."""
+        normalized = scale_recovery.normalize(points2d, intrinsics)
+        depths = coords3d[..., 2] - coords3d[:, :1, 2]
+        lengths = ops.convert_to_tensor(bone_lengths, "float32")
+        root = scale_recovery.root_depth_from_bones(normalized, depths, self.skeleton.edges, lengths)
+        return scale_recovery.back_project(normalized, (depths + root[:, None])[..., None])
+
+
+def _build_neck(feature_shape, channels: int) -> keras.Model:
+    """Mix the backbone's channels, then look around each cell once: [H, W, C] -> [H, W, channels]."""
+    features = layers.Input(feature_shape)
+    x = layers.Conv2D(channels, 1, use_bias=False, name="mix")(features)
+    x = shortcut = layers.ReLU(6.0)(layers.BatchNormalization(name="mix_norm")(x))
+    x = layers.DepthwiseConv2D(5, padding="same", use_bias=False, name="look")(x)
+    x = layers.ReLU(6.0)(layers.BatchNormalization(name="look_norm")(x))
+    x = layers.Conv2D(channels, 1, use_bias=False, name="join")(x)
+    x = layers.ReLU(6.0)(layers.Add()([layers.BatchNormalization(name="join_norm")(x), shortcut]))
+    return keras.Model(features, x, name="neck")
+
+
+def save_weights_dir(model: CropModel, path: str | Path, card: dict, dtype: str = "float16") -> None:
+    """Write a crop model as ``weights.npz`` and ``model_card.json`` into a folder, each by rename.
+
+    Args:
+        model: the model.
+        path: folder, created if needed.
+        card: what to tell about the model; its key ``crop_model`` is set to the model's configuration.
+        dtype: how weights are stored; computation is float32 all the same.
+    """
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    arrays = {f"{i:03d}": ops.convert_to_numpy(w).astype(dtype) for i, w in enumerate(model.weights)}
+    temporary = path / "weights.tmp.npz"
+    np.savez_compressed(temporary, **arrays)
+    temporary.rename(path / "weights.npz")
+    card = {**card, "crop_model": model.get_config(), "weights_dtype": dtype}
+    temporary = path / "model_card.tmp.json"
+    temporary.write_text(json.dumps(card, indent=2) + "\n")
+    temporary.rename(path / "model_card.json")
+
+
+def load_weights_dir(path: str | Path, **overrides) -> CropModel:
+    """Read a crop model that ``save_weights_dir`` wrote.
+
+    Args:
+        path: the folder.
+        overrides: arguments of ``CropModel`` to change, such as ``stride`` for a finer grid at test time.
+
+    Raises:
+        FileNotFoundError: the folder lacks one of its two files.
+        ValueError: the weights do not fit the configuration in the card.
+    """
+    path = Path(path)
+    for name in ("model_card.json", "weights.npz"):
+        if not (path / name).is_file():
+            raise FileNotFoundError(f"{path} is no crop model: it has no {name}.")
+    card = json.loads((path / "model_card.json").read_text())
+    model = CropModel(**{**card["crop_model"], **overrides})
+    with np.load(path / "weights.npz", allow_pickle=False) as archive:
+        arrays = [archive[name].astype(np.float32) for name in sorted(archive.files)]
+    if [a.shape for a in arrays] != [tuple(w.shape) for w in model.weights]:
+        raise ValueError(f"The weights in {path} do not fit the network that its model_card.json describes.")
+    for variable, array in zip(model.weights, arrays):
+        variable.assign(array)
+    return model

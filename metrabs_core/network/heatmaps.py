@@ -1,0 +1,63 @@
+"""Heatmaps to coordinates: soft-argmax, and what its coordinates mean in pixels and millimetres."""
+
+from keras import ops
+
+
+def soft_argmax(logits, axes):
+    """Expected coordinates of the softmax over some axes (integral regression; MeTRAbs paper, section III-C).
+
+    Args:
+        logits: float tensor, any rank; computed in float32 whatever it comes in.
+        axes: axes over which the softmax runs jointly.
+
+    Returns:
+        Two float32 tensors without those axes and with a last axis of ``len(axes)``: the expected coordinates in the
+        order of ``axes``, each from 0 (first cell) to 1 (last cell), and their standard deviations.
+    """
+    logits = ops.cast(logits, "float32")
+    heat = ops.exp(logits - ops.max(logits, axis=axes, keepdims=True))
+    heat = heat / ops.sum(heat, axis=axes, keepdims=True)
+    means, deviations = [], []
+    for axis in axes:
+        others = tuple(a for a in axes if a != axis)
+        marginal = ops.sum(heat, axis=others, keepdims=True) if others else heat
+        size = heat.shape[axis]
+        shape = [1] * len(heat.shape)
+        shape[axis] = size
+        cells = ops.reshape(ops.linspace(0.0, 1.0, size), shape)
+        mean = ops.sum(marginal * cells, axis=axis, keepdims=True)
+        variance = ops.sum(marginal * ops.square(cells - mean), axis=axis, keepdims=True)
+        means.append(ops.squeeze(mean, axes))
+        deviations.append(ops.sqrt(ops.squeeze(variance, axes)))
+    return ops.stack(means, axis=-1), ops.stack(deviations, axis=-1)
+
+
+def to_pixels(coords, crop_side: int, stride: int):
+    """Heatmap coordinates 0..1 to pixels of the crop, for centred striding (cell i is at ``i*stride + stride//2``).
+
+    Args:
+        coords: float32 [..., 2], x and y.
+        crop_side: P, pixels.
+        stride: pixels between two cells.
+
+    Returns:
+        float32 [..., 2], pixels of the crop.
+    """
+    last = (crop_side - 1) - (crop_side - 1) % stride
+    return coords * last + stride // 2
+
+
+def to_metric(coords, crop_side: int, stride: int, box_size_mm: float):
+    """Volumetric heatmap coordinates 0..1 to millimetres in a cube of side ``box_size_mm`` around the person.
+
+    Args:
+        coords: float32 [..., 3], x, y and depth.
+        crop_side: P, pixels.
+        stride: pixels between two cells.
+        box_size_mm: side of the cube that the crop and the depth bins span.
+
+    Returns:
+        float32 [..., 3], millimetres; meaningful up to a translation.
+    """
+    xy = to_pixels(coords[..., :2], crop_side, stride) * (box_size_mm / crop_side)
+    return ops.concatenate([xy, coords[..., 2:] * box_size_mm], axis=-1)

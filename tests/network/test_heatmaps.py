@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+from keras import ops
+
+from metrabs_core.network import heatmaps
+
+
+def test_soft_argmax_is_the_expected_coordinate():
+    logits = np.random.default_rng(0).normal(size=(3, 5, 7, 4)) * 3  # [N, H, W, D]
+    heat = np.exp(logits) / np.exp(logits).sum((1, 2, 3), keepdims=True)
+    y, x, d = np.meshgrid(*(np.linspace(0, 1, n) for n in (5, 7, 4)), indexing="ij")
+    expected = np.stack([(heat * axis).sum((1, 2, 3)) for axis in (x, y, d)], -1)
+    second = np.stack([(heat * axis**2).sum((1, 2, 3)) for axis in (x, y, d)], -1)
+
+    mean, deviation = heatmaps.soft_argmax(logits.astype(np.float32), (2, 1, 3))
+
+    np.testing.assert_allclose(ops.convert_to_numpy(mean), expected, atol=1e-6)
+    np.testing.assert_allclose(ops.convert_to_numpy(deviation), np.sqrt(second - expected**2), atol=1e-5)
+
+
+@pytest.mark.parametrize(("crop_side", "stride"), [(256, 32), (256, 4), (192, 16), (160, 32)])
+def test_a_peak_in_a_cell_is_that_cells_centre_pixel(crop_side, stride):
+    n_cells = crop_side // stride
+    for cell in (0, 1, n_cells - 1):
+        logits = np.zeros([1, n_cells, n_cells], np.float32)
+        logits[0, 0, cell] = 100
+        coords, deviation = heatmaps.soft_argmax(logits, (2, 1))
+        pixels = ops.convert_to_numpy(heatmaps.to_pixels(coords, crop_side, stride))
+        np.testing.assert_allclose(pixels, [[cell * stride + stride // 2, stride // 2]], atol=1e-3)
+        assert float(ops.max(deviation)) < 1e-3
+
+
+def test_metric_cube_spans_the_box_in_depth_and_the_crop_in_the_image():
+    corners = np.array([[0, 0, 0], [1, 1, 1]], np.float32)
+    low, high = ops.convert_to_numpy(heatmaps.to_metric(corners, 256, 32, 2200.0))
+    np.testing.assert_allclose(high - low, [2200 * 224 / 256, 2200 * 224 / 256, 2200], rtol=1e-6)

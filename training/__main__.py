@@ -1,0 +1,5 @@
+"""Run the CLI as ``python -m training``."""
+
+from training.cli import main
+
+main()

@@ -1,0 +1,208 @@
+"""Train a crop model: ``metrabs-train train``."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from metrabs_core.network.crop_model import CropModel, load_weights_dir, save_weights_dir
+from metrabs_core.skeletons import SKELETONS
+from training import losses, pretrained
+from training.examples import CropBatches, read_examples
+
+
+@dataclass
+class TrainingConfig:
+    """What a recipe sets and flags override.
+
+    Attributes:
+        datasets: folders in the project's dataset format to train on.
+        validation: folders to validate on after every epoch; may be empty.
+        model: arguments of ``CropModel``.
+        init: folder of a crop model to start from; empty for the backbone's pretrained weights.
+        steps: optimizer steps with all layers trained.
+        head_steps: optimizer steps before that with the backbone frozen.
+        batch_size: crops per step.
+        learning_rate: of the start of training; the schedule is the paper's.
+        head_learning_rate: of the stage with the frozen backbone.
+        weight_decay: of AdamW, normalized by the root of the number of steps.
+        absolute_from_step: step from which on the absolute loss counts.
+        steps_per_epoch: steps between checkpoints and validations.
+        seed: of initial weights, order and augmentation.
+        workers: threads that make crops.
+        mixed_precision: compute in ``mixed_bfloat16``, for accelerators.
+    """
+
+    datasets: list[str] = field(default_factory=list)
+    validation: list[str] = field(default_factory=list)
+    model: dict = field(default_factory=dict)
+    init: str = ""
+    steps: int = 20000
+    head_steps: int = 0
+    batch_size: int = 32
+    learning_rate: float = 1e-4
+    head_learning_rate: float = 1e-3
+    weight_decay: float = 3e-3
+    absolute_from_step: int = 5000
+    steps_per_epoch: int = 250
+    seed: int = 1
+    workers: int = 2
+    mixed_precision: bool = False
+
+
+@keras.saving.register_keras_serializable("metrabs")
+class PaperSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Decay by 1/3 over the first 23/25 of training, then from 1/30 of the start by 0.3 over the rest."""
+
+    def __init__(self, start: float, steps: int):
+        self.start, self.steps = start, steps
+
+    def __call__(self, step):
+        """Learning rate at a step."""
+        step = ops.cast(step, "float32")
+        turn = self.steps * 23 / 25
+        first = self.start * ops.power(1 / 3, step / turn)
+        last = self.start / 30 * ops.power(0.3, (step - turn) / (self.steps - turn))
+        warmed = ops.minimum(1.0, (step + 1) / 100)
+        return warmed * ops.where(step < turn, first, last)
+
+    def get_config(self):
+        """Arguments of the constructor."""
+        return {"start": self.start, "steps": self.steps}
+
+
+class Trainer(keras.Model):
+    """The crop model with its losses, as ``fit`` wants it. Crops come as uint8."""
+
+    def __init__(self, crop_model: CropModel, absolute_from_step: int):
+        super().__init__()
+        self.crop_model = crop_model
+        self.absolute_from_step = absolute_from_step
+        self.root = crop_model.skeleton.index("pelv") if "pelv" in crop_model.skeleton.joint_names else 0
+        names = ["relative", "image", "absolute", "weak"] if crop_model.has_2d_head else ["relative", "weak"]
+        self.trackers = {name: keras.metrics.Mean(name) for name in [*names, "mpjpe"]}
+
+    def call(self, inputs, training=False):
+        """Poses of a batch; see ``CropModel``."""
+        crops, intrinsics = inputs
+        return self.crop_model([ops.cast(crops, "float32") / 255, intrinsics], training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Total loss of a batch; tracks its terms and the root-relative MPJPE."""
+        model = self.crop_model
+        terms = losses.pose_losses(y, y_pred, model.scale_recovery, model.crop_side, self.root)
+        for name, value in terms.items():
+            self.trackers[name].update_state(value)
+        error = y_pred["poses3d"] - y["joints3d"]
+        error = ops.norm(error - error[:, self.root : self.root + 1], axis=-1)
+        self.trackers["mpjpe"].update_state(error, sample_weight=y["valid3d"])
+        return losses.total_loss(terms, self.optimizer.iterations, self.absolute_from_step)
+
+
+class _Progress(keras.callbacks.Callback):
+    """Keep the batches in step with the epochs, append metrics to a file, and stop on NaN."""
+
+    def __init__(self, batches: CropBatches, path: Path, stage: str):
+        super().__init__()
+        self.batches, self.path, self.stage = batches, path, stage
+        self.started = time.time()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.batches.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not np.isfinite(logs["loss"]):
+            raise FloatingPointError(
+                f"The loss is not a number at batch {batch} of epoch {self.batches.epoch}; the last checkpoint is kept."
+                " Lower the learning rate or look at that batch."
+            )
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = {"stage": self.stage, "epoch": epoch, "seconds": round(time.time() - self.started, 1)}
+        row["samples"] = (epoch + 1) * len(self.batches) * self.batches.batch_size
+        row |= {name: round(float(value), 4) for name, value in logs.items()}
+        with open(self.path, "a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def train(config: TrainingConfig, run_dir: str | Path, verbose: int = 1) -> CropModel:
+    """Train and leave the model in ``run_dir/model``; resumes where an interrupted run of the same folder stopped.
+
+    Args:
+        config: what to train on what.
+        run_dir: folder for checkpoints, ``history.jsonl`` and the result.
+        verbose: Keras' verbosity: 0 silent, 1 progress bars, 2 a line per epoch.
+
+    Returns:
+        the trained model.
+
+    Raises:
+        FileNotFoundError: a dataset folder is missing.
+        ValueError: no example is left, or the configuration is not possible.
+        FloatingPointError: the loss became NaN.
+    """
+    run_dir = Path(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(config.seed)
+    if config.mixed_precision:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    skeleton = SKELETONS[config.model.get("skeleton", "native_34")]
+    examples = [e for folder in config.datasets for e in read_examples(folder, skeleton)]
+    held_out = [e for folder in config.validation for e in read_examples(folder, skeleton)]
+
+    if config.init:
+        model = load_weights_dir(config.init, **config.model)
+    else:
+        model = CropModel(**config.model)
+        if model.config["backbone"] == "blazepose":
+            pretrained.load_blazepose_weights(model.backbone)
+
+    stages = [("head", config.head_steps, config.head_learning_rate), ("all", config.steps, config.learning_rate)]
+    for stage, steps, learning_rate in stages:
+        if not steps:
+            continue
+        if (run_dir / f"{stage}.done.weights.h5").exists():
+            model.load_weights(run_dir / f"{stage}.done.weights.h5")
+            continue
+        model.backbone.trainable = stage == "all"
+        trainer = Trainer(model, config.absolute_from_step if stage == "all" else 0)
+        trainer.compile(
+            optimizer=keras.optimizers.AdamW(
+                PaperSchedule(learning_rate, steps),
+                weight_decay=config.weight_decay / np.sqrt(steps) / learning_rate,
+                epsilon=1e-8,
+                clipnorm=1.0,
+                use_ema=True,
+                ema_momentum=0.998,
+            ),
+            jit_compile=False,
+        )
+        n_steps = min(config.steps_per_epoch, steps)
+        batches = CropBatches(
+            examples, skeleton, model.crop_side, config.batch_size, n_steps, config.seed, workers=config.workers
+        )
+        n_validation = len(held_out) // config.batch_size
+        validation = CropBatches(
+            held_out, skeleton, model.crop_side, config.batch_size, n_validation, config.seed, augment=False
+        )
+        trainer.fit(
+            batches,
+            epochs=-(-steps // n_steps),
+            validation_data=validation if n_validation else None,
+            callbacks=[
+                keras.callbacks.SwapEMAWeights(),
+                keras.callbacks.BackupAndRestore(run_dir / f"{stage}_backup"),
+                _Progress(batches, run_dir / "history.jsonl", stage),
+            ],
+            verbose=verbose,
+        )
+        trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
+        temporary = run_dir / f"{stage}.tmp.weights.h5"
+        model.save_weights(temporary)
+        temporary.rename(run_dir / f"{stage}.done.weights.h5")
+    save_weights_dir(model, run_dir / "model", {"name": "metrabs", "samples_seen": config.steps * config.batch_size})
+    return model
