@@ -110,7 +110,7 @@ install_locked() {
     # A package whose installation was cut off has metadata but no INSTALLER file, and pip would take it for installed.
     find "$venv"/lib/python3*/site-packages -maxdepth 1 -name '*.dist-info' |
         while read -r info; do [[ -e $info/INSTALLER ]] || rm -r "$info"; done
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$1"
+    "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-deps --requirement "$1"
 }
 
 install_run() {
@@ -119,7 +119,7 @@ install_run() {
         local version
         version=$("$venv/bin/python" -c 'from importlib.metadata import version; print(version("tensorflow-cpu"))')
         "$venv/bin/python" -m pip uninstall --quiet --yes tensorflow-cpu
-        "$venv/bin/python" -m pip install --quiet --constraint requirements/run.txt "tensorflow[and-cuda]==$version"
+        "$venv/bin/python" -m pip install -qq --constraint requirements/run.txt "tensorflow[and-cuda]==$version"
     fi
 }
 
@@ -130,33 +130,50 @@ install_ros() {
 
 install_dev() {
     install_locked requirements/dev.txt
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint requirements/run.txt \
+    "$venv/bin/python" -m pip install -qq --disable-pip-version-check --constraint requirements/run.txt \
         --constraint requirements/dev.txt --requirement requirements/torch.txt
 }
 
 # Both packages go into the virtual environment itself, which is the ament prefix of the wheels: nothing needs to be
-# sourced. metrabs_ros is linked, not copied, so that a change in the source tree takes effect at once.
-build_packages() {
-    local colcon=(colcon)
+# sourced.
+colcon_build() {
+    local package=$1 colcon=(colcon)
+    shift
     if [[ -z $distribution ]]; then
         colcon=("$venv/bin/python" -m colcon)
         export AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv
     fi
+    rm -rf "build/colcon/$package"
     mkdir -p build
     PATH=$venv/bin:$PATH VIRTUAL_ENV=$venv PYTHONWARNINGS=ignore "${colcon[@]}" --log-base build/log build \
-        --base-paths . metrabs_msgs --packages-select metrabs_msgs metrabs_ros \
-        --merge-install --install-base "$venv" --build-base build/colcon --symlink-install \
-        --cmake-args -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF "-DPython3_EXECUTABLE=$venv/bin/python" \
-        >build/colcon.log 2>&1 || { cat build/colcon.log; return 1; }
+        --base-paths . metrabs_msgs --packages-select "$package" \
+        --merge-install --install-base "$venv" --build-base build/colcon "$@" \
+        >"build/$package.log" 2>&1 || { cat "build/$package.log"; return 1; }
+}
+
+build_interfaces() {
+    colcon_build metrabs_msgs \
+        --cmake-args -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF "-DPython3_EXECUTABLE=$venv/bin/python"
+}
+
+# metrabs_ros is linked, not copied, so that a change in the source tree takes effect at once.
+link_package() {
+    colcon_build metrabs_ros --symlink-install
+    # So that the linked package is found without sourcing local_setup.sh, too.
+    local site_packages script
+    site_packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    echo "$PWD/build/colcon/metrabs_ros" >"$site_packages/metrabs_ros.pth"
     # `ros2 run` looks into lib/metrabs_ros, a person into bin.
-    ln -sf -t "$venv/bin" ../lib/metrabs_ros/*
+    for script in "$venv"/lib/metrabs_ros/*; do ln -sf "../lib/metrabs_ros/${script##*/}" "$venv/bin/"; done
 }
 
 contents() { find "$@" -type f -not -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum; }
 
 "$venv/bin/python" -c 'import pip' 2>/dev/null || rm -rf "$stamps"
+[[ -e build/colcon/metrabs_ros/setup.py ]] || rm -f "$stamps/package"
 step environment "$venv $distribution" create_environment
 step run "$(cat requirements/run.txt) $(nvidia-smi -L 2>/dev/null || true)" install_run
 [[ -n $distribution ]] || step ros "$(contents requirements/ros.txt scripts/relocate_ros_wheels.py)" install_ros
-step build "$(contents metrabs_msgs setup.py setup.cfg package.xml) $(ls launch config metrabs_core/model 2>/dev/null)" build_packages
+step interfaces "$(contents metrabs_msgs)" build_interfaces
+step package "$(contents setup.py setup.cfg package.xml) $(ls launch config metrabs_core/model 2>/dev/null)" link_package
 [[ $purpose != dev ]] || step dev "$(cat requirements/dev.txt requirements/torch.txt)" install_dev
