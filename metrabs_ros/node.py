@@ -1,0 +1,442 @@
+"""The ROS 2 node `metrabs_node`: images in, absolute 3D skeletons out.
+
+The way of one frame: image and camera_info are paired by stamp and put into the mailbox of the inference thread, where
+a newer frame takes the place of one that waits. The thread converts the image, runs the model, tracks, and publishes.
+The executor's threads only receive, so that nothing waits for the network.
+"""
+
+import array
+import os
+import signal
+import sys
+import time
+from concurrent.futures import CancelledError, wait
+from dataclasses import dataclass
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from visualization_msgs.msg import MarkerArray
+
+from metrabs_msgs.msg import PersonArray, Skeleton
+from metrabs_msgs.srv import EstimatePoses
+from metrabs_ros import parameters
+from metrabs_ros.diagnostics import LONG_WAIT, Statistics, status_message
+from metrabs_ros.image_conversion import (
+    CameraInfoError,
+    ImageError,
+    UncalibratedCameraError,
+    camera_from_info,
+    image_size_from_info,
+    to_rgb,
+)
+from metrabs_ros.inference_thread import InferenceThread
+from metrabs_ros.markers import delete_all_message, markers_message
+from metrabs_ros.overlay import draw_overlay
+from metrabs_ros.parameters import DETECTION_PARAMETERS, ESTIMATION_PARAMETERS
+from metrabs_ros.person_messages import persons_message
+from metrabs_ros.pose_model import PoseModel
+from metrabs_ros.tracking import Tracker
+
+try:
+    from message_filters import ApproximateTimeSynchronizer, Subscriber, TimeSynchronizer
+except ModuleNotFoundError:
+    from metrabs_ros.message_filters_fallback import ApproximateTimeSynchronizer, Subscriber, TimeSynchronizer
+
+# A warning about the same trouble is repeated at most this often, s.
+_WARNING_PERIOD = 30.0
+# How long a stop waits for the network to finish what it has begun, s.
+_STOP_TIMEOUT = 2.0
+
+
+class FrameError(Exception):
+    """A frame that can't be processed; the message is one sentence for the log.
+
+    Attributes:
+        reason: short name for the diagnostics.
+    """
+
+    def __init__(self, reason: str, message: str):
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image on its way to the model.
+
+    Attributes:
+        image: the image as it came.
+        camera_info: its calibration, or None where a camera is to be made up.
+        arrival: steady time of arrival, s.
+    """
+
+    image: Image | CompressedImage
+    camera_info: CameraInfo | None
+    arrival: float
+
+
+class MetrabsNode(LifecycleNode):
+    """Lifecycle node: configuring loads the model, activating subscribes to the camera.
+
+    The README lists topics, services and parameters.
+    """
+
+    def __init__(self):
+        super().__init__("metrabs_node")
+        self._state = "unconfigured"
+        parameters.declare(self)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+
+        self._statistics = Statistics()
+        self._warned: dict[str, float] = {}
+        self._inference: InferenceThread | None = None
+        self._model: PoseModel | None = None
+        self._skeleton_parameter, self._skeleton = "", Skeleton()
+        self._tracker = Tracker()
+        self._shown_ids: set[int] = set()
+        self._image_subscription = self._camera_info_subscription = None
+        self._camera_info_seen = False
+
+        latched = QoSProfile(
+            depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE
+        )
+        self._persons_publisher = self.create_lifecycle_publisher(PersonArray, "~/persons", 10)
+        self._skeleton_publisher = self.create_lifecycle_publisher(Skeleton, "~/skeleton", latched)
+        self._markers_publisher = self.create_lifecycle_publisher(MarkerArray, "~/markers", 10)
+        self._overlay_publisher = self.create_lifecycle_publisher(Image, "~/overlay", 1)
+        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # A steady clock, so that diagnostics come when simulated time stands still, too.
+        self.create_timer(1.0, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        # A callback group of its own: a request blocks one of the executor's two threads and leaves the other.
+        self.create_service(
+            EstimatePoses, "~/estimate_poses", self._on_estimate_poses, callback_group=MutuallyExclusiveCallbackGroup()
+        )
+
+    # Life cycle
+
+    def start(self) -> bool:
+        """Configure and activate. Returns whether both succeeded."""
+        success = TransitionCallbackReturn.SUCCESS
+        return self.trigger_configure() == success and self.trigger_activate() == success
+
+    def on_configure(self, state):
+        """Load the model; fails with one sentence in the log if it can't be loaded."""
+        self._inference = InferenceThread(self._process)
+        # The thread that will run the model loads it, too; this one stays free to notice that the process is to end.
+        loading = self._inference.request(self._load_model)
+        while not loading.done():
+            wait([loading], timeout=0.1)
+            if not self.context.ok():
+                return TransitionCallbackReturn.FAILURE
+        if loading.exception():
+            self.get_logger().error(_one_line(loading.exception()))
+            self.stop_inference()
+            return TransitionCallbackReturn.FAILURE
+        self._state = "inactive"
+        return super().on_configure(state)
+
+    def on_activate(self, state):
+        """Subscribe to the camera."""
+        result = super().on_activate(state)
+        self._state = "active"
+        self._tracker = Tracker()
+        self._shown_ids.clear()
+        self._camera_info_seen = False
+        self._publish_skeleton(self.get_parameter("skeleton").value)
+        self._subscribe()
+        return result
+
+    def on_deactivate(self, state):
+        """Unsubscribe, finish the frame in work, and remove all markers."""
+        self._unsubscribe()
+        self._state = "inactive"
+        self._inference.clear()
+        self._inference.request(lambda: None).result()
+        self._markers_publisher.publish(delete_all_message())
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state):
+        """Let go of the model."""
+        self._state = "unconfigured"
+        self.stop_inference()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state):
+        """Let go of everything."""
+        self._state = "finalized"
+        self._unsubscribe()
+        self.stop_inference()
+        return super().on_shutdown(state)
+
+    def stop_inference(self) -> bool:
+        """End the inference thread. Returns False if it is so deep in its work that it could not be ended."""
+        stopped = self._inference is None or self._inference.stop(_STOP_TIMEOUT)
+        self._model = None
+        return stopped
+
+    def _load_model(self):
+        start = time.monotonic()
+        path = self.get_parameter("model").value
+        model = PoseModel(path)
+        model.check_skeleton(self.get_parameter("skeleton").value)
+        model.warm_up()
+        self._model = model
+        seconds = time.monotonic() - start
+        self.get_logger().info(f"Loaded {path or 'the packaged model'} in {seconds:.1f} s; it runs on {model.device}.")
+
+    def _on_set_parameters(self, changed) -> SetParametersResult:
+        for parameter in changed:
+            problem = parameters.check(parameter.name, parameter.value, self._state)
+            if not problem and parameter.name == "skeleton" and self._model:
+                try:
+                    self._model.check_skeleton(parameter.value)
+                except ValueError as error:
+                    problem = str(error)
+            if problem:
+                return SetParametersResult(successful=False, reason=problem)
+        return SetParametersResult(successful=True)
+
+    # Input: runs in the executor
+
+    def _subscribe(self):
+        compressed = self.get_parameter("image_transport").value == "compressed"
+        # The image topic is resolved before the transport is appended, as image_transport does it: remapping `image` is
+        # enough for both transports.
+        topic = self.resolve_topic_name("image") + ("/compressed" if compressed else "")
+        reliability = ReliabilityPolicy[self.get_parameter("qos_reliability").value.upper()]
+        qos = QoSProfile(depth=5, reliability=reliability)
+        images = Subscriber(self, CompressedImage if compressed else Image, topic, qos_profile=qos)
+        camera_infos = Subscriber(self, CameraInfo, "camera_info", qos_profile=qos)
+        images.registerCallback(self._on_image)
+        camera_infos.registerCallback(self._on_camera_info)
+        queue_size = self.get_parameter("sync_queue_size").value
+        if self.get_parameter("sync_mode").value == "exact":
+            synchronizer = TimeSynchronizer([images, camera_infos], queue_size)
+        else:
+            slop = self.get_parameter("sync_slop").value
+            synchronizer = ApproximateTimeSynchronizer([images, camera_infos], queue_size, slop)
+        synchronizer.registerCallback(self._on_pair)
+        self._image_subscription, self._camera_info_subscription = images.sub, camera_infos.sub
+
+    def _unsubscribe(self):
+        for subscription in (self._image_subscription, self._camera_info_subscription):
+            if subscription:
+                self.destroy_subscription(subscription)
+        self._image_subscription = self._camera_info_subscription = None
+
+    def _on_image(self, image):
+        self._statistics.count_received()
+        # Without any camera_info there will be no pair; the image goes its way alone if a camera may be made up.
+        if (
+            self.get_parameter("default_fov_degrees").value > 0
+            and not self._camera_info_seen
+            and not self.count_publishers(self._camera_info_subscription.topic_name)
+        ):
+            self._offer(image, None)
+
+    def _on_camera_info(self, _):
+        self._camera_info_seen = True
+
+    def _on_pair(self, image, camera_info):
+        self._offer(image, camera_info)
+
+    def _offer(self, image, camera_info):
+        overtaken = self._inference.offer(Frame(image, camera_info, time.monotonic()))
+        self._statistics.count_accepted(overtaken)
+
+    def _on_estimate_poses(self, request, response):
+        inference = self._inference
+        if self._state != "active":
+            response.message = f"The node is {self._state}; activate it first."
+            return response
+        try:
+            response.persons = inference.request(lambda: self._answer(request)).result()
+            response.success = True
+        except FrameError as error:
+            response.message = str(error)
+        except CancelledError:
+            response.message = "The node was deactivated."
+        except Exception as error:
+            response.message = f"The model failed: {_one_line(error)}"
+        return response
+
+    # Processing: runs in the inference thread
+
+    def _process(self, frame: Frame):
+        try:
+            image, camera = self._decode(frame.image, frame.camera_info)
+            options = self._options(DETECTION_PARAMETERS)
+            begin = time.monotonic()
+            prediction = self._model.detect_poses(image, camera, options)
+            end = time.monotonic()
+            if options["skeleton"] != self._skeleton_parameter:
+                self._publish_skeleton(options["skeleton"])
+            self._publish(frame.image.header, image, prediction)
+        except FrameError as error:
+            self._statistics.count_skipped(error.reason)
+            self._warn(error.reason, str(error))
+            return
+        except Exception as error:
+            if self.context.ok():  # else the process is about to end, and nothing can be published
+                self._statistics.count_skipped("model_error")
+                self._warn("model_error", f"The model failed on a frame: {_one_line(error)}")
+            return
+        latency = self.get_clock().now().nanoseconds * 1e-9 - _seconds(frame.image.header.stamp)
+        n_persons = len(prediction["boxes"])
+        self._statistics.count_processed(latency, time.monotonic() - frame.arrival, end - begin, n_persons)
+
+    def _decode(self, image_msg, camera_info) -> tuple[np.ndarray, dict]:
+        """The RGB image and the model's arguments that describe the camera."""
+        try:
+            image = to_rgb(image_msg)
+        except ImageError as error:
+            raise FrameError("image", str(error)) from error
+        return image, self._camera(camera_info, image.shape[1], image.shape[0])
+
+    def _camera(self, camera_info, width: int, height: int) -> dict:
+        fov = self.get_parameter("default_fov_degrees").value
+        try:
+            if camera_info is None:
+                raise UncalibratedCameraError("There is no camera_info.")
+            matrix, distortion = camera_from_info(camera_info, self.get_parameter("rectified").value)
+        except UncalibratedCameraError as error:
+            if fov == 0:
+                raise FrameError("uncalibrated_camera", str(error)) from error
+            return {"default_fov_degrees": fov}
+        except CameraInfoError as error:
+            raise FrameError("camera_info", str(error)) from error
+        described_width, described_height = image_size_from_info(camera_info)
+        if (described_width or width, described_height or height) != (width, height):
+            raise FrameError(
+                "size_mismatch",
+                f"The image has {width}x{height} pixels, but camera_info describes {described_width}x"
+                f"{described_height}; let the camera driver publish the camera_info of the images that it publishes.",
+            )
+        return {"intrinsic_matrix": matrix, "distortion_coeffs": distortion}
+
+    def _options(self, wanted) -> dict:
+        return {parameter.name: self.get_parameter(parameter.name).value for parameter in wanted}
+
+    def _publish(self, header, image: np.ndarray, prediction: dict):
+        tracker, skeleton = self._tracker, self._skeleton
+        tracker.max_age = self.get_parameter("track_max_age").value
+        ids = tracker.update(prediction["boxes"], prediction["poses3d"], _seconds(header.stamp))
+        persons = persons_message(header, skeleton.name, prediction, ids, (image.shape[1], image.shape[0]))
+        self._persons_publisher.publish(persons)
+        if self._markers_publisher.get_subscription_count():
+            self._markers_publisher.publish(markers_message(persons, skeleton, self._shown_ids))
+            self._shown_ids = set(ids)
+        if self._overlay_publisher.get_subscription_count():
+            self._overlay_publisher.publish(_image_message(header, draw_overlay(image, persons, skeleton)))
+
+    def _publish_skeleton(self, parameter: str):
+        self._skeleton_parameter, self._skeleton = parameter, self._model.skeleton_message(parameter)
+        self._skeleton_publisher.publish(self._skeleton)
+
+    def _answer(self, request) -> PersonArray:
+        image, camera = self._decode(request.image, request.camera_info)
+        if request.boxes:
+            boxes = np.array([[b.x_offset, b.y_offset, b.width, b.height] for b in request.boxes], np.float32)
+            if not boxes[:, 2:].all():
+                raise FrameError("boxes", "A box of the request is empty; give every box a width and a height.")
+            options = self._options(ESTIMATION_PARAMETERS)
+            prediction = self._model.estimate_poses(image, boxes, camera, options)
+            prediction["boxes"] = np.column_stack([boxes, np.ones(len(boxes), np.float32)])
+        else:
+            options = self._options(DETECTION_PARAMETERS)
+            prediction = self._model.detect_poses(image, camera, options)
+        name = self._model.skeleton_message(options["skeleton"]).name
+        untracked = [-1] * len(prediction["boxes"])
+        return persons_message(request.image.header, name, prediction, untracked, (image.shape[1], image.shape[0]))
+
+    # Telling
+
+    def _warn(self, reason: str, message: str):
+        now = time.monotonic()
+        if now - self._warned.get(reason, -np.inf) >= _WARNING_PERIOD:
+            self._warned[reason] = now
+            self.get_logger().warning(message)
+
+    def _publish_diagnostics(self):
+        report = self._statistics.report()
+        facts = {"model": self.get_parameter("model").value or "packaged", "device": "", "image_topic": ""}
+        if self._model:
+            facts["device"] = self._model.device
+        if self._state == "active":
+            facts["image_topic"] = self._image_subscription.topic_name
+            if report.waiting_streak >= LONG_WAIT:
+                self._warn("no_camera_info", self._missing_camera_info())
+        status = status_message(self.get_fully_qualified_name(), self._state, report, facts)
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics_publisher.publish(message)
+
+    def _missing_camera_info(self) -> str:
+        images, camera_infos = self._image_subscription.topic_name, self._camera_info_subscription.topic_name
+        if self._camera_info_seen:
+            return (
+                f"Images on {images} and camera_info on {camera_infos} have no stamps in common; set sync_mode to "
+                "approximate, or raise sync_slop."
+            )
+        return (
+            f"Images arrive on {images}, but no camera_info on {camera_infos}, so they are not processed; remap "
+            "camera_info, or set default_fov_degrees to go on with a guessed field of view."
+        )
+
+
+def _image_message(header, image: np.ndarray) -> Image:
+    height, width = image.shape[:2]
+    data = array.array("B", image.tobytes())
+    return Image(header=header, height=height, width=width, encoding="rgb8", step=3 * width, data=data)
+
+
+def _seconds(stamp) -> float:
+    return stamp.sec + stamp.nanosec * 1e-9
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def main(args=None) -> int:
+    """Run the node until SIGINT or SIGTERM. Returns the exit code: 1 if it could not start, else 0."""
+    rclpy.init(args=args)
+    try:
+        node = MetrabsNode()
+    except (ParameterException, ValueError) as error:
+        print(f"metrabs_node could not start: {_one_line(error)}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 1
+    executor = MultiThreadedExecutor(num_threads=2)
+    executor.add_node(node)
+    exit_code = 0
+    try:
+        if node.get_parameter("autostart").value and not node.start() and node.context.ok():
+            exit_code = 1
+        else:
+            executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    # From here on a second Ctrl-C would only interrupt the cleaning up.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not node.stop_inference():
+        # The network can't be interrupted, and the interpreter must not be torn down under it.
+        sys.stderr.flush()
+        os._exit(exit_code)
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

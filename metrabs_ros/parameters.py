@@ -1,0 +1,169 @@
+"""The node's parameters: names, defaults, ranges, and when each may change."""
+
+from dataclasses import dataclass
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+
+# When a parameter may be set. The values follow the node's life cycle, from the most to the least permissive.
+ALWAYS = ("unconfigured", "inactive", "active")
+NOT_WHILE_ACTIVE = ("unconfigured", "inactive")
+BEFORE_CONFIGURE = ("unconfigured",)
+
+_WAY_TO = {NOT_WHILE_ACTIVE: "deactivate the node first", BEFORE_CONFIGURE: "deactivate and clean up the node first"}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of the node.
+
+    Attributes:
+        name: its name.
+        default: default value; its type is the parameter's.
+        description: shown by `ros2 param describe`.
+        settable: states of the life cycle in which it may be set.
+        limits: smallest and largest number allowed.
+        choices: the allowed strings.
+    """
+
+    name: str
+    default: bool | int | float | str
+    description: str
+    settable: tuple[str, ...] = ALWAYS
+    limits: tuple | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def descriptor(self) -> ParameterDescriptor:
+        """The same as rcl_interfaces/ParameterDescriptor."""
+        descriptor = ParameterDescriptor(description=self.description)
+        if self.choices:
+            descriptor.additional_constraints = f"One of: {', '.join(self.choices)}."
+        if self.limits and isinstance(self.default, float):
+            low, high = self.limits
+            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
+        elif self.limits:
+            low, high = self.limits
+            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+        return descriptor
+
+    def check(self, value, state: str) -> str:
+        """Why `value` can't be set in this state of the life cycle: a sentence, or '' if it can."""
+        if state not in self.settable:
+            return f"The parameter {self.name} can't change while the node is {state}: {_WAY_TO[self.settable]}."
+        if self.choices and value not in self.choices:
+            return f"The parameter {self.name} is {value!r}, but must be one of: {', '.join(self.choices)}."
+        return ""
+
+
+# Arguments of the model's estimate_poses, by the same names.
+ESTIMATION_PARAMETERS = (
+    Parameter("skeleton", "", "Joint convention of the output, for example smpl_24 or coco_19. Empty: all joints."),
+    Parameter(
+        "num_aug",
+        1,
+        "Crops per person (test-time augmentation): 1 is fastest, 5 is more accurate and takes almost 5 times as long.",
+        limits=(1, 100),
+    ),
+    Parameter("internal_batch_size", 64, "Largest number of crops in one run of the network.", limits=(1, 4096)),
+    Parameter("antialias_factor", 1, "Supersampling of the crops of people who are large in the image.", limits=(1, 8)),
+)
+
+# Arguments of the model's detect_poses, by the same names.
+DETECTION_PARAMETERS = (
+    *ESTIMATION_PARAMETERS,
+    Parameter("detector_threshold", 0.3, "Score from which a detected box counts as a person.", limits=(0.0, 1.0)),
+    Parameter(
+        "detector_nms_iou_threshold",
+        0.7,
+        "Of two boxes that overlap by more than this (intersection over union), the weaker is dropped.",
+        limits=(0.0, 1.0),
+    ),
+    Parameter("detector_flip_aug", False, "Run the detector on the mirrored image, too: finds more, takes longer."),
+    Parameter(
+        "max_detections", -1, "Largest number of people per image, best scores first. -1: all.", limits=(-1, 1000)
+    ),
+    Parameter("suppress_implausible_poses", True, "Drop poses with impossible bones, and duplicates."),
+)
+
+PARAMETERS = (
+    Parameter("autostart", True, "Configure and activate the node when it starts.", BEFORE_CONFIGURE),
+    Parameter("model", "", "Directory of an exported model. Empty: the packaged model.", BEFORE_CONFIGURE),
+    Parameter(
+        "image_transport",
+        "raw",
+        "raw: subscribe to `image`; compressed: to `image/compressed` (JPEG or PNG).",
+        NOT_WHILE_ACTIVE,
+        choices=("raw", "compressed"),
+    ),
+    Parameter(
+        "qos_reliability",
+        "best_effort",
+        "Reliability of the image and camera_info subscriptions. best_effort receives from every publisher; reliable "
+        "asks for lost packets again and receives only from reliable publishers.",
+        NOT_WHILE_ACTIVE,
+        choices=("best_effort", "reliable"),
+    ),
+    Parameter(
+        "sync_mode",
+        "exact",
+        "How image and camera_info find each other: exact (equal stamps) or approximate (stamps within sync_slop).",
+        NOT_WHILE_ACTIVE,
+        choices=("exact", "approximate"),
+    ),
+    Parameter(
+        "sync_slop",
+        0.02,
+        "Largest difference of the stamps of image and camera_info in approximate mode, seconds.",
+        NOT_WHILE_ACTIVE,
+        limits=(0.0, 10.0),
+    ),
+    Parameter(
+        "sync_queue_size",
+        10,
+        "Images and camera_infos that wait for their counterpart.",
+        NOT_WHILE_ACTIVE,
+        limits=(1, 1000),
+    ),
+    Parameter(
+        "rectified",
+        False,
+        "The images are rectified (image_rect): use camera_info's P and no lens distortion instead of K and D.",
+    ),
+    Parameter(
+        "default_fov_degrees",
+        0.0,
+        "Field of view over the longer image side to assume for a camera without calibration (no camera_info, or K all "
+        "zeros), degrees. Distances are then only as right as this number. 0: such images are not processed.",
+        limits=(0.0, 170.0),
+    ),
+    *DETECTION_PARAMETERS,
+    Parameter(
+        "track_max_age",
+        1.0,
+        "Seconds for which a person who is not seen keeps the id.",
+        limits=(0.0, 60.0),
+    ),
+)
+_BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
+
+
+def declare(node):
+    """Declare all parameters on a node, with the values that the user gave at the start.
+
+    Raises:
+        ValueError: a value is not allowed.
+        rclpy.exceptions.ParameterException: a value has the wrong type or is out of range.
+    """
+    for parameter in PARAMETERS:
+        value = node.declare_parameter(parameter.name, parameter.default, parameter.descriptor).value
+        problem = parameter.check(value, "unconfigured")
+        if problem:
+            raise ValueError(problem)
+
+
+def check(name: str, value, state: str) -> str:
+    """Why a parameter can't be set in a state of the life cycle: a sentence, or '' if it can.
+
+    Types and ranges are rclpy's to check; parameters that are not the node's own pass.
+    """
+    return _BY_NAME[name].check(value, state) if name in _BY_NAME else ""

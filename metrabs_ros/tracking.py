@@ -1,0 +1,125 @@
+"""Gives the people of successive images ids that stay with them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+# Along the line of sight a single camera sees position several times worse than across it.
+_DEPTH_WEIGHT = 0.3
+# Distance at which two positions are certainly not the same person's, mm; it grows while a person is not seen.
+_REACH = 600.0
+_REACH_GROWTH = 1000.0  # mm per second unseen
+# Sum of box overlap (0..1) and position similarity (0..1) below which two observations are not the same person.
+_MIN_SIMILARITY = 0.35
+# Time over which velocity is averaged, s.
+_VELOCITY_TIME = 0.3
+# Ends a lost track where time stands still (a driver that leaves stamps at zero).
+_MAX_MISSES = 100
+
+
+@dataclass
+class _Track:
+    id: int
+    box: np.ndarray  # [4]: left, top, width, height, px
+    box_velocity: np.ndarray  # [2], px/s
+    position: np.ndarray  # [3], mm
+    velocity: np.ndarray  # [3], mm/s
+    last_seen: float  # s
+    misses: int = 0
+
+
+class Tracker:
+    """Assigns people to tracks by box overlap and 3D distance to where a constant velocity would have taken them.
+
+    A person has an id from the first image on: nothing is held back for confirmation. Ids count up from 1 and are never
+    used twice.
+
+    Attributes:
+        max_age: seconds for which somebody unseen is remembered.
+    """
+
+    def __init__(self, max_age: float = 1.0):
+        self.max_age = max_age
+        self._tracks: list[_Track] = []
+        self._next_id = 1
+        self._last_stamp = -np.inf
+
+    def update(self, boxes, poses3d, stamp_s: float) -> list[int]:
+        """Take the people of the next image.
+
+        Args:
+            boxes: [n, 4 or more] (left, top, width, height, ...; px).
+            poses3d: [n, J, 3], mm, camera frame.
+            stamp_s: time of the image, s. A jump back in time (a bag that starts again) forgets everybody.
+
+        Returns:
+            The id of each of the n people.
+        """
+        boxes = np.asarray(boxes, np.float64).reshape(len(boxes), -1)[:, :4]
+        poses3d = np.asarray(poses3d, np.float64)
+        positions = poses3d.mean(axis=1) if len(poses3d) else np.zeros([0, 3])
+        if stamp_s < self._last_stamp:
+            self._tracks = []
+        self._last_stamp = stamp_s
+        self._tracks = [
+            track for track in self._tracks if stamp_s - track.last_seen <= self.max_age and track.misses < _MAX_MISSES
+        ]
+
+        ids = [0] * len(boxes)
+        matches = self._match(boxes, positions, stamp_s)
+        for track in self._tracks:
+            track.misses += 1
+        for track, person in matches:
+            _move(track, boxes[person], positions[person], stamp_s)
+            ids[person] = track.id
+        for person, track_id in enumerate(ids):
+            if not track_id:
+                ids[person] = self._next_id
+                new = _Track(self._next_id, boxes[person], np.zeros(2), positions[person], np.zeros(3), stamp_s)
+                self._tracks.append(new)
+                self._next_id += 1
+        return ids
+
+    def _match(self, boxes, positions, stamp_s) -> list[tuple[_Track, int]]:
+        if not (self._tracks and len(boxes)):
+            return []
+        similarity = np.stack([_similarity(track, boxes, positions, stamp_s) for track in self._tracks])
+        # Pairs below the threshold count as no pair at all, else they could push a good pair aside.
+        similarity[similarity < _MIN_SIMILARITY] = 0
+        rows, columns = linear_sum_assignment(similarity, maximize=True)
+        return [(self._tracks[row], column) for row, column in zip(rows, columns) if similarity[row, column] > 0]
+
+
+def _similarity(track: _Track, boxes, positions, stamp_s: float) -> np.ndarray:
+    """Similarity [n], 0..2, of a track's guessed whereabouts to n observations."""
+    elapsed = stamp_s - track.last_seen
+    guess = track.position + track.velocity * elapsed
+    error = positions - guess
+    ray = guess / max(np.linalg.norm(guess), 1.0)
+    along = error @ ray
+    across = np.linalg.norm(error - along[:, np.newaxis] * ray, axis=1)
+    distance = np.hypot(across, _DEPTH_WEIGHT * along)
+    closeness = np.maximum(0, 1 - distance / (_REACH + _REACH_GROWTH * elapsed))
+
+    box = track.box.copy()
+    box[:2] += track.box_velocity * elapsed
+    return _iou(box, boxes) + closeness
+
+
+def _iou(box, boxes) -> np.ndarray:
+    """Intersection over union [n] of one box with n boxes."""
+    overlap = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    intersection = np.maximum(overlap, 0).prod(axis=1)
+    union = box[2:].prod() + boxes[:, 2:].prod(axis=1) - intersection
+    return intersection / np.maximum(union, 1e-9)
+
+
+def _move(track: _Track, box, position, stamp_s: float):
+    elapsed = stamp_s - track.last_seen
+    if elapsed > 0:
+        gain = 1 - np.exp(-elapsed / _VELOCITY_TIME)
+        track.velocity += gain * ((position - track.position) / elapsed - track.velocity)
+        centre_shift = (box[:2] + box[2:] / 2) - (track.box[:2] + track.box[2:] / 2)
+        track.box_velocity += gain * (centre_shift / elapsed - track.box_velocity)
+    track.box, track.position, track.last_seen, track.misses = box, position, stamp_s, 0

@@ -1,0 +1,160 @@
+"""An exported model whose answer can be computed by hand, for tests of everything around the network.
+
+It sees a red and a blue rectangle as two people. Person and rectangle are related by one formula, `expected_pose`.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from metrabs_core.skeletons import NATIVE, SKELETONS, conversion_matrix
+
+RED_SCORE, BLUE_SCORE = 0.9, 0.5
+PERSON_HEIGHT = 1700.0  # mm
+UNCERTAINTY = 42.0  # mm
+# A green top left pixel makes the model slow: a second per 51 of green above 51.
+SLOW_GREEN_PER_SECOND = 51
+
+_UNKNOWN = -np.ones([3, 3], np.float32)
+_GRID = np.stack([np.linspace(0, 1, NATIVE.n_joints), np.linspace(0, 1, NATIVE.n_joints) ** 2], 1).astype(np.float32)
+
+
+def expected_pose(box, intrinsic_matrix, distortion_coeffs=(0,)) -> np.ndarray:
+    """The model's pose [34, 3], mm, of a rectangle (left, top, width, height).
+
+    The person is as tall as the rectangle; joint j lies at its fraction `_GRID[j]`, and every joint is one millimetre
+    further away per unit of the distortion coefficients' sum (so that a test sees that they arrive).
+    """
+    left, top, width, height = (float(value) for value in box[:4])
+    matrix = np.asarray(intrinsic_matrix, np.float64)
+    depth = PERSON_HEIGHT * matrix[1, 1] / height + float(np.sum(distortion_coeffs))
+    pixels = np.array([left, top]) + _GRID * np.array([width, height])
+    homogeneous = np.concatenate([pixels, np.ones([len(pixels), 1])], axis=1)
+    return depth * homogeneous @ np.linalg.inv(matrix).T
+
+
+class ClosedFormModel(tf.Module):
+    """Has the methods and attributes of an exported model."""
+
+    def __init__(self):
+        super().__init__()
+        self.joint_names = tf.Variable(NATIVE.joint_names, trainable=False)
+        self.joint_edges = tf.Variable(NATIVE.edges, trainable=False)
+        conventions = {"": NATIVE, "smpl_24": SKELETONS["smpl_24"], "coco_19": SKELETONS["coco_19"]}
+        self.per_skeleton_joint_names = {k: tf.Variable(s.joint_names, trainable=False) for k, s in conventions.items()}
+        self.per_skeleton_edges = {k: tf.Variable(s.edges, trainable=False) for k, s in conventions.items()}
+        self._conversions = {name: conversion_matrix(skeleton) for name, skeleton in conventions.items()}
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None, 3], tf.uint8, "image"),
+            tf.TensorSpec([3, 3], tf.float32, "intrinsic_matrix"),
+            tf.TensorSpec([None], tf.float32, "distortion_coeffs"),
+            tf.TensorSpec([4, 4], tf.float32, "extrinsic_matrix"),
+            tf.TensorSpec([3], tf.float32, "world_up_vector"),
+            tf.TensorSpec([], tf.float32, "default_fov_degrees"),
+            tf.TensorSpec([], tf.int32, "internal_batch_size"),
+            tf.TensorSpec([], tf.int32, "antialias_factor"),
+            tf.TensorSpec([], tf.int32, "num_aug"),
+            tf.TensorSpec([], tf.bool, "average_aug"),
+            tf.TensorSpec([], tf.string, "skeleton"),
+            tf.TensorSpec([], tf.float32, "detector_threshold"),
+            tf.TensorSpec([], tf.float32, "detector_nms_iou_threshold"),
+            tf.TensorSpec([], tf.int32, "max_detections"),
+            tf.TensorSpec([], tf.bool, "detector_flip_aug"),
+            tf.TensorSpec([], tf.bool, "suppress_implausible_poses"),
+        ]
+    )
+    def detect_poses(
+        self,
+        image,
+        intrinsic_matrix=_UNKNOWN,
+        distortion_coeffs=(0.0,) * 5,
+        extrinsic_matrix=np.eye(4, dtype=np.float32),
+        world_up_vector=(0.0, -1.0, 0.0),
+        default_fov_degrees=55.0,
+        internal_batch_size=64,
+        antialias_factor=1,
+        num_aug=5,
+        average_aug=True,
+        skeleton="",
+        detector_threshold=0.3,
+        detector_nms_iou_threshold=0.7,
+        max_detections=-1,
+        detector_flip_aug=False,
+        suppress_implausible_poses=True,
+    ):
+        self._dawdle(image)
+        pixels = tf.cast(image, tf.int32)
+        red = (pixels[..., 0] > 128) & (pixels[..., 2] < 100)
+        blue = (pixels[..., 2] > 128) & (pixels[..., 0] < 100)
+        boxes = tf.concat([_box_of(red, RED_SCORE), _box_of(blue, BLUE_SCORE)], axis=0)
+        boxes = tf.boolean_mask(boxes, boxes[:, 4] > detector_threshold)
+        boxes = boxes if max_detections < 0 else boxes[:max_detections]
+        return self._poses(image, boxes, intrinsic_matrix, distortion_coeffs, default_fov_degrees, skeleton)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None, 3], tf.uint8, "image"),
+            tf.TensorSpec([None, 4], tf.float32, "boxes"),
+            tf.TensorSpec([3, 3], tf.float32, "intrinsic_matrix"),
+            tf.TensorSpec([None], tf.float32, "distortion_coeffs"),
+            tf.TensorSpec([], tf.float32, "default_fov_degrees"),
+            tf.TensorSpec([], tf.int32, "internal_batch_size"),
+            tf.TensorSpec([], tf.int32, "antialias_factor"),
+            tf.TensorSpec([], tf.int32, "num_aug"),
+            tf.TensorSpec([], tf.string, "skeleton"),
+        ]
+    )
+    def estimate_poses(
+        self,
+        image,
+        boxes,
+        intrinsic_matrix=_UNKNOWN,
+        distortion_coeffs=(0.0,) * 5,
+        default_fov_degrees=55.0,
+        internal_batch_size=64,
+        antialias_factor=1,
+        num_aug=5,
+        skeleton="",
+    ):
+        self._dawdle(image)
+        return self._poses(image, boxes, intrinsic_matrix, distortion_coeffs, default_fov_degrees, skeleton)
+
+    def _poses(self, image, boxes, matrix, distortion_coeffs, default_fov_degrees, skeleton):
+        size = tf.cast(tf.shape(image)[:2], tf.float32)
+        focal = tf.reduce_max(size) / (2 * tf.tan(default_fov_degrees * (np.pi / 360)))
+        centre = (size - 1) / 2
+        default = tf.stack([[focal, 0.0, centre[1]], [0.0, focal, centre[0]], [0.0, 0.0, 1.0]])
+        matrix = tf.where(matrix[0, 0] < 0, default, matrix)
+        depth = PERSON_HEIGHT * matrix[1, 1] / boxes[:, 3] + tf.reduce_sum(distortion_coeffs)
+        pixels = boxes[:, tf.newaxis, :2] + _GRID * boxes[:, tf.newaxis, 2:4]
+        homogeneous = tf.concat([pixels, tf.ones_like(pixels[..., :1])], axis=-1)
+        rays = tf.einsum("ij,njk->nik", tf.linalg.inv(matrix), tf.transpose(homogeneous, [0, 2, 1]))
+        poses3d = depth[:, tf.newaxis, tf.newaxis] * tf.transpose(rays, [0, 2, 1])
+        poses2d = pixels
+        conversion = tf.case(
+            [(tf.equal(skeleton, name), lambda m=matrix: tf.constant(m)) for name, matrix in self._conversions.items()]
+        )
+        poses3d = tf.einsum("jk,nkc->njc", conversion, poses3d)
+        poses2d = tf.einsum("jk,nkc->njc", conversion, poses2d)
+        uncertainties = tf.fill(tf.shape(poses2d)[:2], UNCERTAINTY)
+        return {"boxes": boxes, "poses3d": poses3d, "poses2d": poses2d, "uncertainties": uncertainties}
+
+    def _dawdle(self, image):
+        seconds = tf.maximum(tf.cast(image[0, 0, 1], tf.float64) - SLOW_GREEN_PER_SECOND, 0) / SLOW_GREEN_PER_SECOND
+        end = tf.timestamp() + seconds
+        tf.while_loop(lambda _: tf.timestamp() < end, lambda x: [tf.linalg.matmul(x, x)], [tf.zeros([64, 64])])
+
+
+def _box_of(mask, score):
+    """[1, 5] box around the true pixels, with a score; [0, 5] if there are none."""
+    where = tf.cast(tf.where(mask), tf.float32)
+    corner = tf.reduce_min(where, axis=0) - 0.5
+    size = tf.reduce_max(where, axis=0) + 0.5 - corner
+    box = tf.stack([corner[1], corner[0], size[1], size[0], score])[tf.newaxis]
+    return box[: tf.minimum(tf.shape(where)[0], 1)]
+
+
+def export(path):
+    """Write the model to a directory as a SavedModel."""
+    tf.saved_model.save(ClosedFormModel(), str(path))
