@@ -151,7 +151,9 @@ def make_crop(example: Example, skeleton: Skeleton, crop_side: int, rng: np.rand
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     original = deltacamera.Camera(
         intrinsic_matrix=example.intrinsic_matrix,
-        distortion_coeffs=example.distortion_coeffs if len(example.distortion_coeffs) else None,
+        distortion_model=deltacamera.BrownConradyEx(example.distortion_coeffs)
+        if example.distortion_coeffs.any()
+        else None,
         world_up=(0, -1, 0),
         image_shape=image.shape[:2],
     )
@@ -171,7 +173,6 @@ def make_crop(example: Example, skeleton: Skeleton, crop_side: int, rng: np.rand
         image,
         original,
         camera,
-        (crop_side, crop_side),
         interp=cv2.INTER_LINEAR,
         antialias_factor=int(np.clip(np.ceil(reduction - 0.2), 1, 4)),
     )
@@ -193,7 +194,7 @@ def make_crop(example: Example, skeleton: Skeleton, crop_side: int, rng: np.rand
 def _look_at_box(original, box, crop_side):
     """A camera turned to the centre of the box, undistorted, whose crop the longer side of the box just fills."""
     left, top, width, height = box
-    camera = original.copy()
+    camera = original.copy(image_shape=(crop_side, crop_side))
     centre = np.array([left + width / 2, top + height / 2], np.float32)
     camera.turn_towards(target_image_point=centre)
     camera.undistort()
