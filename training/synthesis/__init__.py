@@ -1,0 +1,1 @@
+"""Synthetic training data: varied people in varied scenes, rendered with exact labels."""

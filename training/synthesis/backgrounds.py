@@ -1,0 +1,118 @@
+"""What stands behind the people: photographs, rooms with textured floors and walls, and plain clutter.
+
+Photographs are optional: any folder of pictures. Debian's packages `gnome-backgrounds` (CC-BY, CC-BY-SA),
+`mate-backgrounds` (GPL-2+), `plasma-workspace-wallpapers` (GPL-2+) and `lomiri-wallpapers-20.04` (CC-BY-4.0, CC-BY-SA,
+CC0) hold some ninety; `assets.fetch` unpacks them. Everything else is procedural.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+class Backgrounds:
+    """Photographs (if any) and procedural textures.
+
+    Args:
+        folder: folder that is searched for pictures, with its sub-folders, or None.
+        part: "train", "val" (every fifth photograph), or "all".
+    """
+
+    def __init__(self, folder: Path | None, part: str = "all"):
+        paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in _SUFFIXES) if folder else []
+        paths = [p for p in paths if "screenshot" not in p.name]
+        if part != "all":
+            paths = [p for i, p in enumerate(paths) if (i % 5 == 0) == (part == "val")]
+        self.paths = paths
+        self._cache: dict[Path, np.ndarray] = {}
+
+    def photograph(self, rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+        """A random part of a random photograph, mirrored half of the time; uint8 [height, width, 3] RGB."""
+        path = self.paths[rng.integers(len(self.paths))]
+        mirrored, zoom, x, y = rng.random() < 0.5, rng.uniform(1.0, 2.6), rng.random(), rng.random()
+        if path not in self._cache:
+            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            if image is None:
+                image = np.full([64, 64, 3], 127, np.uint8)
+            scale = 1100 / max(image.shape[:2])
+            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            self._cache[path] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        image = self._cache[path]
+        fit = min(image.shape[1] / width, image.shape[0] / height) / zoom
+        w, h = max(8, int(width * fit)), max(8, int(height * fit))
+        left, top = int(x * (image.shape[1] - w)), int(y * (image.shape[0] - h))
+        part = cv2.resize(image[top : top + h, left : left + w], (width, height), interpolation=cv2.INTER_LINEAR)
+        return np.ascontiguousarray(part[:, ::-1]) if mirrored else part
+
+    def texture(self, rng: np.random.Generator, side: int = 256) -> np.ndarray:
+        """A random repeating texture for floors, walls and objects; uint8 [side, side, 3] RGB."""
+        kind = rng.random()
+        if self.paths and kind < 0.3:
+            return self.photograph(rng, side, side)
+        base = _random_colour(rng)
+        other = np.clip(base * rng.uniform(0.6, 1.4) + rng.normal(0, 0.05, 3), 0, 1)
+        noise = _noise(rng, side, rng.choice([2, 4, 8, 32]))
+        if kind < 0.5:  # plaster, concrete, carpet
+            mix = noise
+        elif kind < 0.66:  # tiles
+            n = rng.integers(2, 9)
+            grid = np.arange(side) * n % side < max(1, side // 40) * n
+            mix = np.maximum(grid[:, None], grid[None]) * 1.0 + 0.3 * noise
+        elif kind < 0.82:  # boards
+            n = rng.integers(3, 10)
+            tone = rng.random(n)[np.arange(side) * n // side]
+            mix = tone[:, None] * 0.6 + 0.4 * _noise(rng, side, 4, stretch=16)
+        elif kind < 0.92:  # bricks
+            n = 8
+            row = np.arange(side) * n // side
+            shift = (row % 2) * (side // n)
+            x = (np.arange(side)[None] + shift[:, None]) % (2 * side // n)
+            y = np.arange(side) % (side // n)
+            mix = np.maximum(x < 3, (y < 3)[:, None]) * 0.8 + 0.3 * noise
+        else:  # stripes, checks
+            n = rng.integers(2, 10)
+            a = np.arange(side) * n // side % 2
+            mix = (a[:, None] ^ a[None]) * 0.7 + 0.3 * noise if rng.random() < 0.5 else np.tile(a, (side, 1)) * 0.7
+        picture = base + (other - base) * np.clip(mix, 0, 1.3)[..., None]
+        return (np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+    def clutter(self, rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+        """Gradients, blobs and rectangles: a background that means nothing; uint8 [height, width, 3] RGB."""
+        corners = np.stack([_random_colour(rng) for _ in range(4)]).reshape(2, 2, 3).astype(np.float32)
+        picture = cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR)
+        noise = cv2.resize(_noise(rng, 256, rng.choice([4, 8, 16])).astype(np.float32), (width, height))
+        picture = np.clip((picture + 0.25 * (noise[..., None] - 0.5)) * 255, 0, 255).astype(np.uint8)
+        for _ in range(rng.integers(0, 25)):
+            colour = tuple(int(255 * c) for c in _random_colour(rng))
+            x, y = int(rng.integers(width)), int(rng.integers(height))
+            w, h = (int(v) for v in rng.integers(8, 220, 2))
+            kind = rng.random()
+            if kind < 0.5:
+                cv2.rectangle(picture, (x, y), (x + w, y + h), colour, -1)
+            elif kind < 0.75:
+                cv2.ellipse(picture, (x, y), (w // 2, h // 2), float(rng.uniform(0, 180)), 0, 360, colour, -1)
+            else:
+                cv2.line(picture, (x, y), (x + w - 110, y + 3 * h - 330), colour, int(rng.integers(1, 14)))
+        sigma = rng.uniform(0, 4)
+        return cv2.GaussianBlur(picture, (0, 0), sigma) if sigma > 0.5 else picture
+
+
+def _random_colour(rng: np.random.Generator) -> np.ndarray:
+    """A mostly muted colour, float [3] in 0..1."""
+    value = rng.uniform(0.1, 0.95)
+    return np.clip(value * (1 + rng.normal(0, rng.choice([0.04, 0.12, 0.35]), 3)), 0, 1)
+
+
+def _noise(rng: np.random.Generator, side: int, cells: int, stretch: int = 1) -> np.ndarray:
+    """Smooth noise of several octaves, float [side, side] in 0..1."""
+    total = np.zeros([side, side], np.float32)
+    amplitude, norm = 1.0, 0.0
+    while cells <= side // 2 and amplitude > 0.05:
+        values = rng.random((max(2, cells // stretch), cells)).astype(np.float32)
+        total += amplitude * cv2.resize(values, (side, side), interpolation=cv2.INTER_CUBIC)
+        norm += amplitude
+        amplitude, cells = amplitude * 0.6, cells * 2
+    return np.clip(total / norm, 0, 1)

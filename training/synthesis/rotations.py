@@ -1,0 +1,54 @@
+"""Small rotation matrices for posing bodies: x to the person's left, y backwards, z up."""
+
+import numpy as np
+
+
+def about_x(degrees: float) -> np.ndarray:
+    """Rotation about the leftward axis; positive bends the trunk forward. Returns float64 [3, 3]."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+
+
+def about_y(degrees: float) -> np.ndarray:
+    """Rotation about the backward axis; positive leans the trunk to the left. Returns float64 [3, 3]."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+
+
+def about_z(degrees: float) -> np.ndarray:
+    """Rotation about the upward axis; positive turns to the left. Returns float64 [3, 3]."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+
+
+def from_quaternion(wxyz: np.ndarray) -> np.ndarray:
+    """Rotation matrix of a quaternion (w, x, y, z), normalized first. Returns float64 [3, 3]."""
+    w, x, y, z = np.asarray(wxyz, float) / np.linalg.norm(wxyz)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def frame(direction: np.ndarray, hinge: np.ndarray) -> np.ndarray:
+    """Right-handed frame whose third axis is minus a bone's direction and whose first lies nearest its hinge.
+
+    Args:
+        direction: float [B, 3], along the bone, any length.
+        hinge: float [B, 3], not parallel to the bone.
+
+    Returns:
+        float64 [B, 3, 3], the axes in columns.
+    """
+    z = -direction / np.linalg.norm(direction, axis=-1, keepdims=True)
+    x = hinge - z * np.sum(z * hinge, -1, keepdims=True)
+    x = x / np.linalg.norm(x, axis=-1, keepdims=True)
+    return np.stack([x, np.cross(z, x), z], axis=-1)
+
+
+def random_rotation(rng: np.random.Generator, degrees: float) -> np.ndarray:
+    """Rotation by a normally distributed vector of the given standard deviation per axis. Returns [3, 3]."""
+    return about_z(rng.normal(0, degrees)) @ about_y(rng.normal(0, degrees)) @ about_x(rng.normal(0, degrees))

@@ -1,0 +1,542 @@
+"""One scene: who stands where, the camera, the lights, the things around, and the finished picture with its labels.
+
+World: z up, metres, the ground at z = 0. Camera: x right, y down, z forward.
+"""
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import rlemasklib
+
+from training.synthesis import clothing
+from training.synthesis.backgrounds import Backgrounds
+from training.synthesis.renderer import SUPERSAMPLING, Renderer, metric_depth, projection_matrix
+from training.synthesis.rotations import about_z
+
+_SIZES = ((640, 480), (768, 576), (480, 640), (640, 640), (720, 480), (576, 768), (640, 360))
+_OBJECT_ID = 255
+_SOLE = 0.012  # metres that shoes lift a person
+
+
+@dataclass
+class Person:
+    """A posed person, to be placed.
+
+    Attributes:
+        vertices: float32 [V, 3], metres; x to the person's left, y backwards, z up, lowest vertex at 0.
+        normals: float32 [V, 3].
+        joints: float32 [34, 3], native joints in the same frame.
+        kind: family of the pose.
+        seat: height of the seat that carries the person, metres, or None.
+        outfit: uniforms of the body shader.
+    """
+
+    vertices: np.ndarray
+    normals: np.ndarray
+    joints: np.ndarray
+    kind: str
+    seat: float | None
+    outfit: clothing.Outfit
+
+    def placed(self, yaw: float, position: np.ndarray) -> "Person":
+        """The person turned by a yaw (degrees) and moved to a ground position [2]."""
+        rotation = about_z(yaw).astype(np.float32)
+        offset = np.array([position[0], position[1], 0.0], np.float32)
+        return Person(
+            self.vertices @ rotation.T + offset,
+            self.normals @ rotation.T,
+            self.joints @ rotation.T + offset,
+            self.kind,
+            self.seat,
+            self.outfit,
+        )
+
+
+@dataclass
+class Camera:
+    """A pinhole camera with OpenCV's lens distortion.
+
+    Attributes:
+        intrinsics: float64 [3, 3], pixels.
+        distortion: float64 [5] (k1, k2, p1, p2, k3) or [0].
+        extrinsics: float64 [4, 4], world metres to camera metres.
+        width, height: pixels.
+    """
+
+    intrinsics: np.ndarray
+    distortion: np.ndarray
+    extrinsics: np.ndarray
+    width: int
+    height: int
+    position: np.ndarray = field(init=False)
+
+    def __post_init__(self):
+        self.position = -self.extrinsics[:3, :3].T @ self.extrinsics[:3, 3]
+
+    def to_camera(self, points: np.ndarray) -> np.ndarray:
+        """World points [n, 3] to camera coordinates [n, 3], metres."""
+        return points @ self.extrinsics[:3, :3].T + self.extrinsics[:3, 3]
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """Camera-frame points [n, 3] in front of the camera to distorted pixels, float64 [n, 2]."""
+        zero = np.zeros(3)
+        distortion = self.distortion if len(self.distortion) else None
+        return cv2.projectPoints(np.asarray(points, np.float64), zero, zero, self.intrinsics, distortion)[0][:, 0]
+
+
+def _look_at(position: np.ndarray, target: np.ndarray, roll: float) -> np.ndarray:
+    """World-to-camera matrix of a camera that looks at a point, rolled by degrees; float64 [4, 4]."""
+    z = (target - position) / np.linalg.norm(target - position)
+    x = np.cross(z, np.array([0.0, 0.0, 1.0]))
+    x = x / (np.linalg.norm(x) + 1e-9)
+    rotation = np.stack([x, np.cross(z, x), z])
+    rotation = about_z(roll) @ rotation
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = rotation, -rotation @ position
+    return matrix
+
+
+def _sample_distortion(rng: np.random.Generator, intrinsics: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Lens distortion that stays monotonic well beyond the corners, float64 [5]."""
+    k1 = rng.uniform(-0.38, 0.12)
+    d = np.array([k1, -k1 * rng.uniform(0.1, 0.45), rng.normal(0, 0.001), rng.normal(0, 0.001), rng.normal(0, 0.01)])
+    radius = np.hypot(width / 2, height / 2) / intrinsics[0, 0] * 1.6
+    r = np.linspace(0, radius, 60)
+    for _ in range(12):
+        slope = 1 + 3 * d[0] * r**2 + 5 * d[1] * r**4 + 7 * d[4] * r**6
+        if slope.min() > 0.35 and slope.max() < 2.0:
+            return d
+        d = d * 0.7
+    return np.zeros(5)
+
+
+def _sample_camera(rng: np.random.Generator, person: Person) -> Camera:
+    """A camera that sees the first person at a wanted size, somewhere in the picture."""
+    width, height = _SIZES[rng.integers(len(_SIZES))]
+    fov = np.radians(rng.uniform(35, 100) if rng.random() < 0.6 else rng.uniform(45, 75))
+    focal = max(width, height) / 2 / np.tan(fov / 2)
+    aspect = rng.normal(1, 0.01) if rng.random() < 0.2 else 1.0
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    if rng.random() < 0.4:
+        centre += rng.normal(0, 0.015, 2) * width
+    intrinsics = np.array([[focal, 0, centre[0]], [0, focal * aspect, centre[1]], [0, 0, 1.0]])
+    distortion = _sample_distortion(rng, intrinsics, width, height) if rng.random() < 0.35 else np.zeros(0)
+
+    low, high = person.vertices.min(0), person.vertices.max(0)
+    extent = max(high[2] - low[2], 0.6 * np.linalg.norm((high - low)[:2]), 0.5)
+    wanted = np.exp(rng.uniform(np.log(130), np.log(480)))
+    if rng.random() < 0.12:
+        wanted = rng.uniform(460, 900)  # close-up, cut off by the picture's edge
+    distance = np.clip(focal * extent / wanted, 0.9, 12.0)
+    style = rng.random()
+    if style < 0.62:
+        camera_height = rng.uniform(0.9, 1.9)
+    elif style < 0.8:
+        camera_height = rng.uniform(0.3, 0.9)
+    else:
+        camera_height = rng.uniform(1.9, 3.0) + max(0.0, distance - 4) * rng.uniform(0, 0.35)
+    middle = (low + high) / 2
+    azimuth = rng.uniform(0, 2 * np.pi)
+    horizontal = np.sqrt(max(distance**2 - (camera_height - middle[2]) ** 2, (0.6 * distance) ** 2))
+    position = np.array([*(middle[:2] + horizontal * np.array([np.sin(azimuth), -np.cos(azimuth)])), camera_height])
+    roll = rng.normal(0, 3) if rng.random() < 0.85 else rng.uniform(-25, 25)
+    target = middle.copy()
+    if wanted > 400:  # close: aim at some part of the body, most often the upper half
+        target[2] = low[2] + (high[2] - low[2]) * rng.uniform(0.35, 0.95)
+    camera = Camera(intrinsics, distortion, _look_at(position, target, roll), width, height)
+    # Turn away such that the person isn't always in the middle.
+    reach = np.array([width, height]) / 2 * rng.uniform(-0.75, 0.75, 2) * np.clip(1.2 - wanted / 900, 0.2, 1)
+    yaw, pitch = np.arctan(reach[0] / focal), np.arctan(reach[1] / focal)
+    turn = cv2.Rodrigues(np.array([0.0, yaw, 0.0]))[0] @ cv2.Rodrigues(np.array([pitch * 0.6, 0.0, 0.0]))[0]
+    extrinsics = camera.extrinsics.copy()
+    extrinsics[:3] = turn @ extrinsics[:3]
+    return Camera(intrinsics, distortion, extrinsics, width, height)
+
+
+def _sample_lights(rng: np.random.Generator, camera: Camera) -> dict:
+    """Ambient light of sky and ground, a key light and up to two more."""
+    brightness = np.exp(rng.normal(-0.05, 0.25))
+    share = rng.uniform(0.3, 0.75)  # of ambient light
+    directions, colours = np.zeros([3, 3]), np.zeros([3, 3])
+    for i in range(3):
+        azimuth, elevation = (
+            rng.uniform(0, 2 * np.pi),
+            np.radians(rng.uniform(25, 80) if i == 0 else rng.uniform(5, 70)),
+        )
+        directions[i] = [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]
+        strength = (1 - share) * (1.25 if i == 0 else rng.uniform(0, 0.5) * (rng.random() < 0.6))
+        colours[i] = strength * np.clip(rng.normal(1, 0.1, 3), 0.6, 1.4)
+    sky = share * np.clip(rng.normal(1, 0.06, 3), 0.7, 1.3)
+    return {
+        "u_light_direction": directions,
+        "u_light_colour": colours * brightness,
+        "u_sky": sky * brightness,
+        "u_ground": sky * rng.uniform(0.45, 0.95) * np.clip(rng.normal(1, 0.08, 3), 0.7, 1.3) * brightness,
+        "u_eye": camera.position,
+    }
+
+
+def _box(low: np.ndarray, high: np.ndarray, yaw: float, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles of a box: positions and normals, float [36, 3]; turned about z, then moved."""
+    low, high = np.asarray(low, float), np.asarray(high, float)
+    positions, normals = [], []
+    for axis in range(3):
+        for side in (0, 1):
+            u, v = (axis + 1) % 3, (axis + 2) % 3
+            corners = np.tile(low, (4, 1))
+            corners[:, axis] = high[axis] if side else low[axis]
+            corners[[1, 2], u], corners[[2, 3], v] = high[u], high[v]
+            positions.append(corners[[0, 1, 2, 0, 2, 3]])
+            normal = np.zeros(3)
+            normal[axis] = 1 if side else -1
+            normals.append(np.tile(normal, (6, 1)))
+    rotation = about_z(yaw)
+    return np.concatenate(positions) @ rotation.T + centre, np.concatenate(normals) @ rotation.T
+
+
+def _cylinder(radius: float, low: float, high: float, centre: np.ndarray, taper: float = 1.0):
+    """Triangles of an upright cylinder or cone: positions and normals, float [n, 3]."""
+    n = 18
+    angle = np.linspace(0, 2 * np.pi, n + 1)
+    ring = np.stack([np.cos(angle), np.sin(angle)], 1)
+    positions, normals = [], []
+    for a, b in zip(ring[:-1], ring[1:]):
+        p = [np.array([*(radius * a), low]), np.array([*(radius * b), low]), np.array([*(radius * taper * b), high]),
+             np.array([*(radius * taper * a), high])]  # fmt: skip
+        m = [np.array([*a, 0]), np.array([*b, 0]), np.array([*b, 0]), np.array([*a, 0])]
+        for i in (0, 1, 2, 0, 2, 3):
+            positions.append(p[i])
+            normals.append(m[i])
+        positions += [p[3], p[2], np.array([0, 0, high])]
+        normals += [np.array([0, 0, 1.0])] * 3
+    return np.array(positions) + centre, np.array(normals)
+
+
+def _object(rng: np.random.Generator, positions: np.ndarray, normals: np.ndarray, colour=None) -> tuple:
+    colour = clothing._colour(rng, "cloth") if colour is None else colour
+    return positions, normals, np.tile(colour, (len(positions), 1)), float(rng.choice([0.0, 2.0, 8.0, 20.0]))
+
+
+def _seat_objects(rng: np.random.Generator, person: Person, yaw: float) -> list:
+    """A stool, chair, bench or block under a sitting person."""
+    pelvis, thighs = person.joints[0], (person.joints[4] + person.joints[5]) / 2
+    forward = (thighs - pelvis)[:2]
+    forward = forward / (np.linalg.norm(forward) + 1e-6)
+    angle = np.degrees(np.arctan2(forward[0], -forward[1]))
+    centre = np.array([*(pelvis[:2] + forward * 0.12), 0.0])
+    top, colour = person.seat, clothing._colour(rng, "cloth")
+    half, style = rng.uniform(0.2, 0.3), rng.random()
+    wide = half if style < 0.75 else rng.uniform(0.5, 1.2)
+    objects = []
+    thick = top if rng.random() < 0.3 else rng.uniform(0.03, 0.12)
+    objects.append(_object(rng, *_box([-wide, -half, top - thick], [wide, half, top], angle, centre), colour))
+    if thick < top:
+        leg_colour = clothing._colour(rng, "cloth")
+        if rng.random() < 0.25:
+            objects.append(_object(rng, *_cylinder(0.03, 0, top - thick, centre), leg_colour))
+        else:
+            for sx in (-1, 1):
+                for sy in (-1, 1):
+                    x, y, r = sx * (wide - 0.03), sy * (half - 0.03), 0.018
+                    leg = _box([x - r, y - r, 0], [x + r, y + r, top - thick], angle, centre)
+                    objects.append(_object(rng, *leg, leg_colour))
+    if rng.random() < 0.6:  # a back, behind where the person's back is
+        back = person.vertices[:, :2] @ (-forward)
+        spine = max(float((person.joints[[0, 3, 6, 9], :2] @ (-forward)).max()) + 0.13, 0.0)
+        spine = min(spine, float(back.max()) + 0.02)
+        offset = spine - float(centre[:2] @ (-forward))
+        high = top + rng.uniform(0.25, 0.75)
+        low = top if rng.random() < 0.5 else top + 0.15
+        objects.append(_object(rng, *_box([-wide, offset, low], [wide, offset + 0.05, high], angle, centre), colour))
+    return objects
+
+
+def _occluders(rng: np.random.Generator, camera: Camera, people: list[Person]) -> list:
+    """Things that stand between the camera and some people, and things around them."""
+    objects = []
+    for _ in range(rng.choice([0, 1, 2, 3], p=[0.45, 0.3, 0.15, 0.1])):
+        person = people[rng.integers(len(people))]
+        target = person.joints[0, :2]
+        toward = camera.position[:2] - target
+        distance = np.linalg.norm(toward)
+        if distance < 1.2:
+            continue
+        before = rng.random() < 0.6
+        share = rng.uniform(0.3, 0.75) if before else rng.uniform(-0.6, -0.2)
+        sideways = np.array([-toward[1], toward[0]]) / distance * rng.normal(0, 0.45)
+        spot = np.array([*(target + toward * share + sideways), 0.0])
+        clearance = min(np.min(np.linalg.norm(p.vertices[::40, :2] - spot[:2], axis=1)) for p in people)
+        size = min(rng.uniform(0.1, 0.6), clearance - 0.05)
+        if size < 0.04:
+            continue
+        top = rng.uniform(0.3, 1.1) if before and rng.random() < 0.75 else rng.uniform(0.5, 2.2)
+        if size < 0.15:
+            top = rng.uniform(1.0, 3.0)
+        side = size * 0.7
+        if rng.random() < 0.6:
+            shape = _box([-side, -side * rng.uniform(0.3, 1), 0], [side, side, top], rng.uniform(0, 90), spot)
+        else:
+            shape = _cylinder(size, 0, top, spot, rng.uniform(0.5, 1))
+        objects.append(_object(rng, *shape))
+    return objects
+
+
+def _place_others(rng: np.random.Generator, camera: Camera, first: Person, others: list[Person]) -> list[Person]:
+    """Stand the others where the camera sees them, without running into anybody; leaves out who finds no place."""
+    placed = [first]
+    to_world = camera.extrinsics[:3, :3].T
+    first_distance = np.linalg.norm(first.joints[0] - camera.position)
+    for person in others:
+        radius = float(np.max(np.linalg.norm(person.vertices[::20, :2], axis=1)))
+        for _ in range(12):
+            u = rng.uniform(0, camera.width)
+            ray = to_world @ np.linalg.solve(camera.intrinsics, np.array([u, camera.height / 2, 1.0]))
+            ray = ray[:2] / np.linalg.norm(ray[:2])
+            distance = first_distance * np.exp(rng.uniform(np.log(0.7), np.log(2.6)))
+            spot = camera.position[:2] + ray * distance
+            if distance < max(1.0, radius + 0.5):
+                continue
+            yaw = rng.uniform(0, 360)
+            moved = person.placed(yaw, spot)
+            gaps = [
+                np.min(np.linalg.norm(moved.vertices[::97, None, :2] - p.vertices[None, ::97, :2], axis=-1))
+                for p in placed
+            ]
+            if min(gaps) > 0.06:
+                placed.append(moved)
+                break
+    return placed
+
+
+def _room_surfaces(rng: np.random.Generator, camera: Camera, people: list[Person], backgrounds: Backgrounds) -> list:
+    """Floor, walls and ceiling around camera and people."""
+    points = np.concatenate([p.vertices[::50, :2] for p in people] + [camera.position[None, :2]])
+    yaw = rng.uniform(0, 90)
+    axes = about_z(yaw)[:2, :2]
+    local = points @ axes
+    low = local.min(0) - rng.uniform(0.15, 3.5, 2)
+    high = local.max(0) + rng.uniform(0.15, 3.5, 2)
+    top = rng.uniform(2.3, 4.0) if rng.random() < 0.8 else 12.0
+    top = max(top, camera.position[2] + 0.2)
+
+    def corner(x, y, z):
+        return np.array([*(axes @ np.array([x, y])), z])
+
+    (x0, y0), (x1, y1) = low, high
+    size = rng.uniform(0.6, 3.0)
+    surfaces = [
+        (np.stack([corner(x0, y0, 0), corner(x1, y0, 0), corner(x1, y1, 0), corner(x0, y1, 0)]), [0, 0, 1.0],
+         [(x1 - x0) / size, (y1 - y0) / size], backgrounds.texture(rng), rng.uniform(0.5, 1.1) * np.ones(3))
+    ]  # fmt: skip
+    wall, tint = backgrounds.texture(rng), rng.uniform(0.5, 1.1) * np.ones(3)
+    size = rng.uniform(0.8, 5.0)
+    for (ax, ay), (bx, by) in (
+        ((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x1, y1), (x0, y1)), ((x0, y1), (x0, y0))
+    ):  # fmt: skip
+        a, b = corner(ax, ay, 0), corner(bx, by, 0)
+        normal = np.cross(np.array([0, 0, 1.0]), b - a)
+        normal = normal / np.linalg.norm(normal)
+        length = np.linalg.norm(b - a)
+        if rng.random() < 0.25:
+            wall = backgrounds.texture(rng)
+        lift = np.array([0, 0, top])
+        surfaces.append((np.stack([a, b, b + lift, a + lift]), normal, [length / size, top / size], wall, tint))
+        for _ in range(rng.integers(0, 3)):  # pictures, doors, windows
+            w, h = rng.uniform(0.3, 1.5), rng.uniform(0.3, 2.0)
+            if length < w + 0.2:
+                continue
+            s, z = rng.uniform(0.1, length - w - 0.1), rng.choice([0.0, rng.uniform(0.3, 1.6)])
+            along = (b - a) / length
+            p = a + along * s + normal * 0.02 + np.array([0, 0, z])
+            hang = np.array([0, 0, min(h, max(0.2, top - z - 0.1))])
+            picture = backgrounds.texture(rng)
+            quad = np.stack([p, p + along * w, p + along * w + hang, p + hang])
+            surfaces.append((quad, normal, [1, 1], picture, rng.uniform(0.4, 1.3) * np.ones(3)))
+    grey = np.full([4, 4, 3], 225, np.uint8)
+    ceiling = np.stack([corner(x0, y0, top), corner(x1, y0, top), corner(x1, y1, top), corner(x0, y1, top)])
+    surfaces.append((ceiling, [0, 0, -1.0], [1, 1], grey, rng.uniform(0.6, 1.3) * np.ones(3)))
+    return surfaces
+
+
+def _degrade(rng: np.random.Generator, image: np.ndarray) -> tuple[np.ndarray, int]:
+    """What cameras do to pictures: blur, motion, exposure, white balance, noise; and a JPEG quality."""
+    # The camera meters the light, not quite right, before its white balance errs as well.
+    wanted = np.clip(rng.normal(112, 24), 55, 185)
+    gain = np.clip(wanted / max(8.0, float(image.mean())), 0.6, 3.0) * np.exp(rng.normal(0, 0.06, 3))
+    gamma = np.exp(rng.normal(0, 0.18))
+    table = np.arange(256, dtype=np.float32)[:, None] / 255
+    table = np.clip(table**gamma * gain, 0, 1)
+    if rng.random() < 0.5:  # contrast
+        table = np.clip((table - 0.5) * rng.uniform(0.75, 1.25) + 0.5 + rng.normal(0, 0.04), 0, 1)
+    image = cv2.LUT(image.astype(np.uint8), (table * 255).astype(np.uint8)[None])
+    kind = rng.random()
+    if kind < 0.35:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.6))
+    elif kind < 0.45:
+        length, angle = int(rng.integers(3, 10)), rng.uniform(0, 180)
+        kernel = np.zeros([length, length], np.float32)
+        kernel[length // 2] = 1
+        turn = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), angle, 1)
+        kernel = cv2.warpAffine(kernel, turn, (length, length))
+        image = cv2.filter2D(image, -1, kernel / kernel.sum())
+    elif kind < 0.55:
+        soft = cv2.GaussianBlur(image, (0, 0), 1.5)
+        image = cv2.addWeighted(image, 1.7, soft, -0.7, 0)
+    if rng.random() < 0.5:
+        scale = rng.uniform(1, 10)
+        small = rng.normal(0, scale, (image.shape[0], image.shape[1], 1)).astype(np.float32)
+        image = np.clip(image + small, 0, 255).astype(np.uint8)
+    if rng.random() < 0.03:
+        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return image, int(rng.integers(45, 97))
+
+
+def _pinhole_canvas(camera: Camera) -> tuple[np.ndarray, int, int, np.ndarray | None]:
+    """The pinhole picture to render for a camera with lens distortion, and how to warp it.
+
+    Returns:
+        Intrinsics, width and height of the pinhole picture, and float32 [height, width, 2], where each pixel of the
+        distorted picture lies in it (None without distortion).
+    """
+    if not len(camera.distortion):
+        return camera.intrinsics, camera.width, camera.height, None
+    step = 8
+    xs, ys = np.arange(-step, camera.width + 2 * step, step), np.arange(-step, camera.height + 2 * step, step)
+    grid = np.stack(np.meshgrid(xs, ys), -1).astype(np.float64)
+    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-9)
+    rays = cv2.undistortPoints(grid.reshape(-1, 1, 2), camera.intrinsics, camera.distortion, criteria=criteria)
+    focal = camera.intrinsics[[0, 1], [0, 1]]
+    pixels = rays.reshape(*grid.shape) * focal
+    low = np.floor(pixels[1:-1, 1:-1].reshape(-1, 2).min(0)) - 2
+    high = np.ceil(pixels[1:-1, 1:-1].reshape(-1, 2).max(0)) + 2
+    size = np.minimum(high - low + 1, 2.2 * max(camera.width, camera.height)).astype(int)
+    centre = -low
+    intrinsics = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1.0]])
+    coarse = (pixels + centre).astype(np.float32)
+    x, y = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
+    lookup = [((v + step) / step).astype(np.float32) for v in (x, y)]
+    fine = cv2.remap(coarse, lookup[0], lookup[1], cv2.INTER_CUBIC)
+    return intrinsics, int(size[0]), int(size[1]), fine
+
+
+def make_scene(rng: np.random.Generator, people: list[Person], renderer: Renderer, backgrounds: Backgrounds) -> tuple:
+    """Lay out, render and label one scene.
+
+    Args:
+        rng: random generator of the scene.
+        people: posed, not yet placed; the first is what the picture is about.
+        renderer: draws.
+        backgrounds: photographs and textures.
+
+    Returns:
+        The picture, uint8 [height, width, 3] RGB, its JPEG quality, the camera dict and the list of people dicts as
+        in the dataset format.
+    """
+    first = people[0].placed(rng.uniform(0, 360), np.zeros(2))
+    camera = _sample_camera(rng, first)
+    placed = _place_others(rng, camera, first, people[1:])
+    objects = [o for p in placed if p.seat is not None for o in _seat_objects(rng, p, 0.0)]
+    objects += _occluders(rng, camera, placed)
+    lights = _sample_lights(rng, camera)
+
+    intrinsics, width, height, warp = _pinhole_canvas(camera)
+    matrix = projection_matrix(intrinsics, camera.extrinsics, width, height)
+    drawn = [(p.vertices, p.normals, p.outfit.uniforms | {"u_lift": 0.0}) for p in placed]
+    colour, depth = renderer.draw_people(matrix, width, height, lights, drawn, objects)
+
+    kind = rng.random()
+    indoors = kind < 0.5 if backgrounds.paths else kind < 0.75
+    if indoors:
+        surfaces = _room_surfaces(rng, camera, placed, backgrounds)
+        behind = renderer.draw_room(matrix, width, height, lights, surfaces)
+    elif backgrounds.paths and kind < 0.92:
+        behind = backgrounds.photograph(rng, width, height)
+    else:
+        behind = backgrounds.clutter(rng, width, height)
+    if rng.random() < 0.8:
+        half = (width // 2, height // 2)
+        shadow = renderer.draw_shadow(
+            projection_matrix(np.diag([half[0] / width, half[1] / height, 1]) @ intrinsics, camera.extrinsics, *half),
+            *half,
+            lights["u_light_direction"][0],
+            [p.vertices for p in placed],
+        )
+        soft = cv2.GaussianBlur(shadow, (0, 0), rng.uniform(0.8, 5.0))
+        soft = cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
+        behind = (behind * (1 - soft * np.float32(rng.uniform(0.2, 0.65) / 255))).astype(np.uint8)
+
+    ids = colour[..., 3]
+    covered = (ids > 0).astype(np.uint8) * 255
+    foreground = colour[..., :3]
+    foreground = cv2.resize(foreground, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    alpha = cv2.resize(covered, (width, height), interpolation=cv2.INTER_AREA)[..., None].astype(np.float32) / 255
+    image = np.clip(foreground + behind * (1 - alpha), 0, 255).astype(np.uint8)
+    if warp is not None:
+        image = cv2.remap(image, warp[..., 0], warp[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        fine = (warp + 0.5) * SUPERSAMPLING - 0.5
+        ids_at_pixels = cv2.remap(ids, fine[..., 0], fine[..., 1], cv2.INTER_NEAREST)
+    else:
+        ids_at_pixels = ids[SUPERSAMPLING // 2 :: SUPERSAMPLING, SUPERSAMPLING // 2 :: SUPERSAMPLING]
+    labels = []
+    for i, person in enumerate(placed):
+        label = _label(person, i + 1, camera, intrinsics, ids, depth, ids_at_pixels)
+        if label is not None:
+            labels.append(label)
+    image, quality = _degrade(rng, image)
+    camera_label = {
+        "intrinsic_matrix": camera.intrinsics.tolist(),
+        "distortion_coeffs": camera.distortion.tolist(),
+        "extrinsic_matrix": _in_millimetres(camera.extrinsics).tolist(),
+    }
+    return image, quality, camera_label, labels
+
+
+def _in_millimetres(extrinsics: np.ndarray) -> np.ndarray:
+    scaled = extrinsics.copy()
+    scaled[:3, 3] *= 1000
+    return scaled
+
+
+def _label(person: Person, number: int, camera: Camera, intrinsics: np.ndarray, ids: np.ndarray, depth: np.ndarray,
+           ids_at_pixels: np.ndarray) -> dict | None:  # fmt: skip
+    """Annotation of one person, or None if too little is seen or something lies beside or behind the camera."""
+    mask = ids_at_pixels == number
+    if np.count_nonzero(mask) < 250:
+        return None
+    joints = camera.to_camera(person.joints.astype(np.float64))
+    vertices = camera.to_camera(person.vertices[::3].astype(np.float64))
+    if joints[:, 2].min() < 0.2 or vertices[:, 2].min() < 0.1:
+        return None
+    joints2d = camera.project(joints)
+    inside = np.all((joints2d >= -0.5) & (joints2d <= np.array([camera.width, camera.height]) - 0.5), 1)
+
+    # A joint is visible if what the depth buffer has at its place is this person's skin or cloth right before it.
+    undistorted = joints[:, :2] / joints[:, 2:] * intrinsics[[0, 1], [0, 1]] + intrinsics[[0, 1], [2, 2]]
+    pixels = np.round((undistorted + 0.5) * SUPERSAMPLING - 0.5).astype(int)
+    pixels = np.clip(pixels, 0, np.array(ids.shape[::-1]) - 1)
+    surface = metric_depth(depth[pixels[:, 1], pixels[:, 0]])
+    size = np.linalg.norm(person.joints[12] - person.joints[0])  # trunk length
+    visible = inside & (ids[pixels[:, 1], pixels[:, 0]] == number) & (joints[:, 2] - surface < 0.32 * size)
+    if visible.sum() < 4:
+        return None
+
+    # The box holds body and clothes; without distortion far outside, where the lens model means nothing.
+    outline = camera.project(vertices)
+    near = np.abs(vertices[:, :2] / vertices[:, 2:]) < 1.6 * np.array([camera.width, camera.height]) / intrinsics[0, 0]
+    outline = outline[near.all(1)]
+    margin = 0.012 * intrinsics[0, 0] / joints[:, 2].mean()
+    low = np.clip(outline.min(0) - margin, -0.5, np.array([camera.width, camera.height]) - 0.5)
+    high = np.clip(outline.max(0) + margin, -0.5, np.array([camera.width, camera.height]) - 0.5)
+    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+    low = np.minimum(low, [columns[0] - 0.5, rows[0] - 0.5])
+    high = np.maximum(high, [columns[-1] + 0.5, rows[-1] + 0.5])
+    rle = rlemasklib.encode(np.asfortranarray(mask.astype(np.uint8)))
+    counts = rle["counts"]
+    return {
+        "box": np.round([*low, *(high - low)], 2).tolist(),
+        "joints3d": np.round(joints * 1000, 2).tolist(),
+        "joints2d": np.round(joints2d, 3).tolist(),
+        "visible": visible.astype(int).tolist(),
+        "mask": {"size": list(mask.shape), "counts": counts.decode() if isinstance(counts, bytes) else counts},
+    }
