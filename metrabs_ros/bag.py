@@ -1,0 +1,305 @@
+"""The command `metrabs-bag`: every frame of a recording through the model, offline and deterministic.
+
+    metrabs-bag INPUT OUTPUT
+
+The output bag holds everything that the input holds, and persons, skeleton and markers on the topics on which the node
+publishes them. Unlike the node, which drops what it has no time for, this takes the time that every frame needs.
+"""
+
+import argparse
+import io
+import json
+import struct
+import sys
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from rclpy.serialization import serialize_message
+from std_msgs.msg import Header
+from tqdm import tqdm
+
+from metrabs_ros.bag_io import (
+    LATCHED,
+    BagWriter,
+    CameraInfos,
+    Message,
+    Recording,
+    RecordingError,
+    find_camera_info_topic,
+    find_image_topic,
+    open_recording,
+    own_typestore,
+    stamp_ns,
+)
+from metrabs_ros.image_conversion import CameraInfoError, ImageError, camera_from_info, image_size_from_info, to_rgb
+from metrabs_ros.markers import markers_message
+from metrabs_ros.parameters import DETECTION_PARAMETERS
+from metrabs_ros.person_messages import persons_message
+from metrabs_ros.tracking import Tracker
+
+PERSONS_TOPIC = "/metrabs_node/persons"
+SKELETON_TOPIC = "/metrabs_node/skeleton"
+MARKERS_TOPIC = "/metrabs_node/markers"
+RESULT_TYPES = {
+    PERSONS_TOPIC: "metrabs_msgs/msg/PersonArray",
+    SKELETON_TOPIC: "metrabs_msgs/msg/Skeleton",
+    MARKERS_TOPIC: "visualization_msgs/msg/MarkerArray",
+}
+
+
+def process(
+    recording: Recording,
+    output,
+    model_path: str = "",
+    image_topic: str | None = None,
+    camera_info_topic: str | None = None,
+    fov_degrees: float | None = None,
+    options: dict | None = None,
+    force: bool = False,
+) -> Counter:
+    """Write a copy of a recording with the people in its images.
+
+    What the model found is kept beside the output while the work goes on, so that the same call after an interruption
+    takes it from there; the result is the same as without the interruption.
+
+    Args:
+        recording: to read.
+        output: the bag to write, see `bag_io.BagWriter`.
+        model_path: directory of an exported model; '' for the packaged one.
+        image_topic: None where the recording has only one.
+        camera_info_topic: None for the one that belongs to the images by its name, or the only one.
+        fov_degrees: instead of camera_info: field of view over the longer side of the image.
+        options: arguments of the model's `detect_poses`; the others have the node's defaults.
+        force: replace an existing output.
+
+    Returns:
+        Numbers of `images`, `persons`, and of images `skipped` because they could not be decoded or used.
+
+    Raises:
+        RecordingError: one sentence about what is wrong with input or output.
+    """
+    from metrabs_ros.pose_model import PoseModel  # only now: TensorFlow takes seconds, and --help needs none of it
+
+    image_topic = find_image_topic(recording, image_topic)
+    cameras = None
+    if fov_degrees is None:
+        camera_info_topic = find_camera_info_topic(recording, image_topic, camera_info_topic)
+        if camera_info_topic is None:
+            raise RecordingError(
+                f"{recording.path} has no camera_info; state the field of view over the longer image side with --fov."
+            )
+        cameras = CameraInfos(recording, camera_info_topic)
+    options = {parameter.name: parameter.default for parameter in DETECTION_PARAMETERS} | (options or {})
+    output = Path(output)
+    journal_path = output.with_name(f".{output.name}.predictions")
+    job = _describe_job(recording, model_path, image_topic, camera_info_topic, fov_degrees, options)
+
+    with BagWriter(output, force) as writer:
+        try:
+            model = PoseModel(model_path)
+            model.check_skeleton(options["skeleton"])
+        except Exception as error:
+            raise RecordingError(" ".join(str(error).split())) from error
+        skeleton = model.skeleton_message(options["skeleton"])
+        for topic, kind in recording.topics.items():
+            if topic not in RESULT_TYPES:
+                writer.add_topic(topic, kind, recording.typestore, recording.qos(topic))
+        store = own_typestore()
+        for topic, kind in RESULT_TYPES.items():
+            writer.add_topic(topic, kind, store, [LATCHED] if topic == SKELETON_TOPIC else [])
+
+        tracker, shown_ids, counts, problem = Tracker(), set(), Counter(), None
+        progress = tqdm(total=recording.counts[image_topic], unit="image", mininterval=0.5, disable=None)
+        with PredictionJournal(journal_path, job) as journal, progress:
+            for message in recording.messages(set(recording.topics) - set(RESULT_TYPES)):
+                writer.write(message)
+                if message.topic != image_topic:
+                    continue
+                if not counts["images"]:
+                    writer.write(Message(SKELETON_TOPIC, message.time_ns, serialize_message(skeleton)))
+                image_message = recording.deserialize(message)
+                header = _header(image_message.header)
+                try:
+                    prediction, image_size = journal.get(counts["images"]) or journal.put(
+                        counts["images"], *_predict(model, image_message, cameras, fov_degrees, options)
+                    )
+                except (ImageError, CameraInfoError) as error:
+                    counts["skipped"] += 1
+                    problem = problem or str(error)
+                else:
+                    ids = tracker.update(prediction["boxes"], prediction["poses3d"], stamp_ns(header) * 1e-9)
+                    persons = persons_message(header, skeleton.name, prediction, ids, image_size)
+                    markers = markers_message(persons, skeleton, shown_ids)
+                    shown_ids = set(ids)
+                    counts["persons"] += len(ids)
+                    writer.write(Message(PERSONS_TOPIC, message.time_ns, serialize_message(persons)))
+                    writer.write(Message(MARKERS_TOPIC, message.time_ns, serialize_message(markers)))
+                counts["images"] += 1
+                progress.update()
+        if not counts["images"]:
+            raise RecordingError(f"The topic {image_topic} of {recording.path} has no messages.")
+        if counts["skipped"] == counts["images"]:
+            raise RecordingError(f"None of the {counts['images']} images could be used: {problem}")
+    journal_path.unlink()
+    if problem:
+        print(f"{counts['skipped']} images were skipped; the first because: {problem}", file=sys.stderr)
+    return counts
+
+
+def _predict(model, image_message, cameras, fov_degrees, options) -> tuple[dict, tuple[int, int]]:
+    """The model's prediction and the image's width and height."""
+    image = to_rgb(image_message)
+    size = image.shape[1], image.shape[0]
+    if cameras is None:
+        camera = {"default_fov_degrees": fov_degrees}
+    else:
+        info = cameras.nearest(stamp_ns(image_message.header))
+        matrix, distortion = camera_from_info(info)
+        described = image_size_from_info(info)
+        if all(described) and described != size:
+            raise CameraInfoError(
+                f"The image has {size[0]}x{size[1]} pixels, but camera_info describes {described[0]}x{described[1]}."
+            )
+        camera = {"intrinsic_matrix": matrix, "distortion_coeffs": distortion}
+    return model.detect_poses(image, camera, options), size
+
+
+def _header(header) -> Header:
+    """The header of a message of rosbags as one of rclpy."""
+    own = Header(frame_id=header.frame_id)
+    own.stamp.sec, own.stamp.nanosec = int(header.stamp.sec), int(header.stamp.nanosec)
+    return own
+
+
+def _describe_job(recording, model_path, *arguments) -> dict:
+    """What the predictions depend on, as JSON."""
+
+    def state(path: Path):
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+
+    model = state(Path(model_path)) if model_path else "packaged"
+    return {"input": state(recording.path.resolve()), "model": model, "arguments": list(arguments)}
+
+
+class PredictionJournal:
+    """The predictions of a job that may be interrupted at any moment, in a file.
+
+    The first line says what job it is; a file of another job is begun anew. Each prediction follows as the length and
+    checksum of a NumPy archive, and the archive; a last one that was cut off is overwritten.
+    """
+
+    _HEAD = struct.Struct("<II")
+
+    def __init__(self, path: Path, job: dict):
+        self._path = path
+        self._job = json.dumps(job).encode() + b"\n"
+        self._predictions = {}
+
+    def __enter__(self):
+        self._file = open(self._path, "r+b" if self._path.exists() else "w+b")
+        if self._file.readline() == self._job:
+            self._read()
+        else:
+            self._file.seek(0)
+            self._file.write(self._job)
+        self._file.truncate()
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+
+    def _read(self):
+        while True:
+            start = self._file.tell()
+            head = self._file.read(self._HEAD.size)
+            length, checksum = self._HEAD.unpack(head) if len(head) == self._HEAD.size else (0, None)
+            data = self._file.read(length)
+            if len(data) != length or zlib.crc32(data) != checksum:
+                self._file.seek(start)
+                return
+            with np.load(io.BytesIO(data)) as arrays:
+                prediction = dict(arrays)
+            self._predictions[int(prediction.pop("index"))] = prediction
+
+    def get(self, index: int) -> tuple[dict, tuple[int, int]] | None:
+        """The prediction and the size of image `index`, if it is known from before."""
+        prediction = self._predictions.pop(index, None)
+        return prediction and (prediction, tuple(prediction.pop("image_size").tolist()))
+
+    def put(self, index: int, prediction: dict, image_size: tuple[int, int]) -> tuple[dict, tuple[int, int]]:
+        """Note the prediction for image `index`. Returns prediction and size."""
+        buffer = io.BytesIO()
+        np.savez(buffer, index=index, image_size=image_size, **prediction)
+        data = buffer.getvalue()
+        self._file.write(self._HEAD.pack(len(data), zlib.crc32(data)) + data)
+        self._file.flush()
+        return prediction, image_size
+
+
+def _fov(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 180:
+        raise argparse.ArgumentTypeError("must be between 0 and 180 degrees")
+    return value
+
+
+def main(args=None) -> int:
+    """Run the command. Returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="metrabs-bag",
+        description="Finds the people in every image of a recording and writes a bag with everything that the "
+        "recording holds and the people's 3D skeletons. An interrupted run goes on where it was when it is started "
+        "again in the same way.",
+    )
+    parser.add_argument("input", help="a rosbag2 folder, a .mcap file, a video, a picture or a folder of pictures")
+    parser.add_argument(
+        "output", help="a bag: one MCAP file if the name ends in .mcap, else a rosbag2 folder (sqlite3)"
+    )
+    parser.add_argument("--image-topic", help="where a bag has several image topics")
+    parser.add_argument("--camera-info-topic", help="default: camera_info beside the images, or the only one")
+    parser.add_argument(
+        "--fov",
+        type=_fov,
+        metavar="DEGREES",
+        help="field of view over the longer image side, instead of camera_info (default for videos and pictures: 55)",
+    )
+    parser.add_argument("--model", default="", help="directory of an exported model (default: the packaged model)")
+    parser.add_argument("--skeleton", default="", help="joint convention, for example smpl_24 (default: all joints)")
+    parser.add_argument("--num-aug", type=int, default=1, help="crops per person: 1 is fastest, 5 more accurate")
+    parser.add_argument("--threshold", type=float, default=0.3, help="score from which a box counts as a person")
+    parser.add_argument("--force", action="store_true", help="replace an existing output")
+    arguments = parser.parse_args(args)
+    options = {
+        "skeleton": arguments.skeleton,
+        "num_aug": arguments.num_aug,
+        "detector_threshold": arguments.threshold,
+    }
+    try:
+        with open_recording(arguments.input, arguments.fov or 55.0) as recording:
+            counts = process(
+                recording,
+                arguments.output,
+                arguments.model,
+                arguments.image_topic,
+                arguments.camera_info_topic,
+                arguments.fov,
+                options,
+                arguments.force,
+            )
+    except (RecordingError, OSError) as error:
+        print(f"metrabs-bag: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("metrabs-bag: interrupted; the same command goes on from here.", file=sys.stderr)
+        return 130
+    print(
+        f"{arguments.output}: {counts['images']} images, {counts['persons'] / counts['images']:.1f} persons per image"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,513 @@
+"""Recordings on disk: rosbag2 (sqlite3 or MCAP), video files and pictures in; rosbag2 out.
+
+A video or a picture is read as if it were a bag with the topics `/image/compressed` and `/camera_info`, so that
+everything else handles one kind of recording only.
+"""
+
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import cv2
+import numpy as np
+import rosbags.rosbag2 as rosbag2
+from rclpy.serialization import serialize_message
+from rosbags.highlevel import AnyReader
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from sensor_msgs.msg import CameraInfo, CompressedImage
+from std_msgs.msg import Header
+
+import metrabs_msgs
+
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".gif")
+
+# A folder of pictures is a recording with one picture per second.
+_PICTURE_PERIOD_NS = 1_000_000_000
+_JPEG_QUALITY = 95
+_FRAME_ID = "camera"
+
+
+class RecordingError(Exception):
+    """A recording that can't be read or written; the message is one sentence for the user."""
+
+
+class Message(NamedTuple):
+    """One message of a recording: topic name, time of recording in ns, and the message in CDR."""
+
+    topic: str
+    time_ns: int
+    data: bytes
+
+
+class Recording(ABC):
+    """Something that can be read as a bag.
+
+    Attributes:
+        path: where it lies.
+        topics: name -> message type ("sensor_msgs/msg/Image").
+        counts: name -> number of messages; for some videos an estimate.
+        typestore: knows the definition of every type in `topics` (unless the bag does not tell) and its CDR.
+    """
+
+    path: Path
+    topics: dict[str, str]
+    counts: dict[str, int]
+
+    @abstractmethod
+    def messages(self, topics: Collection[str] | None = None) -> Iterator[Message]:
+        """All messages of the given topics (default: of all), in order of time.
+
+        Raises:
+            RecordingError: the rest of the recording can't be read.
+        """
+
+    def qos(self, topic: str) -> list[Qos]:
+        """Quality of service that the topic's publishers offered, as far as it is known."""
+        return []
+
+    def deserialize(self, message: Message):
+        """The message as an object with the fields of its type."""
+        return self.typestore.deserialize_cdr(message.data, self.topics[message.topic])
+
+
+@contextmanager
+def open_recording(path, fov_degrees: float = 55.0) -> Iterator[Recording]:
+    """Open a bag, a video, a picture or a folder of pictures.
+
+    Args:
+        path: a rosbag2 folder, a single `.mcap` or `.db3` file, a video or image file, or a folder of image files.
+        fov_degrees: for videos and pictures: field of view over the longer image side that their camera_info states.
+
+    Raises:
+        RecordingError: there is nothing readable at `path`.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise RecordingError(f"{path} does not exist.")
+    suffix = path.suffix.lower()
+    if path.is_file() and suffix in VIDEO_SUFFIXES:
+        yield _Video(path, fov_degrees)
+    elif path.is_file() and suffix in IMAGE_SUFFIXES:
+        yield _Pictures(path, [path], fov_degrees)
+    elif path.is_file() and suffix in (".mcap", ".db3") or path.is_dir() and (path / "metadata.yaml").exists():
+        with _open_bag(path) as bag:
+            yield bag
+    elif path.is_dir():
+        yield _Pictures(path, _pictures_in(path), fov_degrees)
+    else:
+        raise RecordingError(
+            f"{path} is not a recording: give a rosbag2 folder, a .mcap file, a video ({' '.join(VIDEO_SUFFIXES)}), a "
+            f"picture ({' '.join(IMAGE_SUFFIXES)}) or a folder of pictures."
+        )
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    if list(folder.glob("*.db3")) or list(folder.glob("*.mcap")):
+        raise RecordingError(
+            f"The bag {folder} has no metadata.yaml, so its recording was cut off; repair it with: ros2 bag reindex "
+            f"{folder}"
+        )
+    pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not pictures:
+        raise RecordingError(f"The folder {folder} is not a bag (no metadata.yaml) and holds no pictures.")
+    return pictures
+
+
+# Bags
+
+
+@contextmanager
+def _open_bag(path: Path) -> Iterator["_Bag"]:
+    reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_KILTED))
+    with _readable(path):
+        reader.open()
+    try:
+        yield _Bag(path, reader)
+    finally:
+        reader.close()
+
+
+@contextmanager
+def _readable(path: Path):
+    """Turns what a damaged file makes the reader raise, which can be anything, into one sentence."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise RecordingError(
+            f"The bag {path} can't be read; it is truncated, damaged or not a ROS 2 bag ({reason})."
+        ) from error
+
+
+class _Bag(Recording):
+    def __init__(self, path: Path, reader: AnyReader):
+        self.path = path
+        self.typestore = reader.typestore
+        self._reader = reader
+        self.topics = {}
+        for connection in reader.connections:
+            known = self.topics.setdefault(connection.topic, connection.msgtype)
+            if known != connection.msgtype:
+                raise RecordingError(
+                    f"The topic {connection.topic} of the bag {path} has two types, {known} and {connection.msgtype}."
+                )
+        self.counts = dict.fromkeys(self.topics, 0)
+        for connection in reader.connections:
+            self.counts[connection.topic] += connection.msgcount
+
+    def messages(self, topics=None):
+        wanted = [c for c in self._reader.connections if topics is None or c.topic in topics]
+        if not wanted:
+            return
+        messages = self._reader.messages(wanted)
+        while True:
+            with _readable(self.path):
+                item = next(messages, None)
+            if item is None:
+                return
+            connection, time_ns, data = item
+            yield Message(connection.topic, time_ns, bytes(data))
+
+    def qos(self, topic):
+        profiles = []
+        for connection in self._reader.connections:
+            if connection.topic == topic:
+                profiles += connection.ext.offered_qos_profiles
+        return profiles
+
+
+# Videos and pictures
+
+
+class _Media(Recording):
+    image_topic, camera_info_topic = "/image/compressed", "/camera_info"
+
+    def __init__(self, path: Path, fov_degrees: float, count: int):
+        self.path = path
+        self.typestore = get_typestore(Stores.ROS2_KILTED)
+        self.topics = {self.image_topic: IMAGE_TYPES[1], self.camera_info_topic: CAMERA_INFO_TYPE}
+        self.counts = dict.fromkeys(self.topics, count)
+        self._fov_degrees = fov_degrees
+
+    @abstractmethod
+    def _images(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Time in ns and picture, uint8 [H, W, 3] BGR."""
+
+    def messages(self, topics=None):
+        for time_ns, image in self._images():
+            header = Header(frame_id=_FRAME_ID)
+            header.stamp.sec, header.stamp.nanosec = divmod(time_ns, 1_000_000_000)
+            if topics is None or self.image_topic in topics:
+                _, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+                message = CompressedImage(header=header, format="jpeg", data=jpeg.tobytes())
+                yield Message(self.image_topic, time_ns, serialize_message(message))
+            if topics is None or self.camera_info_topic in topics:
+                height, width = image.shape[:2]
+                message = camera_info_from_fov(header, width, height, self._fov_degrees)
+                yield Message(self.camera_info_topic, time_ns, serialize_message(message))
+
+
+class _Video(_Media):
+    def __init__(self, path: Path, fov_degrees: float):
+        try:
+            with av.open(str(path)) as container:
+                stream = container.streams.video[0]
+                rate = stream.average_rate or stream.guessed_rate
+                seconds = (container.duration or 0) / av.time_base
+                count = stream.frames or round(seconds * float(rate or 0))
+        except (av.error.FFmpegError, IndexError) as error:
+            raise RecordingError(f"The video {path} can't be read ({error}).") from error
+        super().__init__(path, fov_degrees, count)
+
+    def _images(self):
+        with av.open(str(self.path)) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            period = 1 / float(stream.average_rate or stream.guessed_rate or 25)
+            frames = container.decode(stream)
+            start = seconds = None
+            n_read = 0
+            while True:
+                try:
+                    frame = next(frames, None)
+                except av.error.FFmpegError as error:
+                    raise RecordingError(
+                        f"The video {self.path} is damaged after {n_read} frames ({error})."
+                    ) from error
+                if frame is None:
+                    break
+                # Time stamps that are missing or run backwards are replaced by the frame rate.
+                stated = None if frame.time is None else float(frame.time)
+                if stated is not None and start is None:
+                    start = stated
+                elapsed = None if stated is None else stated - start
+                seconds = (
+                    elapsed
+                    if elapsed is not None and (seconds is None or elapsed > seconds)
+                    else (0.0 if seconds is None else seconds + period)
+                )
+                n_read += 1
+                image = frame.to_ndarray(format="bgr24")
+                # The turn that the camera noted for the player, in degrees counter-clockwise.
+                quarter_turns = round(frame.rotation / 90) % 4
+                yield round(seconds * 1e9), np.ascontiguousarray(np.rot90(image, quarter_turns))
+        if not n_read:
+            raise RecordingError(f"The video {self.path} holds no frames.")
+
+
+class _Pictures(_Media):
+    def __init__(self, path: Path, files: list[Path], fov_degrees: float):
+        super().__init__(path, fov_degrees, len(files))
+        self._files = files
+
+    def _images(self):
+        for i, file in enumerate(self._files):
+            image = cv2.imread(str(file))
+            if image is None:
+                raise RecordingError(f"The picture {file} can't be read.")
+            yield i * _PICTURE_PERIOD_NS, image
+
+
+def camera_info_from_fov(header, width: int, height: int, fov_degrees: float) -> CameraInfo:
+    """The CameraInfo of an ideal camera: square pixels, optical axis through the middle, no lens distortion.
+
+    Args:
+        header: std_msgs/Header of the image.
+        width: of the image, pixels.
+        height: of the image, pixels.
+        fov_degrees: field of view over the longer side of the image.
+    """
+    focal_length = max(width, height) / 2 / np.tan(np.radians(fov_degrees) / 2)
+    cx, cy = (width - 1) / 2, (height - 1) / 2
+    info = CameraInfo(header=header, width=width, height=height, distortion_model="plumb_bob", d=[0.0] * 5)
+    info.k = [focal_length, 0.0, cx, 0.0, focal_length, cy, 0.0, 0.0, 1.0]
+    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    info.p = [focal_length, 0.0, cx, 0.0, 0.0, focal_length, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return info
+
+
+# Which topics
+
+
+def find_image_topic(recording: Recording, wanted: str | None = None, besides: str = "/metrabs_node/") -> str:
+    """The topic to read images from.
+
+    Args:
+        recording: where to look.
+        wanted: name given by the user; None where there is only one to choose from.
+        besides: start of topic names that don't count (the node's own overlay).
+
+    Raises:
+        RecordingError: there is none, there are several, or `wanted` is not an image topic. Lists those that are.
+    """
+    candidates = [
+        name for name, kind in recording.topics.items() if kind in IMAGE_TYPES and not name.startswith(besides)
+    ]
+    listed = ", ".join(f"{name} ({recording.counts[name]} images)" for name in sorted(candidates))
+    if wanted:
+        if wanted not in candidates:
+            raise RecordingError(f"{recording.path} has no image topic {wanted}; it has: {listed or 'none'}.")
+        return wanted
+    if not candidates:
+        raise RecordingError(f"{recording.path} has no image topic; its topics are: {_list_topics(recording)}.")
+    if len(candidates) > 1:
+        raise RecordingError(f"{recording.path} has several image topics, choose one with --image-topic: {listed}.")
+    return candidates[0]
+
+
+def find_camera_info_topic(recording: Recording, image_topic: str, wanted: str | None = None) -> str | None:
+    """The topic of the camera that took the images: `wanted`, else `camera_info` beside the images, else the only one.
+
+    Returns:
+        Its name; None if the recording has no camera_info at all.
+
+    Raises:
+        RecordingError: there are several, and none belongs to the images by its name; or `wanted` is not there.
+    """
+    candidates = sorted(name for name, kind in recording.topics.items() if kind == CAMERA_INFO_TYPE)
+    listed = ", ".join(candidates)
+    if wanted:
+        if wanted not in candidates:
+            raise RecordingError(f"{recording.path} has no camera_info topic {wanted}; it has: {listed or 'none'}.")
+        return wanted
+    raw_topic = image_topic.removesuffix("/compressed")
+    beside = raw_topic.rsplit("/", 1)[0] + "/camera_info"
+    if beside in candidates:
+        return beside
+    if len(candidates) > 1:
+        raise RecordingError(
+            f"{recording.path} has several camera_info topics, and none beside {image_topic}; choose one with "
+            f"--camera-info-topic: {listed}."
+        )
+    return candidates[0] if candidates else None
+
+
+def _list_topics(recording: Recording) -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in sorted(recording.topics.items())) or "none"
+
+
+class CameraInfos:
+    """The camera_info messages of a recording, to be asked for the one that belongs to an image."""
+
+    def __init__(self, recording: Recording, topic: str):
+        """Read all messages of the topic.
+
+        Raises:
+            RecordingError: there are none, or the recording can't be read.
+        """
+        self._messages = []
+        stamps = []
+        for message in recording.messages([topic]):
+            info = recording.deserialize(message)
+            stamps.append(stamp_ns(info.header))
+            # One and the same calibration, repeated a million times, is kept once.
+            if self._messages and _same_camera(self._messages[-1], info):
+                info = self._messages[-1]
+            self._messages.append(info)
+        if not stamps:
+            raise RecordingError(f"The topic {topic} of {recording.path} has no messages.")
+        self._stamps = np.array(stamps)
+        order = np.argsort(self._stamps, kind="stable")
+        self._stamps, self._messages = self._stamps[order], [self._messages[i] for i in order]
+
+    def nearest(self, stamp: int):
+        """The message with the stamp nearest to that of an image, ns."""
+        after = int(np.searchsorted(self._stamps, stamp))
+        candidates = [i for i in (after - 1, after) if 0 <= i < len(self._stamps)]
+        return self._messages[min(candidates, key=lambda i: abs(int(self._stamps[i]) - stamp))]
+
+
+def _same_camera(a, b) -> bool:
+    def numbers(info):
+        roi = info.roi
+        size = (info.width, info.height, info.binning_x, info.binning_y)
+        return (*size, roi.x_offset, roi.y_offset, roi.width, roi.height, *info.k, *info.d, *info.p)
+
+    return a.distortion_model == b.distortion_model and numbers(a) == numbers(b)
+
+
+def stamp_ns(header) -> int:
+    """Stamp of a std_msgs/Header, ns."""
+    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+
+
+# Writing
+
+_FOREVER = QosTime(9223372036, 854775807)
+
+# Quality of service of a topic whose last message a late subscriber gets, too.
+LATCHED = Qos(
+    history=QosHistory.KEEP_LAST,
+    depth=1,
+    reliability=QosReliability.RELIABLE,
+    durability=QosDurability.TRANSIENT_LOCAL,
+    deadline=_FOREVER,
+    lifespan=_FOREVER,
+    liveliness=QosLiveliness.AUTOMATIC,
+    liveliness_lease_duration=_FOREVER,
+    avoid_ros_namespace_conventions=False,
+)
+
+
+def own_typestore():
+    """A rosbags typestore with the types of ROS 2 and of metrabs_msgs."""
+    store = get_typestore(Stores.ROS2_KILTED)
+    share = next(
+        parent / "share/metrabs_msgs"
+        for parent in Path(metrabs_msgs.__file__).parents
+        if (parent / "share/metrabs_msgs/msg").is_dir()
+    )
+    types = {}
+    for path in share.glob("msg/*.msg"):
+        types |= get_types_from_msg(path.read_text(), f"metrabs_msgs/msg/{path.stem}")
+    store.register(types)
+    return store
+
+
+class BagWriter:
+    """Writes a bag under a temporary name and gives it its name when it is complete.
+
+    A path that ends in `.mcap` becomes one MCAP file, any other a rosbag2 folder with sqlite3 storage. Used as a
+    context manager: an exception inside leaves nothing behind.
+    """
+
+    def __init__(self, path, force: bool = False):
+        """Prepare to write.
+
+        Args:
+            path: the bag to write.
+            force: replace what exists at `path`.
+
+        Raises:
+            RecordingError: `path` exists and `force` is not set.
+        """
+        self.path = Path(path)
+        if self.path.exists() and not force:
+            raise RecordingError(f"{self.path} exists already; use --force to replace it.")
+        self._as_file = self.path.suffix == ".mcap"
+        plugin = rosbag2.StoragePlugin.MCAP if self._as_file else rosbag2.StoragePlugin.SQLITE3
+        # In a folder of its own, as the names of the files inside a bag are made from the name of the bag.
+        self._folder = self.path.with_name(f".{self.path.name}.partial")
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._writer = rosbag2.Writer(self._folder / self.path.name, version=9, storage_plugin=plugin)
+        self._connections = {}
+
+    def __enter__(self):
+        self._folder.mkdir(parents=True)
+        self._writer.open()
+        return self
+
+    def __exit__(self, exception_type, exception, traceback):
+        if exception_type is None:
+            self._writer.close()
+            self._install()
+        else:
+            self._writer.abort()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _install(self):
+        written = self._folder / self.path.name
+        if self._as_file:
+            written = written / f"{self.path.name}.mcap"
+        if self.path.is_dir():
+            shutil.rmtree(self.path)
+        elif self.path.exists():
+            self.path.unlink()
+        os.replace(written, self.path)
+
+    def add_topic(self, topic: str, message_type: str, typestore, qos: Collection[Qos] = ()):
+        """Declare a topic before its first message.
+
+        Args:
+            topic: its name.
+            message_type: "sensor_msgs/msg/Image", for example.
+            typestore: rosbags typestore that knows the type; the definition goes into the bag. A type that it does not
+                know is written without one.
+            qos: quality of service to play the topic with.
+        """
+        known = message_type in typestore.fielddefs
+        definition = {"typestore": typestore} if known else {"msgdef": "", "rihs01": "RIHS01_" + "0" * 64}
+        self._connections[topic] = self._writer.add_connection(
+            topic, message_type, **definition, offered_qos_profiles=list(qos)
+        )
+
+    def write(self, message: Message):
+        """Append a message of a declared topic."""
+        self._writer.write(self._connections[message.topic], message.time_ns, message.data)
