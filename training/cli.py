@@ -40,6 +40,7 @@ def _add_train(commands) -> None:
     parser.add_argument("--init", help="folder of a crop model to start from")
     parser.add_argument("--steps", type=int, help="optimizer steps with all layers")
     parser.add_argument("--head-steps", type=int, help="optimizer steps before that with the backbone frozen")
+    parser.add_argument("--steps-per-epoch", type=int, help="steps between checkpoints and validations")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--seed", type=int)
@@ -61,6 +62,7 @@ def _train(args) -> None:
         "init": args.init,
         "steps": args.steps,
         "head_steps": args.head_steps,
+        "steps_per_epoch": args.steps_per_epoch,
         "batch_size": args.batch_size,
         "learning_rate": args.learning_rate,
         "seed": args.seed,

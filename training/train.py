@@ -181,6 +181,7 @@ def train(config: TrainingConfig, run_dir: str | Path, verbose: int = 1) -> Crop
             ),
             jit_compile=False,
         )
+        trainer([np.zeros([1, *model.backbone.input_shape[1:]], np.uint8), np.eye(3, dtype=np.float32)[None]])
         n_steps = min(config.steps_per_epoch, steps)
         batches = CropBatches(
             examples, skeleton, model.crop_side, config.batch_size, n_steps, config.seed, workers=config.workers
