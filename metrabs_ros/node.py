@@ -54,7 +54,7 @@ except ModuleNotFoundError:
 # A warning about the same trouble is repeated at most this often, s.
 _WARNING_PERIOD = 30.0
 # How long a stop waits for the network to finish what it has begun, s.
-_STOP_TIMEOUT = 2.0
+_STOP_TIMEOUT = 1.0
 
 
 class FrameError(Exception):
@@ -136,7 +136,7 @@ class MetrabsNode(LifecycleNode):
         while not loading.done():
             wait([loading], timeout=0.1)
             if not self.context.ok():
-                return TransitionCallbackReturn.FAILURE
+                raise KeyboardInterrupt  # what SIGINT raises in most, and SIGTERM in no circumstances
         if loading.exception():
             self.get_logger().error(_one_line(loading.exception()))
             self.stop_inference()
@@ -188,10 +188,11 @@ class MetrabsNode(LifecycleNode):
         path = self.get_parameter("model").value
         model = PoseModel(path)
         model.check_skeleton(self.get_parameter("skeleton").value)
-        model.warm_up()
         self._model = model
         seconds = time.monotonic() - start
-        self.get_logger().info(f"Loaded {path or 'the packaged model'} in {seconds:.1f} s; it runs on {model.device}.")
+        if self.context.ok():
+            name = path or "the packaged model"
+            self.get_logger().info(f"Loaded {name} in {seconds:.1f} s; it runs on {model.device}.")
 
     def _on_set_parameters(self, changed) -> SetParametersResult:
         for parameter in changed:
@@ -288,7 +289,7 @@ class MetrabsNode(LifecycleNode):
         except Exception as error:
             if self.context.ok():  # else the process is about to end, and nothing can be published
                 self._statistics.count_skipped("model_error")
-                self._warn("model_error", f"The model failed on a frame: {_one_line(error)}")
+                self._warn("model_error", f"A frame could not be processed: {_one_line(error)}")
             return
         latency = self.get_clock().now().nanoseconds * 1e-9 - _seconds(frame.image.header.stamp)
         n_persons = len(prediction["boxes"])
@@ -409,31 +410,30 @@ def _one_line(error: Exception) -> str:
 
 def main(args=None) -> int:
     """Run the node until SIGINT or SIGTERM. Returns the exit code: 1 if it could not start, else 0."""
-    rclpy.init(args=args)
+    node, exit_code = None, 0
     try:
+        rclpy.init(args=args)
         node = MetrabsNode()
-    except (ParameterException, ValueError) as error:
-        print(f"metrabs_node could not start: {_one_line(error)}", file=sys.stderr)
-        rclpy.try_shutdown()
-        return 1
-    executor = MultiThreadedExecutor(num_threads=2)
-    executor.add_node(node)
-    exit_code = 0
-    try:
-        if node.get_parameter("autostart").value and not node.start() and node.context.ok():
+        executor = MultiThreadedExecutor(num_threads=2)
+        executor.add_node(node)
+        if node.get_parameter("autostart").value and not node.start():
             exit_code = 1
         else:
             executor.spin()
+    except (ParameterException, ValueError) as error:
+        print(f"metrabs_node could not start: {_one_line(error)}", file=sys.stderr)
+        exit_code = 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     # From here on a second Ctrl-C would only interrupt the cleaning up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not node.stop_inference():
+    if node and not node.stop_inference():
         # The network can't be interrupted, and the interpreter must not be torn down under it.
         sys.stderr.flush()
         os._exit(exit_code)
-    executor.shutdown()
-    node.destroy_node()
+    if node:
+        executor.shutdown()
+        node.destroy_node()
     rclpy.try_shutdown()
     return exit_code
 

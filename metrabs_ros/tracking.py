@@ -56,9 +56,8 @@ class Tracker:
         Returns:
             The id of each of the n people.
         """
-        boxes = np.asarray(boxes, np.float64).reshape(len(boxes), -1)[:, :4]
-        poses3d = np.asarray(poses3d, np.float64)
-        positions = poses3d.mean(axis=1) if len(poses3d) else np.zeros([0, 3])
+        boxes = np.asarray(boxes, np.float64)[:, :4]
+        positions = np.asarray(poses3d, np.float64).mean(axis=1)
         if stamp_s < self._last_stamp:
             self._tracks = []
         self._last_stamp = stamp_s

@@ -15,6 +15,7 @@ UNCERTAINTY = 42.0  # mm
 SLOW_GREEN_PER_SECOND = 51
 
 _UNKNOWN = -np.ones([3, 3], np.float32)
+_IDENTITY = np.eye(4, dtype=np.float32)
 _GRID = np.stack([np.linspace(0, 1, NATIVE.n_joints), np.linspace(0, 1, NATIVE.n_joints) ** 2], 1).astype(np.float32)
 
 
@@ -37,9 +38,10 @@ class ClosedFormModel(tf.Module):
 
     def __init__(self):
         super().__init__()
+        self.crop_model = tf.Module()
         self.joint_names = tf.Variable(NATIVE.joint_names, trainable=False)
         self.joint_edges = tf.Variable(NATIVE.edges, trainable=False)
-        conventions = {"": NATIVE, "smpl_24": SKELETONS["smpl_24"], "coco_19": SKELETONS["coco_19"]}
+        conventions = {NATIVE.name: NATIVE, "smpl_24": SKELETONS["smpl_24"], "coco_19": SKELETONS["coco_19"]}
         self.per_skeleton_joint_names = {k: tf.Variable(s.joint_names, trainable=False) for k, s in conventions.items()}
         self.per_skeleton_edges = {k: tf.Variable(s.edges, trainable=False) for k, s in conventions.items()}
         self._conversions = {name: conversion_matrix(skeleton) for name, skeleton in conventions.items()}
@@ -69,7 +71,7 @@ class ClosedFormModel(tf.Module):
         image,
         intrinsic_matrix=_UNKNOWN,
         distortion_coeffs=(0.0,) * 5,
-        extrinsic_matrix=np.eye(4, dtype=np.float32),
+        extrinsic_matrix=_IDENTITY,
         world_up_vector=(0.0, -1.0, 0.0),
         default_fov_degrees=55.0,
         internal_batch_size=64,
@@ -95,13 +97,16 @@ class ClosedFormModel(tf.Module):
     @tf.function(
         input_signature=[
             tf.TensorSpec([None, None, 3], tf.uint8, "image"),
-            tf.TensorSpec([None, 4], tf.float32, "boxes"),
+            tf.TensorSpec([None, None], tf.float32, "boxes"),
             tf.TensorSpec([3, 3], tf.float32, "intrinsic_matrix"),
             tf.TensorSpec([None], tf.float32, "distortion_coeffs"),
+            tf.TensorSpec([4, 4], tf.float32, "extrinsic_matrix"),
+            tf.TensorSpec([3], tf.float32, "world_up_vector"),
             tf.TensorSpec([], tf.float32, "default_fov_degrees"),
             tf.TensorSpec([], tf.int32, "internal_batch_size"),
             tf.TensorSpec([], tf.int32, "antialias_factor"),
             tf.TensorSpec([], tf.int32, "num_aug"),
+            tf.TensorSpec([], tf.bool, "average_aug"),
             tf.TensorSpec([], tf.string, "skeleton"),
         ]
     )
@@ -111,14 +116,27 @@ class ClosedFormModel(tf.Module):
         boxes,
         intrinsic_matrix=_UNKNOWN,
         distortion_coeffs=(0.0,) * 5,
+        extrinsic_matrix=_IDENTITY,
+        world_up_vector=(0.0, -1.0, 0.0),
         default_fov_degrees=55.0,
         internal_batch_size=64,
         antialias_factor=1,
         num_aug=5,
+        average_aug=True,
         skeleton="",
     ):
         self._dawdle(image)
-        return self._poses(image, boxes, intrinsic_matrix, distortion_coeffs, default_fov_degrees, skeleton)
+        prediction = self._poses(image, boxes, intrinsic_matrix, distortion_coeffs, default_fov_degrees, skeleton)
+        del prediction["boxes"]
+        return prediction
+
+    @tf.function(input_signature=[])
+    def predict_single_image(self):
+        return ()
+
+    @tf.function(input_signature=[])
+    def predict_multi_image(self):
+        return ()
 
     def _poses(self, image, boxes, matrix, distortion_coeffs, default_fov_degrees, skeleton):
         size = tf.cast(tf.shape(image)[:2], tf.float32)
@@ -132,9 +150,10 @@ class ClosedFormModel(tf.Module):
         rays = tf.einsum("ij,njk->nik", tf.linalg.inv(matrix), tf.transpose(homogeneous, [0, 2, 1]))
         poses3d = depth[:, tf.newaxis, tf.newaxis] * tf.transpose(rays, [0, 2, 1])
         poses2d = pixels
-        conversion = tf.case(
-            [(tf.equal(skeleton, name), lambda m=matrix: tf.constant(m)) for name, matrix in self._conversions.items()]
-        )
+        cases = [
+            (tf.equal(skeleton, name), lambda m=matrix: tf.constant(m)) for name, matrix in self._conversions.items()
+        ]
+        conversion = tf.case(cases, default=lambda: tf.eye(NATIVE.n_joints))
         poses3d = tf.einsum("jk,nkc->njc", conversion, poses3d)
         poses2d = tf.einsum("jk,nkc->njc", conversion, poses2d)
         uncertainties = tf.fill(tf.shape(poses2d)[:2], UNCERTAINTY)

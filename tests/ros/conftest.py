@@ -1,0 +1,251 @@
+"""A real node in a process of its own, and a camera and listeners that talk to it through real DDS."""
+
+import array
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rclpy
+from builtin_interfaces.msg import Time
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CameraInfo, Image
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TIMEOUT = 20.0  # s; for a busy machine, nothing here takes nearly as long
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+FOCAL = 400.0
+WIDTH, HEIGHT = 320, 240
+
+
+def picture(red=None, blue=None, slow_seconds=0.0) -> np.ndarray:
+    """RGB image with a red and a blue rectangle, each (left, top, width, height) or absent."""
+    image = np.full([HEIGHT, WIDTH, 3], 40, np.uint8)
+    for colour, box in ((RED, red), (BLUE, blue)):
+        if box:
+            left, top, width, height = box
+            image[top : top + height, left : left + width] = colour
+    image[0, 0, 1] = 51 + round(51 * slow_seconds)
+    return image
+
+
+def image_message(image: np.ndarray, stamp: Time, frame_id="camera", encoding="rgb8") -> Image:
+    height, width = image.shape[:2]
+    message = Image(height=height, width=width, encoding=encoding, step=image[0].nbytes)
+    message.header.stamp, message.header.frame_id = stamp, frame_id
+    message.data = array.array("B", image.tobytes())
+    return message
+
+
+def camera_info_message(stamp: Time, frame_id="camera", width=WIDTH, height=HEIGHT, **fields) -> CameraInfo:
+    matrix = [FOCAL, 0.0, (width - 1) / 2, 0.0, FOCAL, (height - 1) / 2, 0.0, 0.0, 1.0]
+    fields = {"k": matrix, "distortion_model": "plumb_bob", "d": [0.0] * 5, **fields}
+    message = CameraInfo(width=width, height=height, **fields)
+    message.header.stamp, message.header.frame_id = stamp, frame_id
+    return message
+
+
+@pytest.fixture(scope="session")
+def closed_form_model_path(tmp_path_factory) -> Path:
+    """An exported model whose answers `closed_form_model.expected_pose` tells."""
+    path = tmp_path_factory.mktemp("models") / "closed_form"
+    script = "import sys, closed_form_model; closed_form_model.export(sys.argv[1])"
+    paths = [str(REPOSITORY), str(Path(__file__).parent)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True, env=env)
+    return path
+
+
+class NodeProcess:
+    """`metrabs_node` in a process of its own, in a namespace of its own."""
+
+    _count = 0
+
+    def __init__(self, **parameters):
+        NodeProcess._count += 1
+        self.namespace = f"/test_{NodeProcess._count}"
+        command = [sys.executable, "-m", "metrabs_ros.node", "--ros-args", "-r", f"__ns:={self.namespace}"]
+        for name, value in parameters.items():
+            command += ["-p", f"{name}:={str(value).lower() if isinstance(value, bool) else value}"]
+        self.process = subprocess.Popen(
+            command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self._lines = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self._lines.append(line)
+
+    @property
+    def log(self) -> str:
+        """All that the process has printed until now."""
+        return "".join(self._lines)
+
+    def end(self, sent_signal=None) -> int:
+        """Send a signal (if any), wait for the process to end, and return its exit code."""
+        if sent_signal:
+            self.process.send_signal(sent_signal)
+        try:
+            return self.process.wait(TIMEOUT)
+        finally:
+            self.process.kill()
+            self._reader.join()
+
+
+@pytest.fixture(scope="session")
+def ros():
+    """A node in this process, spinning in a thread."""
+    rclpy.init()
+    node = rclpy.create_node("tester")
+    executor = rclpy.executors.SingleThreadedExecutor()
+    executor.add_node(node)
+    thread = threading.Thread(target=executor.spin, daemon=True)
+    thread.start()
+    yield node
+    executor.shutdown()
+    thread.join()
+    node.destroy_node()
+    rclpy.try_shutdown()
+
+
+def wait_for(condition, what: str, timeout=TIMEOUT):
+    """Wait until `condition()` is true and return its value; fail if it never is."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.005)
+    raise AssertionError(f"waited in vain for {what}")
+
+
+class Listener:
+    """Keeps the messages of a topic; a context manager."""
+
+    def __init__(self, node, message_type, topic, qos=10):
+        self._node = node
+        self.messages = []
+        self.subscription = node.create_subscription(message_type, topic, self.messages.append, qos)
+        wait_for(lambda: node.count_publishers(topic), f"a publisher of {topic}")
+        # The publisher has to know about the subscription, too, before it sends the next message here.
+        time.sleep(0.2)
+
+    def next(self, condition=lambda message: True):
+        """Wait for a message that fulfils the condition; earlier ones are forgotten."""
+
+        def found():
+            while self.messages:
+                message = self.messages.pop(0)
+                if condition(message):
+                    return message
+            return None
+
+        return wait_for(found, f"a message on {self.subscription.topic_name}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._node.destroy_subscription(self.subscription)
+
+
+class NodeClient:
+    """What a user does with a running node: sends images, sets parameters, switches it on and off."""
+
+    _nanoseconds = 1000 * 10**9
+
+    def __init__(self, node, namespace: str):
+        self._node, self.namespace = node, namespace
+        self.name = f"{namespace}/metrabs_node"
+        self._publishers = {}
+        self._clients = {}
+
+    def close(self):
+        for publisher in self._publishers.values():
+            self._node.destroy_publisher(publisher)
+        for client in self._clients.values():
+            self._node.destroy_client(client)
+
+    def listen(self, message_type, topic, qos=10) -> Listener:
+        return Listener(self._node, message_type, topic.replace("~", self.name), qos)
+
+    @classmethod
+    def next_stamp(cls) -> Time:
+        """A stamp 0.1 s after the one before."""
+        cls._nanoseconds += 10**8
+        return Time(sec=cls._nanoseconds // 10**9, nanosec=cls._nanoseconds % 10**9)
+
+    def publish(self, topic, message):
+        if topic not in self._publishers:
+            self._publishers[topic] = self._node.create_publisher(type(message), f"{self.namespace}/{topic}", 10)
+        wait_for(self._publishers[topic].get_subscription_count, f"a subscriber of {topic}")
+        self._publishers[topic].publish(message)
+
+    def show(self, image: np.ndarray, frame_id="camera", **camera_info) -> Time:
+        """Publish an image with its camera_info. Returns their stamp."""
+        stamp = self.next_stamp()
+        self.publish("camera_info", camera_info_message(stamp, frame_id, **camera_info))
+        self.publish("image", image_message(image, stamp, frame_id))
+        return stamp
+
+    def call_async(self, service_type, name, request):
+        if name not in self._clients:
+            self._clients[name] = self._node.create_client(service_type, f"{self.name}/{name}")
+        assert self._clients[name].wait_for_service(TIMEOUT), f"the service {name} did not come up"
+        return self._clients[name].call_async(request)
+
+    def call(self, service_type, name, request):
+        future = self.call_async(service_type, name, request)
+        wait_for(future.done, f"the answer of {name}")
+        return future.result()
+
+    def set_parameters(self, **values):
+        """Set parameters. Returns the reason if one was refused, else ''."""
+        request = SetParameters.Request()
+        request.parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+        results = self.call(SetParameters, "set_parameters", request).results
+        return " ".join(result.reason for result in results if not result.successful)
+
+    def get_parameter(self, name):
+        return self.call(GetParameters, "get_parameters", GetParameters.Request(names=[name])).values[0]
+
+    def change_state(self, label: str) -> bool:
+        request = ChangeState.Request()
+        request.transition.label = label
+        return self.call(ChangeState, "change_state", request).success
+
+    def state(self) -> str:
+        return self.call(GetState, "get_state", GetState.Request()).current_state.label
+
+    def wait_until_active(self):
+        wait_for(lambda: self.state() == "active", "the node to become active")
+
+    def restart(self, **parameters):
+        """Deactivate, set parameters, activate."""
+        assert self.change_state("deactivate")
+        assert self.set_parameters(**parameters) == ""
+        assert self.change_state("activate")
+
+
+@pytest.fixture
+def start_node():
+    """Start nodes that are ended after the test."""
+    started = []
+
+    def start(**parameters) -> NodeProcess:
+        started.append(NodeProcess(**parameters))
+        return started[-1]
+
+    yield start
+    for node in started:
+        node.end(signal.SIGKILL)
