@@ -1,6 +1,5 @@
 """From annotated pictures to batches of augmented training crops (T-BIOM paper, section IV)."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,11 @@ import keras
 import numpy as np
 
 from metrabs_core.skeletons import Skeleton
+from training import dataset_format
 from training.augmentation import augment_appearance
+
+# People of whom less is seen (behind others, behind things, outside of the picture) teach nothing.
+_MIN_VISIBLE_FRACTION = 0.15
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Example:
     Attributes:
         image_path: the picture.
         box: left, top, width, height, pixels.
-        joints3d: float32 [J, 3], mm, camera frame; None if there are only 2D labels.
+        joints3d: float32 [J, 3], mm, camera frame, 0 where invalid; None if there are only 2D labels.
         joints2d: float32 [J, 2], pixels.
         valid: bool [J], joints that are annotated.
         intrinsic_matrix: float32 [3, 3].
@@ -37,7 +40,7 @@ class Example:
 
 
 def read_examples(dataset_dir: str | Path, skeleton: Skeleton, min_box_side: float = 24) -> list[Example]:
-    """Read the people of a dataset in the project's format (``docs/dataset_format.md``), in a fixed order.
+    """Read the people of a dataset in the project's format (``training.dataset_format``), in a fixed order.
 
     Args:
         dataset_dir: folder with ``dataset.json`` and one folder per shard.
@@ -45,37 +48,32 @@ def read_examples(dataset_dir: str | Path, skeleton: Skeleton, min_box_side: flo
         min_box_side: people whose box is smaller than this on its longer side are left out, pixels.
 
     Raises:
-        FileNotFoundError: the folder or its ``dataset.json`` is missing.
+        DatasetError: the folder is no dataset, or something in it does not follow the format.
         ValueError: no example is left.
     """
-    dataset_dir = Path(dataset_dir)
-    if not (dataset_dir / "dataset.json").is_file():
-        raise FileNotFoundError(f"{dataset_dir} is not a dataset: it has no dataset.json.")
-    names = json.loads((dataset_dir / "dataset.json").read_text())["joint_names"]
+    names = dataset_format.read_description(dataset_dir).joint_names
     columns = np.array([names.index(n) if n in names else -1 for n in skeleton.joint_names])
-    present = columns >= 0
     examples = []
-    for annotations in sorted(dataset_dir.glob("*/annotations.json")):
-        for picture in json.loads(annotations.read_text()):
-            camera = picture["camera"]
-            for person in picture["people"]:
-                if max(person["box"][2:]) < min_box_side:
-                    continue
-                points = person.get("joints3d")
-                points2d = np.asarray(person["joints2d"], np.float32)[columns]
-                examples.append(
-                    Example(
-                        annotations.parent / picture["image"],
-                        np.asarray(person["box"], np.float32),
-                        None if points is None else np.asarray(points, np.float32)[columns],
-                        points2d,
-                        present & np.isfinite(points2d).all(-1),
-                        np.asarray(camera["intrinsic_matrix"], np.float32),
-                        np.asarray(camera.get("distortion_coeffs", []), np.float32),
-                    )
+    for picture in dataset_format.read_pictures(dataset_dir):
+        for person in picture.people:
+            if max(person.box[2:]) < min_box_side or person.visible.mean() < _MIN_VISIBLE_FRACTION:
+                continue
+            joints2d = person.joints2d[columns]
+            joints3d = None if person.joints3d is None else person.joints3d[columns]
+            known = joints2d if joints3d is None else joints3d
+            examples.append(
+                Example(
+                    image_path=picture.path,
+                    box=person.box,
+                    joints3d=None if joints3d is None else np.nan_to_num(joints3d),
+                    joints2d=np.nan_to_num(joints2d),
+                    valid=(columns >= 0) & np.isfinite(known).all(-1),
+                    intrinsic_matrix=picture.intrinsics,
+                    distortion_coeffs=picture.distortion,
                 )
+            )
     if not examples:
-        raise ValueError(f"No example is left in {dataset_dir}: no person of at least {min_box_side} pixels.")
+        raise ValueError(f"No example is left in {dataset_dir}: nobody is seen at a size of {min_box_side} pixels.")
     return examples
 
 

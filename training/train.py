@@ -129,6 +129,14 @@ class _Progress(keras.callbacks.Callback):
             file.write(json.dumps(row) + "\n")
 
 
+def mean_bone_lengths(examples, skeleton) -> list[float]:
+    """Mean length in millimetres of each of the skeleton's edges over the examples that have 3D labels."""
+    poses = np.array([e.joints3d for e in examples if e.joints3d is not None and e.valid.all()])
+    if not len(poses):
+        raise ValueError("No example has 3D labels for all joints, so there are no mean bone lengths.")
+    return [round(float(np.linalg.norm(poses[:, a] - poses[:, b], axis=-1).mean()), 1) for a, b in skeleton.edges]
+
+
 def train(config: TrainingConfig, run_dir: str | Path, verbose: int = 1) -> CropModel:
     """Train and leave the model in ``run_dir/model``; resumes where an interrupted run of the same folder stopped.
 
@@ -157,7 +165,7 @@ def train(config: TrainingConfig, run_dir: str | Path, verbose: int = 1) -> Crop
     if config.init:
         model = load_weights_dir(config.init, **config.model)
     else:
-        model = CropModel(**config.model)
+        model = CropModel(**{"bone_lengths": mean_bone_lengths(examples, skeleton), **config.model})
         if model.config["backbone"] == "blazepose":
             pretrained.load_blazepose_weights(model.backbone)
 

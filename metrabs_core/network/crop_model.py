@@ -36,7 +36,8 @@ class CropModel(keras.Model):
         weak_perspective: how MeTRAbs finds the reference point.
         head_channels: width of a neck between backbone and heads; 0 for the paper's plain 1x1 convolution.
         box_size_mm: side of the cube that the volumetric heatmap spans.
-        bone_lengths: millimetres, one per edge of the skeleton, for ``bone-lengths`` (means of the training set).
+        bone_lengths: means of the training set in millimetres, one per edge of the skeleton: what ``bone-lengths``
+            makes bones match, and what the plausibility of a pose is judged by.
     """
 
     def __init__(
