@@ -17,6 +17,8 @@ _INPUT_SIDE = 300
 # Standard deviations by which the object detection API divides box encodings.
 _CENTER_SCALE, _SIZE_SCALE = 10.0, 5.0
 _MAX_BOXES = 200
+# Nodes of the frozen graph: the normalized picture, the box encodings and the class scores of all anchors.
+_INPUT, _OUTPUTS = "Preprocessor/sub", ("concat", "concat_1")
 
 
 class SSDLite(tf.Module):
@@ -93,20 +95,59 @@ def _graph_path():
 def _load_network(path):
     """The convolutional part of the frozen graph: pictures [n, 300, 300, 3] in -1..1 -> encodings, person scores."""
     graph_def = tf.compat.v1.GraphDef.FromString(path.read_bytes())
+    graph_def = _cut_out_network(graph_def)
+    _fold_batch_norm(graph_def)
 
     def network(pictures):
-        encodings, logits = tf.import_graph_def(
-            graph_def,
-            input_map={"Preprocessor/sub:0": pictures},
-            return_elements=["concat:0", "concat_1:0"],
-            name="",
-        )
+        outputs = [f"{name}:0" for name in _OUTPUTS]
+        encodings, logits = tf.import_graph_def(graph_def, {f"{_INPUT}:0": pictures}, outputs, name="")
         return tf.reshape(encodings, [tf.shape(pictures)[0], -1, 4]), tf.sigmoid(logits[..., 1])
 
     pictures = tf.TensorSpec([None, _INPUT_SIDE, _INPUT_SIDE, 3], tf.float32)
-    wrapped = tf.compat.v1.wrap_function(network, [pictures])
-    # drops what only the unused outputs need
-    return wrapped.prune(wrapped.inputs[0], wrapped.outputs)
+    return tf.compat.v1.wrap_function(network, [pictures])
+
+
+def _cut_out_network(graph_def):
+    nodes = {node.name: node for node in graph_def.node}
+    needed, waiting = set(), list(_OUTPUTS)
+    while waiting:
+        name = waiting.pop().split(":")[0]
+        if name not in needed and name != _INPUT:
+            needed.add(name)
+            waiting += nodes[name].input
+    network = tf.compat.v1.GraphDef(versions=graph_def.versions)
+    network.node.extend(node for node in graph_def.node if node.name in needed)
+    return network
+
+
+def _fold_batch_norm(graph_def):
+    """Put batch normalization into the weights before it, which saves a third of the time on a CPU."""
+    nodes = {node.name: node for node in graph_def.node}
+
+    def constant(name):
+        while nodes[name].op == "Identity":
+            name = nodes[name].input[0]
+        return tf.make_ndarray(nodes[name].attr["value"].tensor)
+
+    def add_constant(name, value):
+        node = graph_def.node.add(name=name, op="Const")
+        node.attr["dtype"].type = tf.float32.as_datatype_enum
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, tf.float32))
+        return name
+
+    for norm in [node for node in graph_def.node if node.op == "FusedBatchNorm"]:
+        convolution = nodes[norm.input[0]]
+        gamma, beta, mean, variance = [constant(name) for name in norm.input[1:]]
+        scale = gamma / np.sqrt(variance + norm.attr["epsilon"].f)
+        per_output = scale[:, np.newaxis] if convolution.op == "DepthwiseConv2dNative" else scale
+        weights = constant(convolution.input[1]) * per_output
+        convolution.input[1] = add_constant(f"{norm.name}/weights", weights)
+        bias = add_constant(f"{norm.name}/bias", beta - mean * scale)
+        name = norm.name
+        norm.Clear()
+        norm.name, norm.op = name, "BiasAdd"
+        norm.input.extend([convolution.name, bias])
+        norm.attr["T"].type = tf.float32.as_datatype_enum
 
 
 def _anchors():
