@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 from rclpy.serialization import serialize_message
-from std_msgs.msg import Header
 from tqdm import tqdm
 
 from metrabs_ros.bag_io import (
@@ -25,6 +24,7 @@ from metrabs_ros.bag_io import (
     BagWriter,
     CameraInfos,
     Message,
+    MessageError,
     Recording,
     RecordingError,
     find_camera_info_topic,
@@ -119,16 +119,16 @@ def process(
                     continue
                 if not counts["images"]:
                     writer.write(Message(SKELETON_TOPIC, message.time_ns, serialize_message(skeleton)))
-                image_message = recording.deserialize(message)
-                header = _header(image_message.header)
                 try:
+                    image_message = recording.deserialize(message)
                     prediction, image_size = journal.get(counts["images"]) or journal.put(
                         counts["images"], *_predict(model, image_message, cameras, fov_degrees, options)
                     )
-                except (ImageError, CameraInfoError) as error:
+                except (MessageError, ImageError, CameraInfoError) as error:
                     counts["skipped"] += 1
                     problem = problem or str(error)
                 else:
+                    header = image_message.header
                     ids = tracker.update(prediction["boxes"], prediction["poses3d"], stamp_ns(header) * 1e-9)
                     persons = persons_message(header, skeleton.name, prediction, ids, image_size)
                     markers = markers_message(persons, skeleton, shown_ids)
@@ -164,13 +164,6 @@ def _predict(model, image_message, cameras, fov_degrees, options) -> tuple[dict,
             )
         camera = {"intrinsic_matrix": matrix, "distortion_coeffs": distortion}
     return model.detect_poses(image, camera, options), size
-
-
-def _header(header) -> Header:
-    """The header of a message of rosbags as one of rclpy."""
-    own = Header(frame_id=header.frame_id)
-    own.stamp.sec, own.stamp.nanosec = int(header.stamp.sec), int(header.stamp.nanosec)
-    return own
 
 
 def _describe_job(recording, model_path, *arguments) -> dict:
@@ -289,7 +282,7 @@ def main(args=None) -> int:
                 options,
                 arguments.force,
             )
-    except (RecordingError, OSError) as error:
+    except (RecordingError, MessageError, OSError) as error:
         print(f"metrabs-bag: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

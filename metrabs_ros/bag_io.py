@@ -16,7 +16,7 @@ import av
 import cv2
 import numpy as np
 import rosbags.rosbag2 as rosbag2
-from rclpy.serialization import serialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import (
     Qos,
@@ -27,13 +27,14 @@ from rosbags.interfaces import (
     QosTime,
 )
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from sensor_msgs.msg import CameraInfo, CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 import metrabs_msgs
 
-IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+IMAGE_TYPE, COMPRESSED_IMAGE_TYPE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+_CLASSES = {IMAGE_TYPE: Image, COMPRESSED_IMAGE_TYPE: CompressedImage, CAMERA_INFO_TYPE: CameraInfo}
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".gif")
@@ -46,6 +47,10 @@ _FRAME_ID = "camera"
 
 class RecordingError(Exception):
     """A recording that can't be read or written; the message is one sentence for the user."""
+
+
+class MessageError(Exception):
+    """One damaged message of a readable recording; the message is one sentence for the user."""
 
 
 class Message(NamedTuple):
@@ -63,7 +68,7 @@ class Recording(ABC):
         path: where it lies.
         topics: name -> message type ("sensor_msgs/msg/Image").
         counts: name -> number of messages; for some videos an estimate.
-        typestore: knows the definition of every type in `topics` (unless the bag does not tell) and its CDR.
+        typestore: rosbags typestore with the definitions of the types in `topics`, as far as they are known.
     """
 
     path: Path
@@ -83,8 +88,15 @@ class Recording(ABC):
         return []
 
     def deserialize(self, message: Message):
-        """The message as an object with the fields of its type."""
-        return self.typestore.deserialize_cdr(message.data, self.topics[message.topic])
+        """An image or camera_info as a message of rclpy.
+
+        Raises:
+            MessageError: its bytes are not a message of its type.
+        """
+        try:
+            return deserialize_message(message.data, _CLASSES[self.topics[message.topic]])
+        except RuntimeError as error:
+            raise MessageError(f"A message of {message.topic} is damaged.") from error
 
 
 @contextmanager
@@ -196,13 +208,15 @@ class _Bag(Recording):
 # Videos and pictures
 
 
-class _Media(Recording):
+class Media(Recording):
+    """A video or pictures, read as a bag with two topics."""
+
     image_topic, camera_info_topic = "/image/compressed", "/camera_info"
 
     def __init__(self, path: Path, fov_degrees: float, count: int):
         self.path = path
         self.typestore = get_typestore(Stores.ROS2_KILTED)
-        self.topics = {self.image_topic: IMAGE_TYPES[1], self.camera_info_topic: CAMERA_INFO_TYPE}
+        self.topics = {self.image_topic: COMPRESSED_IMAGE_TYPE, self.camera_info_topic: CAMERA_INFO_TYPE}
         self.counts = dict.fromkeys(self.topics, count)
         self._fov_degrees = fov_degrees
 
@@ -210,7 +224,7 @@ class _Media(Recording):
     def _images(self) -> Iterator[tuple[int, np.ndarray]]:
         """Time in ns and picture, uint8 [H, W, 3] BGR."""
 
-    def messages(self, topics=None):
+    def messages(self, topics=None):  # noqa: D102
         for time_ns, image in self._images():
             header = Header(frame_id=_FRAME_ID)
             header.stamp.sec, header.stamp.nanosec = divmod(time_ns, 1_000_000_000)
@@ -224,7 +238,7 @@ class _Media(Recording):
                 yield Message(self.camera_info_topic, time_ns, serialize_message(message))
 
 
-class _Video(_Media):
+class _Video(Media):
     def __init__(self, path: Path, fov_degrees: float):
         try:
             with av.open(str(path)) as container:
@@ -272,7 +286,7 @@ class _Video(_Media):
             raise RecordingError(f"The video {self.path} holds no frames.")
 
 
-class _Pictures(_Media):
+class _Pictures(Media):
     def __init__(self, path: Path, files: list[Path], fov_degrees: float):
         super().__init__(path, fov_degrees, len(files))
         self._files = files
@@ -318,7 +332,9 @@ def find_image_topic(recording: Recording, wanted: str | None = None, besides: s
         RecordingError: there is none, there are several, or `wanted` is not an image topic. Lists those that are.
     """
     candidates = [
-        name for name, kind in recording.topics.items() if kind in IMAGE_TYPES and not name.startswith(besides)
+        name
+        for name, kind in recording.topics.items()
+        if kind in (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE) and not name.startswith(besides)
     ]
     listed = ", ".join(f"{name} ({recording.counts[name]} images)" for name in sorted(candidates))
     if wanted:
@@ -371,6 +387,7 @@ class CameraInfos:
 
         Raises:
             RecordingError: there are none, or the recording can't be read.
+            MessageError: one is damaged.
         """
         self._messages = []
         stamps = []
@@ -511,3 +528,20 @@ class BagWriter:
     def write(self, message: Message):
         """Append a message of a declared topic."""
         self._writer.write(self._connections[message.topic], message.time_ns, message.data)
+
+
+def copy(recording: Recording, path, seconds: float):
+    """Write the first seconds of a recording as a bag.
+
+    Raises:
+        RecordingError: `path` exists, or the recording can't be read.
+    """
+    with BagWriter(path) as writer:
+        for topic, kind in recording.topics.items():
+            writer.add_topic(topic, kind, recording.typestore, recording.qos(topic))
+        start = None
+        for message in recording.messages():
+            start = message.time_ns if start is None else start
+            if message.time_ns - start > seconds * 1e9:
+                break
+            writer.write(message)
