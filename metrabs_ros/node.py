@@ -375,23 +375,26 @@ class MetrabsNode(LifecycleNode):
         if self._state == "active":
             facts["image_topic"] = self._image_subscription.topic_name
             if report.waiting_streak >= LONG_WAIT:
-                self._warn("no_camera_info", self._missing_camera_info())
+                self._warn_of_missing_camera_info()
         status = status_message(self.get_fully_qualified_name(), self._state, report, facts)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics_publisher.publish(message)
 
-    def _missing_camera_info(self) -> str:
+    def _warn_of_missing_camera_info(self):
         images, camera_infos = self._image_subscription.topic_name, self._camera_info_subscription.topic_name
         if self._camera_info_seen:
-            return (
+            self._warn(
+                "no_common_stamps",
                 f"Images on {images} and camera_info on {camera_infos} have no stamps in common; set sync_mode to "
-                "approximate, or raise sync_slop."
+                "approximate, or raise sync_slop.",
             )
-        return (
-            f"Images arrive on {images}, but no camera_info on {camera_infos}, so they are not processed; remap "
-            "camera_info, or set default_fov_degrees to go on with a guessed field of view."
-        )
+        else:
+            self._warn(
+                "no_camera_info",
+                f"Images arrive on {images}, but no camera_info on {camera_infos}, so they are not processed; remap "
+                "camera_info, or set default_fov_degrees to go on with a guessed field of view.",
+            )
 
 
 def _image_message(header, image: np.ndarray) -> Image:
