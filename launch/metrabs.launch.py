@@ -1,0 +1,88 @@
+"""Start metrabs_node for one camera, with RViz if wanted.
+
+For example:
+    ros2 launch metrabs_ros metrabs.launch.py image:=/camera/image_raw camera_info:=/camera/camera_info
+    ros2 launch metrabs_ros metrabs.launch.py rviz:=true camera_frame:=camera_color_optical_frame
+"""
+
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, GroupAction, OpaqueFunction, SetEnvironmentVariable
+from launch.conditions import IfCondition
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+CONFIG = Path(get_package_share_directory("metrabs_ros")) / "config"
+
+ARGUMENTS = {
+    "image": ("image", "Topic of the camera's images (without /compressed)."),
+    "camera_info": ("camera_info", "Topic of the camera's calibration."),
+    "model": ("", "Directory of an exported model. Empty: what params_file says."),
+    "params_file": (str(CONFIG / "metrabs.yaml"), "File with the node's parameters."),
+    "namespace": ("", "Namespace of the node and its topics."),
+    "use_sim_time": ("false", "Follow /clock, as when a bag is played with --clock."),
+    "rviz": ("false", "Start RViz, too."),
+    "camera_frame": ("camera", "frame_id of the images; only RViz needs it."),
+}
+
+
+def generate_launch_description():
+    declarations = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in ARGUMENTS.items()
+    ]
+    # Raw images do not fit into what Fast DDS reserves by default; other middleware ignores the variable. The camera's
+    # process needs the same.
+    profile = SetEnvironmentVariable(
+        "FASTDDS_DEFAULT_PROFILES_FILE",
+        EnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", default_value=str(CONFIG / "fastdds.xml")),
+    )
+    return LaunchDescription([*declarations, profile, OpaqueFunction(function=metrabs_node), rviz()])
+
+
+def metrabs_node(context):
+    use_sim_time = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
+    parameters = [LaunchConfiguration("params_file"), {"use_sim_time": use_sim_time}]
+    # Only a model that was asked for may override the one in the file.
+    model = LaunchConfiguration("model").perform(context)
+    if model:
+        parameters.append({"model": model})
+    return [
+        Node(
+            package="metrabs_ros",
+            executable="metrabs_node",
+            name="metrabs_node",
+            namespace=LaunchConfiguration("namespace"),
+            parameters=parameters,
+            remappings=[(name, LaunchConfiguration(name)) for name in ("image", "camera_info")],
+            output="screen",
+        )
+    ]
+
+
+def rviz():
+    use_sim_time = {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}
+    # RViz holds z for up, but a camera's optical frame has z forward: a frame turned upright to look from. As a child
+    # of the camera it changes nothing in the tree of frames that the robot has.
+    turn = "--qx 0.5 --qy -0.5 --qz 0.5 --qw 0.5 --child-frame-id metrabs_view --frame-id".split()
+    upright = Node(
+        package="tf2_ros",
+        executable="static_transform_publisher",
+        name="metrabs_view",
+        arguments=[*turn, LaunchConfiguration("camera_frame")],
+        parameters=[use_sim_time],
+    )
+    viewer = Node(
+        package="rviz2",
+        executable="rviz2",
+        name="metrabs_rviz",
+        namespace=LaunchConfiguration("namespace"),
+        arguments=["-d", str(CONFIG / "metrabs.rviz")],
+        parameters=[use_sim_time],
+        # The names in the file are absolute; here they follow the namespace.
+        remappings=[(f"/metrabs_node/{name}", f"metrabs_node/{name}") for name in ("markers", "overlay")],
+    )
+    return GroupAction([upright, viewer], condition=IfCondition(LaunchConfiguration("rviz")))
