@@ -8,12 +8,13 @@ For example:
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, GroupAction, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+
+from launch import LaunchDescription
 
 CONFIG = Path(get_package_share_directory("metrabs_ros")) / "config"
 
@@ -67,7 +68,19 @@ def rviz():
     use_sim_time = {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}
     # RViz holds z for up, but a camera's optical frame has z forward: a frame turned upright to look from. As a child
     # of the camera it changes nothing in the tree of frames that the robot has.
-    turn = "--qx 0.5 --qy -0.5 --qz 0.5 --qw 0.5 --child-frame-id metrabs_view --frame-id".split()
+    turn = [
+        "--qx",
+        "0.5",
+        "--qy",
+        "-0.5",
+        "--qz",
+        "0.5",
+        "--qw",
+        "0.5",
+        "--child-frame-id",
+        "metrabs_view",
+        "--frame-id",
+    ]
     upright = Node(
         package="tf2_ros",
         executable="static_transform_publisher",
