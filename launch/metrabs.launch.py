@@ -68,24 +68,12 @@ def rviz():
     use_sim_time = {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}
     # RViz holds z for up, but a camera's optical frame has z forward: a frame turned upright to look from. As a child
     # of the camera it changes nothing in the tree of frames that the robot has.
-    turn = [
-        "--qx",
-        "0.5",
-        "--qy",
-        "-0.5",
-        "--qz",
-        "0.5",
-        "--qw",
-        "0.5",
-        "--child-frame-id",
-        "metrabs_view",
-        "--frame-id",
-    ]
+    rotation = ["--qx", "0.5", "--qy", "-0.5", "--qz", "0.5", "--qw", "0.5"]
     upright = Node(
         package="tf2_ros",
         executable="static_transform_publisher",
         name="metrabs_view",
-        arguments=[*turn, LaunchConfiguration("camera_frame")],
+        arguments=[*rotation, "--frame-id", LaunchConfiguration("camera_frame"), "--child-frame-id", "metrabs_view"],
         parameters=[use_sim_time],
     )
     viewer = Node(
