@@ -94,7 +94,6 @@ def process(
     options = {parameter.name: parameter.default for parameter in DETECTION_PARAMETERS} | (options or {})
     output = Path(output)
     journal_path = output.with_name(f".{output.name}.predictions")
-    job = _describe_job(recording, model_path, image_topic, camera_info_topic, fov_degrees, options)
 
     with BagWriter(output, force) as writer:
         try:
@@ -102,6 +101,7 @@ def process(
             model.check_skeleton(options["skeleton"])
         except Exception as error:
             raise RecordingError(" ".join(str(error).split())) from error
+        job = _describe_job(recording, model_path, image_topic, camera_info_topic, fov_degrees, options)
         skeleton = model.skeleton_message(options["skeleton"])
         for topic, kind in recording.topics.items():
             if topic not in RESULT_TYPES:

@@ -519,10 +519,11 @@ class BagWriter:
                 know is written without one.
             qos: quality of service to play the topic with.
         """
-        known = message_type in typestore.fielddefs
-        definition = {"typestore": typestore} if known else {"msgdef": "", "rihs01": "RIHS01_" + "0" * 64}
+        if message_type not in typestore.fielddefs:
+            typestore = get_typestore(Stores.EMPTY)
+            typestore.register({message_type: ([], [])})
         self._connections[topic] = self._writer.add_connection(
-            topic, message_type, **definition, offered_qos_profiles=list(qos)
+            topic, message_type, typestore=typestore, offered_qos_profiles=list(qos)
         )
 
     def write(self, message: Message):

@@ -1,0 +1,183 @@
+"""The command metrabs-bag, with a model whose answers are known."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from closed_form_model import UNCERTAINTY, expected_pose
+from conftest import FOCAL, HEIGHT, WIDTH, camera_info_message, image_message, picture, wait_for
+from rclpy.serialization import deserialize_message, serialize_message
+from rosbags.typesys import Stores, get_typestore
+from visualization_msgs.msg import MarkerArray
+
+from metrabs_core.skeletons import SKELETONS, conversion_matrix
+from metrabs_msgs.msg import PersonArray, Skeleton
+from metrabs_ros import bag
+from metrabs_ros.bag import MARKERS_TOPIC, PERSONS_TOPIC, SKELETON_TOPIC, PredictionJournal
+from metrabs_ros.bag_io import CAMERA_INFO_TYPE, IMAGE_TYPE, BagWriter, Message, open_recording, stamp_ns
+from metrabs_ros.pose_model import PoseModel
+
+MATRIX = np.array([[FOCAL, 0, (WIDTH - 1) / 2], [0, FOCAL, (HEIGHT - 1) / 2], [0, 0, 1]])
+
+
+def red_box(i):
+    return 20 + 5 * i, 30, 60, 150
+
+
+def write_bag(path, images, camera_info=True, **camera_info_fields):
+    """A bag of images, 10 per second, and their camera_info."""
+    store = get_typestore(Stores.ROS2_KILTED)
+    with BagWriter(path) as writer:
+        writer.add_topic("/cam/image", IMAGE_TYPE, store)
+        writer.add_topic("/cam/camera_info", CAMERA_INFO_TYPE, store)
+        for i, image in enumerate(images):
+            stamp = Time(sec=5 + i // 10, nanosec=i % 10 * 100_000_000)
+            time_ns = stamp.sec * 10**9 + stamp.nanosec + 3_000_000
+            message = image if isinstance(image, bytes) else serialize_message(image_message(image, stamp, "optical"))
+            writer.write(Message("/cam/image", time_ns, message))
+            if camera_info:
+                info = camera_info_message(stamp, "optical", **camera_info_fields)
+                writer.write(Message("/cam/camera_info", time_ns, serialize_message(info)))
+    return path
+
+
+def results(path, topic, message_type):
+    with open_recording(path) as recording:
+        return [deserialize_message(message.data, message_type) for message in recording.messages([topic])]
+
+
+@pytest.mark.parametrize("storages", [("in", "out.mcap"), ("in.mcap", "out")])
+def test_every_frame_is_processed(tmp_path, closed_form_model_path, storages, capsys):
+    images = [picture(red=red_box(i), blue=(200, 100, 40, 100) if i >= 4 else None) for i in range(8)]
+    source, output = (tmp_path / name for name in storages)
+    write_bag(source, images)
+    assert bag.main([str(source), str(output), f"--model={closed_form_model_path}"]) == 0
+    assert "8 images, 1.5 persons per image" in capsys.readouterr().out
+
+    with open_recording(source) as before, open_recording(output) as after:
+        originals = list(before.messages())
+        assert list(after.messages(before.topics)) == originals
+        image_times = [message.time_ns for message in originals if message.topic == "/cam/image"]
+        assert [message.time_ns for message in after.messages([PERSONS_TOPIC])] == image_times
+    (skeleton,) = results(output, SKELETON_TOPIC, Skeleton)
+    assert len(skeleton.joint_names) == 34
+    for i, persons in enumerate(results(output, PERSONS_TOPIC, PersonArray)):
+        assert stamp_ns(persons.header) == 5_000_000_000 + i * 100_000_000
+        assert (persons.header.frame_id, persons.skeleton) == ("optical", skeleton.name)
+        assert [person.id for person in persons.persons] == ([1, 2] if i >= 4 else [1])
+        person = persons.persons[0]
+        left, top, width, height = red_box(i)
+        joints = np.array([(p.x, p.y, p.z) for p in person.joints])
+        expected = expected_pose((left - 0.5, top - 0.5, width, height), MATRIX) / 1000
+        np.testing.assert_allclose(joints, expected, atol=1e-4)
+        np.testing.assert_allclose(person.uncertainties, UNCERTAINTY / 1000, rtol=1e-5)
+    markers = results(output, MARKERS_TOPIC, MarkerArray)
+    assert [len(message.markers) for message in markers] == [3] * 4 + [6] * 4
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(storages)
+
+
+def test_options_reach_the_model(tmp_path, closed_form_model_path):
+    source = write_bag(tmp_path / "in", [picture(red=red_box(0), blue=(200, 100, 40, 100))])
+    options = [f"--model={closed_form_model_path}", "--skeleton=smpl_24", "--threshold=0.7", "--fov=90"]
+    assert bag.main([str(source), str(tmp_path / "out"), *options]) == 0
+    ((person,),) = [persons.persons for persons in results(tmp_path / "out", PERSONS_TOPIC, PersonArray)]
+    left, top, width, height = red_box(0)
+    matrix = np.array([[WIDTH / 2, 0, (WIDTH - 1) / 2], [0, WIDTH / 2, (HEIGHT - 1) / 2], [0, 0, 1]])
+    pose = conversion_matrix(SKELETONS["smpl_24"]) @ expected_pose((left - 0.5, top - 0.5, width, height), matrix)
+    joints = np.array([(p.x, p.y, p.z) for p in person.joints])
+    np.testing.assert_allclose(joints, pose / 1000, atol=1e-4)
+
+
+def test_bad_images_are_skipped(tmp_path, closed_form_model_path, capsys):
+    good, damaged = picture(red=red_box(0)), b"\x00\x01\x00\x00\xff\xff"
+    source = write_bag(tmp_path / "in", [good, damaged, good, good[:100]])
+    assert bag.main([str(source), str(tmp_path / "out"), f"--model={closed_form_model_path}"]) == 0
+    assert "2 images were skipped; the first because: A message of /cam/image is damaged." in capsys.readouterr().err
+    persons = results(tmp_path / "out", PERSONS_TOPIC, PersonArray)
+    assert [stamp_ns(message.header) for message in persons] == [5_000_000_000, 5_200_000_000]
+
+
+@pytest.mark.parametrize(
+    "images, arguments, complaint",
+    [
+        ([picture()], {"camera_info": False}, "/cam/camera_info of .* has no messages"),
+        ([picture()], {"k": [0.0] * 9}, "None of the 1 images could be used: camera_info's K is all zeros"),
+        ([], {}, "has no messages"),
+    ],
+)
+def test_error_is_one_sentence_and_leaves_nothing(
+    tmp_path, closed_form_model_path, capsys, images, arguments, complaint
+):
+    source = write_bag(tmp_path / "in", images, **arguments)
+    assert bag.main([str(source), str(tmp_path / "out"), f"--model={closed_form_model_path}"]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("metrabs-bag: ")
+    assert re.search(complaint, error)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_model_and_unknown_skeleton(tmp_path, closed_form_model_path, capsys):
+    source, output = write_bag(tmp_path / "in", [picture()]), tmp_path / "out"
+    assert bag.main([str(source), str(output), f"--model={tmp_path / 'nothing'}"]) == 1
+    assert "There is no model at" in capsys.readouterr().err
+    assert bag.main([str(source), str(output), f"--model={closed_form_model_path}", "--skeleton=toy"]) == 1
+    assert "The model has no skeleton 'toy'; it has coco_19, smpl_24" in capsys.readouterr().err
+    assert [entry.name for entry in tmp_path.iterdir()] == ["in"]
+
+
+def test_killed_run_goes_on_where_it_was(tmp_path, closed_form_model_path, monkeypatch):
+    images = [picture(red=red_box(i), slow_seconds=0.4) for i in range(6)]
+    source = write_bag(tmp_path / "in", images)
+    command = [str(source), str(tmp_path / "out.mcap"), f"--model={closed_form_model_path}"]
+    process = subprocess.Popen([sys.executable, "-m", "metrabs_ros.bag", *command], stderr=subprocess.DEVNULL)
+    journal = tmp_path / ".out.mcap.predictions"
+    wait_for(lambda: journal.exists() and journal.stat().st_size > 6000, "some predictions")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "out.mcap").exists()
+
+    calls = []
+    detect_poses = PoseModel.detect_poses
+    monkeypatch.setattr(PoseModel, "detect_poses", lambda *args: calls.append(args) or detect_poses(*args))
+    assert bag.main(command) == 0
+    assert 0 < len(calls) < 6
+    resumed = results(tmp_path / "out.mcap", PERSONS_TOPIC, PersonArray)
+
+    assert bag.main([*command, "--force"]) == 0
+    assert results(tmp_path / "out.mcap", PERSONS_TOPIC, PersonArray) == resumed
+    assert len(resumed) == 6
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["in", "out.mcap"]
+
+
+def journal_with(path, job, n):
+    with PredictionJournal(path, job) as journal:
+        for i in range(n):
+            journal.put(i, {"boxes": np.full([i, 5], i, np.float32)}, (640, 480))
+
+
+@pytest.mark.parametrize("cut", [1, 7, 100])
+def test_journal_forgets_a_prediction_that_was_cut_off(tmp_path, cut):
+    path = tmp_path / "journal"
+    journal_with(path, {"model": "a"}, 3)
+    whole = path.read_bytes()
+    os.truncate(path, len(whole) - cut)
+    with PredictionJournal(path, {"model": "a"}) as journal:
+        prediction, size = journal.get(1)
+        np.testing.assert_array_equal(prediction["boxes"], np.ones([1, 5]))
+        assert size == (640, 480)
+        assert journal.get(2) is None
+        journal.put(2, {"boxes": np.full([2, 5], 2, np.float32)}, (640, 480))
+    assert path.read_bytes() == whole
+
+
+def test_journal_of_another_job_is_begun_anew(tmp_path):
+    path = tmp_path / "journal"
+    journal_with(path, {"model": "a"}, 3)
+    with PredictionJournal(path, {"model": "b"}) as journal:
+        assert journal.get(1) is None
+    assert path.read_bytes() == b'{"model": "b"}\n'
