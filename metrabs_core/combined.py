@@ -16,7 +16,6 @@ _NO_DISTORTION = (0.0,) * 5
 _IDENTITY_EXTRINSICS = tuple(map(tuple, np.eye(4, dtype=np.float32).tolist()))
 _UP = (0.0, -1.0, 0.0)
 _FIRST_RELEASE_FOV_DEGREES = 50.0
-_MIN_BOX_NUMBERS = 4
 
 
 def _spec(name, shape=(), dtype=tf.float32):
@@ -67,9 +66,9 @@ _FIRST_RELEASE_DETECTION = [
 class _PoseModel(tf.Module):
     """What the models with and without detector share: poses of people whose boxes are known."""
 
-    def __init__(self, crop_model, bone_lengths, name):
+    def __init__(self, crop_model, name):
         super().__init__(name=name)
-        self.estimator = PoseEstimator(crop_model, bone_lengths)
+        self.estimator = PoseEstimator(crop_model)
         self.crop_model = crop_model
         skeletons = self.estimator.skeletons
         self.joint_names = _constant(crop_model.skeleton.joint_names)
@@ -154,8 +153,11 @@ class _PoseModel(tf.Module):
             images, intrinsic_matrix, distortion_coeffs, extrinsic_matrix, world_up_vector, default_fov_degrees
         )
         options = _checked_options(internal_batch_size, antialias_factor, num_aug)
-        prediction = self.estimator.estimate(images, _checked_boxes(images, boxes), camera, options)
-        return self.estimator.finish(prediction, camera, average_aug, skeleton)
+        boxes = _checked_boxes(images, boxes)
+        image_index = tf.cast(boxes.value_rowids(), tf.int32)
+        prediction = self.estimator.estimate(images, boxes.values, image_index, camera, options)
+        result = self.estimator.finish(prediction, image_index, camera, average_aug, skeleton)
+        return {name: boxes.with_values(values) for name, values in result.items()}
 
     def _first_release(self, images, boxes, intrinsics, internal_batch_size, n_aug):
         """Ragged poses3d and poses2d with what the first release's methods know of the camera."""
@@ -173,10 +175,14 @@ class _PoseModel(tf.Module):
 
 
 class MultipersonModel(_PoseModel):
-    """Poses of people whose boxes are known, in full images."""
+    """Poses of people whose boxes are known, in full images.
 
-    def __init__(self, crop_model, bone_lengths=None):
-        super().__init__(crop_model, bone_lengths, name="multiperson")
+    Args:
+        crop_model: see ``metrabs_core.estimator.PoseEstimator``.
+    """
+
+    def __init__(self, crop_model):
+        super().__init__(crop_model, name="multiperson")
 
     @tf.function(autograph=False, input_signature=[_IMAGE, _FIRST_RELEASE_INTRINSICS, _BOXES, *_FIRST_RELEASE_OPTIONS])
     def predict_single_image(self, image, intrinsics, boxes, internal_batch_size=64, n_aug=5):
@@ -196,10 +202,15 @@ class MultipersonModel(_PoseModel):
 
 
 class CombinedModel(_PoseModel):
-    """Person detector and pose estimator in one: full images in, absolute poses of everybody out."""
+    """Person detector and pose estimator in one: full images in, absolute poses of everybody out.
 
-    def __init__(self, crop_model, detector, bone_lengths=None):
-        super().__init__(crop_model, bone_lengths, name="combined")
+    Args:
+        crop_model: see ``metrabs_core.estimator.PoseEstimator``.
+        detector: see ``metrabs_core.detection.Detector``.
+    """
+
+    def __init__(self, crop_model, detector):
+        super().__init__(crop_model, name="combined")
         self.detector = detector
 
     @tf.function(autograph=False, input_signature=[_IMAGE, *_CAMERA, *_POSE_OPTIONS, *_DETECTION_OPTIONS])
@@ -285,17 +296,23 @@ class CombinedModel(_PoseModel):
         )
         options = _checked_options(internal_batch_size, antialias_factor, num_aug)
         boxes = self.detector(images, detector_threshold, detector_nms_iou_threshold, max_detections, detector_flip_aug)
-        prediction = self.estimator.estimate(images, boxes, camera, options)
-        is_kept = boxes.with_values(
-            tf.cond(
-                suppress_implausible_poses,
-                lambda: self.estimator.select_plausible(prediction, boxes, camera).values,
-                lambda: tf.ones_like(boxes.values[:, 0], tf.bool),
-            )
+        flat_boxes, image_index = boxes.values, tf.cast(boxes.value_rowids(), tf.int32)
+        prediction = self.estimator.estimate(images, flat_boxes, image_index, camera, options)
+        is_kept = tf.cond(
+            suppress_implausible_poses,
+            lambda: self.estimator.select_plausible(prediction, flat_boxes, image_index, camera),
+            lambda: tf.ones_like(image_index, tf.bool),
         )
-        prediction = {name: tf.ragged.boolean_mask(values, is_kept) for name, values in prediction.items()}
-        result = self.estimator.finish(prediction, camera, average_aug, skeleton)
-        return {"boxes": tf.ragged.boolean_mask(boxes, is_kept), **result}
+        kept = tf.where(is_kept)[:, 0]
+        prediction = {name: tf.gather(values, kept) for name, values in prediction.items()}
+        image_index = tf.gather(image_index, kept)
+        result = self.estimator.finish(prediction, image_index, camera, average_aug, skeleton)
+        result["boxes"] = tf.gather(flat_boxes, kept)
+        n_images = tf.shape(images, tf.int64)[0]
+        return {
+            name: tf.RaggedTensor.from_value_rowids(values, tf.cast(image_index, tf.int64), n_images, validate=False)
+            for name, values in result.items()
+        }
 
     @tf.function(
         autograph=False,
@@ -373,10 +390,8 @@ def _camera(images, intrinsic_matrix, distortion_coeffs, extrinsic_matrix, world
 
     def one_per_image(values, name):
         n_given = tf.shape(values)[0]
-        check = tf.debugging.Assert(
-            (n_given == n_images) | (n_given == 1),
-            [f"{name}: one per image or one for all is needed; images and cameras are", n_images, n_given],
-        )
+        message = f"{name}: one for each image or one for all is needed; the numbers of images and of these are"
+        check = tf.debugging.Assert((n_given == n_images) | (n_given == 1), [message, n_images, n_given])
         with tf.control_dependencies([check]):
             return tf.cond(n_given == n_images, lambda: values, lambda: tf.repeat(values, n_images, axis=0))
 
@@ -392,12 +407,11 @@ def _camera(images, intrinsic_matrix, distortion_coeffs, extrinsic_matrix, world
 
 
 def _checked_options(internal_batch_size, antialias_factor, num_aug):
-    with tf.control_dependencies(
-        [
-            tf.debugging.assert_positive(antialias_factor, "antialias_factor: must be at least 1."),
-            tf.debugging.assert_positive(num_aug, "num_aug (n_aug): must be at least 1."),
-        ]
-    ):
+    checks = [
+        tf.debugging.Assert(antialias_factor >= 1, ["antialias_factor: must be at least 1; it is", antialias_factor]),
+        tf.debugging.Assert(num_aug >= 1, ["num_aug (n_aug): must be at least 1; it is", num_aug]),
+    ]
+    with tf.control_dependencies(checks):
         return {
             "internal_batch_size": internal_batch_size,
             "antialias_factor": tf.identity(antialias_factor),
@@ -406,14 +420,14 @@ def _checked_options(internal_batch_size, antialias_factor, num_aug):
 
 
 def _checked_boxes(images, boxes):
-    with tf.control_dependencies(
-        [
-            tf.debugging.assert_equal(
-                boxes.nrows(), tf.shape(images, tf.int64)[0], "boxes: one list of boxes per image is needed."
-            ),
-            tf.debugging.assert_greater_equal(
-                tf.shape(boxes.values)[1], _MIN_BOX_NUMBERS, "boxes: each needs left, top, width and height."
-            ),
-        ]
-    ):
+    n_images, n_lists = tf.shape(images, tf.int64)[0], boxes.nrows()
+    n_numbers = tf.shape(boxes.values)[1]
+    message = "boxes: one list of boxes for each image is needed; the numbers of images and of lists are"
+    checks = [
+        tf.debugging.Assert(n_lists == n_images, [message, n_images, n_lists]),
+        tf.debugging.Assert(
+            n_numbers >= 4, ["boxes: left, top, width and height are needed; numbers per box:", n_numbers]
+        ),
+    ]
+    with tf.control_dependencies(checks):
         return boxes.with_values(tf.identity(boxes.values))

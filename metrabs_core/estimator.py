@@ -31,17 +31,15 @@ class PoseEstimator(tf.Module):
     Args:
         crop_model: callable on ``[crops float32 [N, P, P, 3], intrinsics float32 [N, 3, 3]]`` that returns a dict of
             ``poses3d`` float32 [N, J, 3] (mm, crop camera frame) and ``uncertainty`` float32 [N, J] (mm); it has the
-            attributes ``crop_side`` (P) and ``skeleton``.
-        bone_lengths: mean length in mm of each edge of the crop model's skeleton, for the plausibility test; without
-            them that part of the test is left out.
+            attributes ``crop_side`` (P), ``skeleton`` and ``bone_lengths`` (mean length in mm of each edge, by which
+            poses are judged; None leaves that part of the judgement out).
     """
 
-    def __init__(self, crop_model, bone_lengths=None):
+    def __init__(self, crop_model):
         super().__init__(name="pose_estimator")
         self.crop_model = crop_model
         self.skeleton: Skeleton = crop_model.skeleton
         self.skeletons = convertible_skeletons(self.skeleton)
-        self._bone_lengths = None if bone_lengths is None else np.asarray(bone_lengths, np.float32)
         # all conversion matrices below each other; '' is the native skeleton
         matrices = [np.eye(self.skeleton.n_joints, dtype=np.float32)]
         matrices += [conversion_matrix(target, self.skeleton) for target in self.skeletons.values()]
@@ -50,101 +48,91 @@ class PoseEstimator(tf.Module):
         sizes = [len(matrix) for matrix in matrices]
         self._conversion_start = np.cumsum([0, *sizes])
 
-    def estimate(self, images, boxes, camera, options):
-        """Estimate one pose per box.
+    def estimate(self, images, boxes, image_index, camera, options):
+        """Estimate the pose in each box from each of its augmented crops.
 
         Args:
             images: uint8 [n_images, H, W, 3], RGB.
-            boxes: ragged float32 [n_images, None, 4 or more], left, top, width, height in pixels; more is ignored.
+            boxes: float32 [n, 4 or more], left, top, width, height in pixels; what follows is ignored.
+            image_index: int32 [n], which image each box is in.
             camera: dict of ``intrinsic_matrix`` [n_images, 3, 3], ``distortion_coeffs`` [n_images, 12],
                 ``extrinsic_matrix`` [n_images, 4, 4] (world to camera, mm) and ``world_up_vector`` [3].
             options: dict of ``internal_batch_size``, ``antialias_factor``, ``num_aug`` int32 [].
 
         Returns:
-            dict of ragged ``poses3d`` float32 [n_images, None, A, J, 3], mm, frame of the image's camera, native
-            skeleton, one pose per augmentation (A = num_aug), and ``uncertainties`` [n_images, None, A, J] mm.
+            dict of ``poses3d`` float32 [n, A, J, 3], mm, frame of the image's camera, native skeleton, one pose per
+            augmentation (A = num_aug), and ``uncertainties`` [n, A, J] mm.
         """
-        image_index = tf.cast(boxes.value_rowids(), tf.int32)
-        flat_boxes = tf.ensure_shape(boxes.values[:, :4], [None, 4])
-        intrinsic_matrix = tf.gather(camera["intrinsic_matrix"], image_index)
-        distortion_coeffs = tf.gather(camera["distortion_coeffs"], image_index)
-        up_in_camera = tf.linalg.matvec(camera["extrinsic_matrix"][:, :3, :3], camera["world_up_vector"])
-        rotation, focal = geometry.crop_cameras(
-            flat_boxes, intrinsic_matrix, distortion_coeffs, tf.gather(up_in_camera, image_index), self._crop_side
-        )
-        augmentation = test_time_augmentation(options["num_aug"])
-        n_aug = options["num_aug"]
-
-        def per_crop(per_box):
-            return tf.repeat(per_box, n_aug, axis=0)
-
-        rotation = tf.matmul(augmentation["rotation"], rotation[:, tf.newaxis])
-        focal = focal[:, tf.newaxis] * augmentation["scale"]
-        n_boxes = tf.shape(flat_boxes)[0]
-        crops = {
-            "image_index": per_crop(image_index),
-            "intrinsic_matrix": per_crop(intrinsic_matrix),
-            "distortion_coeffs": per_crop(distortion_coeffs),
-            "rotation": tf.reshape(rotation, [-1, 3, 3]),
-            "crop_focal": tf.reshape(focal, [-1]),
-            "gamma": tf.tile(augmentation["gamma"], [n_boxes]),
-        }
-        poses, uncertainty = self._predict_crops(images, crops, options)
-        # back into the frame of the image's camera; a mirrored crop shows the left side's joints on the right
-        poses = tf.matmul(poses, crops["rotation"])
-        shape = tf.concat([[n_boxes, n_aug], tf.shape(poses)[1:]], axis=0)
-        poses, uncertainty = tf.reshape(poses, shape), tf.reshape(uncertainty, shape[:-1])
-        mirrored = augmentation["is_mirrored"]
-        mirror = self.skeleton.mirror
-        poses = tf.where(mirrored[:, tf.newaxis, tf.newaxis], tf.gather(poses, mirror, axis=2), poses)
-        uncertainty = tf.where(mirrored[:, tf.newaxis], tf.gather(uncertainty, mirror, axis=2), uncertainty)
-        return {"poses3d": boxes.with_values(poses), "uncertainties": boxes.with_values(uncertainty)}
-
-    @property
-    def _crop_side(self):
-        return self.crop_model.crop_side
-
-    def _predict_crops(self, images, crops, options):
-        """Crop and run the crop model in batches: poses [n, J, 3] and uncertainty [n, J]."""
-        n_crops = tf.shape(crops["gamma"])[0]
-        n_joints = self.skeleton.n_joints
+        n_aug, n_joints = options["num_aug"], self.skeleton.n_joints
+        n_crops = tf.shape(boxes)[0] * n_aug
         batch_size = tf.where(options["internal_batch_size"] < 1, n_crops, options["internal_batch_size"])
         batch_size = tf.maximum(batch_size, 1)
         n_batches = -(-n_crops // batch_size)
 
-        def predict(i, poses, uncertainty):
-            part = {name: values[i * batch_size : (i + 1) * batch_size] for name, values in crops.items()}
-            pixels = cropping.crop_images(
-                images, **part, crop_side=self._crop_side, antialias_factor=options["antialias_factor"]
+        intrinsic_matrix = tf.gather(camera["intrinsic_matrix"], image_index)
+        distortion_coeffs = tf.gather(camera["distortion_coeffs"], image_index)
+        up = tf.linalg.matvec(camera["extrinsic_matrix"][:, :3, :3], camera["world_up_vector"])
+        look_rotation, focal = geometry.crop_cameras(
+            tf.ensure_shape(boxes[:, :4], [None, 4]),
+            intrinsic_matrix,
+            distortion_coeffs,
+            tf.gather(up, image_index),
+            self.crop_model.crop_side,
+        )
+        augmentation = test_time_augmentation(n_aug)
+
+        def predict(i, poses, uncertainties):
+            crop = tf.range(i * batch_size, tf.minimum((i + 1) * batch_size, n_crops))
+            box, aug = crop // n_aug, crop % n_aug
+            rotation = tf.matmul(tf.gather(augmentation["rotation"], aug), tf.gather(look_rotation, box))
+            crop_focal = tf.gather(focal, box) * tf.gather(augmentation["scale"], aug)
+            crops = cropping.crop_images(
+                images,
+                tf.gather(image_index, box),
+                tf.gather(intrinsic_matrix, box),
+                tf.gather(distortion_coeffs, box),
+                rotation,
+                crop_focal,
+                tf.gather(augmentation["gamma"], aug),
+                self.crop_model.crop_side,
+                options["antialias_factor"],
             )
-            crop_intrinsics = geometry.intrinsics(part["crop_focal"], (self._crop_side - 1.0) / 2.0)
-            prediction = self.crop_model([pixels, crop_intrinsics])
-            return i + 1, poses.write(i, prediction["poses3d"]), uncertainty.write(i, prediction["uncertainty"])
+            middle = (self.crop_model.crop_side - 1.0) / 2.0
+            prediction = self.crop_model([crops, geometry.intrinsics(crop_focal, middle)])
+            # back into the frame of the image's camera; a mirrored crop shows joints of the left side on the right
+            pose, uncertainty = tf.matmul(prediction["poses3d"], rotation), prediction["uncertainty"]
+            is_mirrored, mirror = tf.gather(augmentation["is_mirrored"], aug), self.skeleton.mirror
+            pose = tf.where(is_mirrored[:, tf.newaxis, tf.newaxis], tf.gather(pose, mirror, axis=1), pose)
+            uncertainty = tf.where(is_mirrored[:, tf.newaxis], tf.gather(uncertainty, mirror, axis=1), uncertainty)
+            return i + 1, poses.write(i, pose), uncertainties.write(i, uncertainty)
 
         def results(*shape):
             return tf.TensorArray(tf.float32, n_batches, element_shape=[None, *shape], infer_shape=False)
 
-        _, poses, uncertainty = tf.while_loop(
+        _, poses, uncertainties = tf.while_loop(
             lambda i, *_: i < n_batches, predict, (0, results(n_joints, 3), results(n_joints)), parallel_iterations=1
         )
-        return poses.concat(), uncertainty.concat()
+        n_boxes = tf.shape(boxes)[0]
+        return {
+            "poses3d": tf.reshape(poses.concat(), [n_boxes, n_aug, n_joints, 3]),
+            "uncertainties": tf.reshape(uncertainties.concat(), [n_boxes, n_aug, n_joints]),
+        }
 
-    def finish(self, prediction, camera, average_aug, skeleton):
+    def finish(self, prediction, image_index, camera, average_aug, skeleton):
         """Average over the augmentations, convert the skeleton, project, and change to world space.
 
         Args:
             prediction: what ``estimate`` returned.
+            image_index: int32 [n], which image each person is in.
             camera: as for ``estimate``.
             average_aug: bool [], mean over the augmentations; otherwise each one's pose is returned.
             skeleton: string [], name of the skeleton wanted; '' for the crop model's own.
 
         Returns:
-            dict of ragged ``poses3d`` [n_images, None, (A,) J, 3] mm, world space, ``poses2d`` [..., J, 2] pixels, and
-            ``uncertainties`` [..., J] mm: one sigma, heatmap spread and spread over the augmentations together.
+            dict of ``poses3d`` float32 [n, (A,) J, 3] mm, world space, ``poses2d`` [n, (A,) J, 2] pixels, and
+            ``uncertainties`` [n, (A,) J] mm: one sigma, heatmap spread and spread over the augmentations together.
         """
-        boxes_partition = prediction["poses3d"]
-        image_index = boxes_partition.value_rowids()
-        poses, sigma = prediction["poses3d"].values, prediction["uncertainties"].values
+        poses, sigma = prediction["poses3d"], prediction["uncertainties"]
         poses, sigma = tf.cond(average_aug, lambda: _mean_over_augmentations(poses, sigma), lambda: (poses, sigma))
         matrix = self._conversion_matrix(skeleton)
         poses, sigma = tf.matmul(matrix, poses), tf.linalg.matvec(matrix, sigma)
@@ -156,50 +144,53 @@ class PoseEstimator(tf.Module):
         to_world = tf.gather(tf.linalg.inv(camera["extrinsic_matrix"]), image_index)[:, tf.newaxis]
         world = tf.matmul(poses, to_world[..., :3, :3], transpose_b=True) + to_world[..., tf.newaxis, :3, 3]
         result = {"poses3d": world, "poses2d": pixels, "uncertainties": sigma}
-        result = tf.cond(average_aug, lambda: {k: v[:, 0] for k, v in result.items()}, lambda: result)
-        return {name: boxes_partition.with_values(values) for name, values in result.items()}
+        return tf.cond(average_aug, lambda: {name: value[:, 0] for name, value in result.items()}, lambda: result)
 
     def _conversion_matrix(self, skeleton):
         matches = tf.equal(skeleton, self._skeleton_names)
-        choices = ", ".join(f"'{name}'" for name in self._skeleton_names)
-        with tf.control_dependencies(
-            [tf.debugging.Assert(tf.reduce_any(matches), [f"skeleton: must be one of {choices}; got", skeleton])]
-        ):
+        message = f"skeleton: must be empty or one of {', '.join(self.skeletons)}; it is"
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_any(matches), [message, skeleton])]):
             index = tf.argmax(tf.cast(matches, tf.int32))
         start = tf.gather(self._conversion_start, index)
         stop = tf.gather(self._conversion_start, index + 1)
         return tf.constant(self._conversion)[start:stop]
 
-    def select_plausible(self, prediction, boxes, camera):
-        """Which poses are kept: those that can be a person, fit their box, and are nobody's second detection.
+    def select_plausible(self, prediction, boxes, image_index, camera):
+        """Which poses to keep: those that a person can have, that fit their box, and are nobody's second detection.
 
         Args:
             prediction: what ``estimate`` returned.
-            boxes: ragged float32 [n_images, None, 5], left, top, width, height, score.
+            boxes: float32 [n, 5], left, top, width, height, score.
+            image_index: int32 [n], which image each box is in, ascending.
             camera: as for ``estimate``.
 
         Returns:
-            ragged bool [n_images, None].
+            bool [n].
         """
-        all_poses = prediction["poses3d"]
-        image_index = all_poses.value_rowids()
-        poses = tf.reduce_mean(all_poses.values, axis=1)
+        poses = tf.reduce_mean(prediction["poses3d"], axis=1)
         pixels = geometry.project(
             poses,
             tf.gather(camera["intrinsic_matrix"], image_index),
             tf.gather(camera["distortion_coeffs"], image_index),
         )
-        is_plausible = augmentations_agree(all_poses.values) & covers_box(pixels, boxes.values)
-        if self._bone_lengths is not None:
-            is_plausible &= has_human_bones(poses, self.skeleton.edges, self._bone_lengths)
+        is_plausible = augmentations_agree(prediction["poses3d"]) & covers_box(pixels, boxes)
+        if self.crop_model.bone_lengths is not None:
+            is_plausible &= has_human_bones(poses, self.skeleton.edges, self.crop_model.bone_lengths)
         # implausible poses must not suppress plausible ones
-        scores = tf.where(is_plausible, boxes.values[:, 4], -1.0)
-        is_best = tf.map_fn(
-            lambda person: is_best_of_similar(*person),
-            (boxes.with_values(poses), boxes.with_values(scores)),
-            fn_output_signature=tf.RaggedTensorSpec([None], tf.bool),
-        )
-        return is_best.with_values(is_best.values & is_plausible)
+        scores = tf.where(is_plausible, boxes[:, 4], -1.0)
+
+        def best_in_image(image):
+            person = tf.where(image_index == image)[:, 0]
+            is_best = is_best_of_similar(tf.gather(poses, person), tf.gather(scores, person))
+            return tf.scatter_nd(person[:, tf.newaxis], tf.cast(is_best, tf.int32), tf.shape(scores, tf.int64))
+
+        n_images = tf.shape(camera["intrinsic_matrix"])[0]
+        is_best = tf.while_loop(
+            lambda i, _: i < n_images,
+            lambda i, found: (i + 1, found + best_in_image(i)),
+            (0, tf.zeros_like(scores, tf.int32)),
+        )[1]
+        return is_best > 0
 
 
 def convertible_skeletons(source):
@@ -225,12 +216,11 @@ def test_time_augmentation(num_aug):
         ``is_mirrored`` bool [n].
     """
     half = num_aug // 2
-    # linspace without its end
-    first_scales = tf.linspace(_SCALES[0], _SCALES[1], half + 1)[:-1]
-    scale = tf.concat([first_scales, tf.linspace(_SCALES[1], _SCALES[2], num_aug - half)], axis=0)
+    # the first half without its end
+    scale = tf.concat([_linspace(*_SCALES[:2], half + 1)[:-1], _linspace(*_SCALES[1:], num_aug - half)], axis=0)
     is_single = num_aug == 1
-    roll = tf.where(is_single, 0.0, tf.linspace(-_MAX_ROLL_DEGREES, _MAX_ROLL_DEGREES, num_aug)) * (np.pi / 180.0)
-    gamma = tf.where(is_single, 1.0, tf.linspace(*_GAMMAS, num_aug))
+    roll = tf.where(is_single, 0.0, _linspace(-_MAX_ROLL_DEGREES, _MAX_ROLL_DEGREES, num_aug)) * (np.pi / 180.0)
+    gamma = tf.where(is_single, 1.0, _linspace(*_GAMMAS, num_aug))
     is_mirrored = (tf.range(num_aug) - half) % 2 == 1
     side = tf.where(is_mirrored, -1.0, 1.0)
     mirroring = tf.linalg.diag(tf.stack([side, tf.ones_like(side), tf.ones_like(side)], axis=-1))
@@ -240,6 +230,11 @@ def test_time_augmentation(num_aug):
         "gamma": gamma,
         "is_mirrored": is_mirrored,
     }
+
+
+def _linspace(start, stop, n):
+    # a tenth of tf.linspace's nodes
+    return start + (stop - start) * tf.range(tf.cast(n, tf.float32)) / tf.cast(tf.maximum(n - 1, 1), tf.float32)
 
 
 def _mean_over_augmentations(poses, sigma):

@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 N_DISTORTION_COEFFS = 12
-# Newton's method converges quadratically; also the strongest real lenses are inverted to float precision by then.
-_NEWTON_STEPS = 12
+# Newton's method converges quadratically: usually after 3 or 4 steps, after 10 with the strongest real lenses.
+_MAX_NEWTON_STEPS = 20
+_CONVERGED = 1e-6
 # The radii on which the lens model is searched for the place where it stops being one-to-one: up to 85 degrees.
 _RADII = np.geomspace(0.02, np.tan(np.deg2rad(85.0)), 256).astype(np.float32)
 
@@ -56,19 +57,20 @@ def pad_distortion(coeffs):
         float32 [..., 12].
     """
     n_missing = N_DISTORTION_COEFFS - tf.shape(coeffs)[-1]
-    message = "distortion_coeffs: 5 to 12 coefficients are supported (k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4)."
-    with tf.control_dependencies([tf.debugging.assert_non_negative(n_missing, message)]):
+    message = "distortion_coeffs: 5 to 12 coefficients are supported (k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4)"
+    with tf.control_dependencies([tf.debugging.Assert(n_missing >= 0, [message])]):
         paddings = tf.concat([tf.zeros([tf.rank(coeffs) - 1, 2], tf.int32), [[0, n_missing]]], axis=0)
     return tf.ensure_shape(tf.pad(coeffs, paddings), coeffs.shape[:-1].concatenate([N_DISTORTION_COEFFS]))
 
 
-def _radial(r2, d):
-    """Value and derivative by r2 of the rational radial factor, and its denominator."""
-    numerator = 1.0 + r2 * (d[..., 0] + r2 * (d[..., 1] + r2 * d[..., 4]))
-    denominator = 1.0 + r2 * (d[..., 5] + r2 * (d[..., 6] + r2 * d[..., 7]))
-    numerator_slope = d[..., 0] + r2 * (2.0 * d[..., 1] + r2 * (3.0 * d[..., 4]))
-    denominator_slope = d[..., 5] + r2 * (2.0 * d[..., 6] + r2 * (3.0 * d[..., 7]))
+def _radial(r2, coeffs):
+    """Value and derivative by r2 of the rational radial factor, and its denominator; coeffs is a list of 12."""
+    k1, k2, _, _, k3, k4, k5, k6 = coeffs[:8]
+    numerator = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    denominator = 1.0 + r2 * (k4 + r2 * (k5 + r2 * k6))
     factor = numerator / denominator
+    numerator_slope = k1 + r2 * (2.0 * k2 + 3.0 * r2 * k3)
+    denominator_slope = k4 + r2 * (2.0 * k5 + 3.0 * r2 * k6)
     return factor, (numerator_slope - factor * denominator_slope) / denominator, denominator
 
 
@@ -85,27 +87,11 @@ def valid_radius(coeffs):
         float32 [...].
     """
     r2 = tf.constant(_RADII**2)
-    factor, slope, denominator = _radial(r2, coeffs[..., tf.newaxis, :])
+    factor, slope, denominator = _radial(r2, tf.unstack(coeffs[..., tf.newaxis], axis=-2))
     # d(r * factor(r^2)) / dr, positive where a larger angle means further from the centre
     is_growing = (factor + 2.0 * r2 * slope > 0.0) & (denominator > 0.0)
     n_valid = tf.reduce_sum(tf.math.cumprod(tf.cast(is_growing, tf.int32), axis=-1), axis=-1)
     return tf.gather(_RADII, tf.maximum(n_valid - 1, 0))
-
-
-def _distort_with_jacobian(points, d):
-    x, y = points[..., 0], points[..., 1]
-    p1, p2 = d[..., 2], d[..., 3]
-    r2 = x * x + y * y
-    factor, slope, _ = _radial(r2, d)
-    prism_x, prism_y = r2 * (d[..., 8] + r2 * d[..., 9]), r2 * (d[..., 10] + r2 * d[..., 11])
-    prism_x_slope, prism_y_slope = d[..., 8] + 2.0 * r2 * d[..., 9], d[..., 10] + 2.0 * r2 * d[..., 11]
-    distorted_x = x * factor + 2.0 * p1 * x * y + p2 * (r2 + 2.0 * x * x) + prism_x
-    distorted_y = y * factor + p1 * (r2 + 2.0 * y * y) + 2.0 * p2 * x * y + prism_y
-    xx = factor + 2.0 * x * x * slope + 2.0 * p1 * y + 6.0 * p2 * x + 2.0 * x * prism_x_slope
-    xy = 2.0 * x * y * slope + 2.0 * p1 * x + 2.0 * p2 * y + 2.0 * y * prism_x_slope
-    yx = 2.0 * x * y * slope + 2.0 * p1 * x + 2.0 * p2 * y + 2.0 * x * prism_y_slope
-    yy = factor + 2.0 * y * y * slope + 6.0 * p1 * y + 2.0 * p2 * x + 2.0 * y * prism_y_slope
-    return tf.stack([distorted_x, distorted_y], axis=-1), (xx, xy, yx, yy)
 
 
 def _limit_radius(points, radius):
@@ -126,7 +112,12 @@ def distort_points(points, coeffs):
     Returns:
         float32 [..., 2], normalized and distorted.
     """
-    return _distort_with_jacobian(_limit_radius(points, valid_radius(coeffs)), coeffs)[0]
+    x, y = tf.unstack(_limit_radius(points, valid_radius(coeffs)), axis=-1)
+    coeffs = tf.unstack(coeffs, axis=-1)
+    _, _, p1, p2, _, _, _, _, s1, s2, s3, s4 = coeffs
+    r2 = x * x + y * y
+    factor = _radial(r2, coeffs)[0] + 2.0 * (p1 * y + p2 * x)
+    return tf.stack([x * factor + r2 * (p2 + s1 + s2 * r2), y * factor + r2 * (p1 + s3 + s4 * r2)], axis=-1)
 
 
 def undistort_points(points, coeffs):
@@ -140,15 +131,31 @@ def undistort_points(points, coeffs):
         float32 [..., 2], normalized. A point that the lens can't produce gives one near the valid radius.
     """
     radius = valid_radius(coeffs)
-    undistorted = _limit_radius(points, radius)
-    for _ in range(_NEWTON_STEPS):
-        distorted, (xx, xy, yx, yy) = _distort_with_jacobian(undistorted, coeffs)
-        error_x, error_y = tf.unstack(distorted - points, axis=-1)
+    target_x, target_y = tf.unstack(points, axis=-1)
+    coeffs = tf.unstack(coeffs, axis=-1)
+    _, _, p1, p2, _, _, _, _, s1, s2, s3, s4 = coeffs
+
+    def newton_step(i, undistorted, _):
+        x, y = tf.unstack(undistorted, axis=-1)
+        r2 = x * x + y * y
+        factor, slope, _ = _radial(r2, coeffs)
+        factor += 2.0 * (p1 * y + p2 * x)
+        error_x = x * factor + r2 * (p2 + s1 + s2 * r2) - target_x
+        error_y = y * factor + r2 * (p1 + s3 + s4 * r2) - target_y
+        # derivatives by r2 of what multiplies x and y, and of the rest, then the Jacobian
+        side_x, side_y = p2 + s1 + 2.0 * s2 * r2, p1 + s3 + 2.0 * s4 * r2
+        xx = factor + 2.0 * x * (x * slope + p2 + side_x)
+        xy = 2.0 * (x * (y * slope + p1) + y * side_x)
+        yx = 2.0 * (y * (x * slope + p2) + x * side_y)
+        yy = factor + 2.0 * y * (y * slope + p1 + side_y)
         determinant = xx * yy - xy * yx
         step_x = tf.math.divide_no_nan(yy * error_x - xy * error_y, determinant)
         step_y = tf.math.divide_no_nan(xx * error_y - yx * error_x, determinant)
-        undistorted = _limit_radius(undistorted - tf.stack([step_x, step_y], axis=-1), radius)
-    return undistorted
+        step = tf.stack([step_x, step_y], axis=-1)
+        return i + 1, _limit_radius(undistorted - step, radius), tf.reduce_any(tf.abs(step) > _CONVERGED)
+
+    start = _limit_radius(points, radius)
+    return tf.while_loop(lambda i, _, is_moving: is_moving & (i < _MAX_NEWTON_STEPS), newton_step, (0, start, True))[1]
 
 
 def pixels_to_normalized(pixels, intrinsic_matrix, coeffs):

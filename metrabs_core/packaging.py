@@ -11,31 +11,44 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from metrabs_core.combined import CombinedModel, MultipersonModel
 
 PACKAGED_MODEL_DIR = Path(__file__).parent / "model"
 _CARD = "model_card.json"
 _WARM_UP_PEOPLE = (4, 3, 2, 1)
-# Smaller weights are not worth a conversion.
-_MIN_FLOAT16_SIZE = 1024
 
 
 class FrozenCropModel(tf.Module):
-    """A crop model with its weights as constants, which TensorFlow then fuses with their neighbours.
+    """A Keras crop model with its weights as constants of the graph: a quarter faster on CPUs than with variables.
 
     Args:
-        crop_model: see ``metrabs_core.estimator.PoseEstimator``.
-        weights_dtype: "float32", or "float16" to store large weights in half the space. Computation is float32.
+        crop_model: Keras model, see ``metrabs_core.estimator.PoseEstimator`` for its inputs and outputs.
+        weights_dtype: "float32", or "float16" to store the weights in half the space. Computation is float32.
+
+    Raises:
+        ValueError: another ``weights_dtype``.
     """
 
     def __init__(self, crop_model, weights_dtype="float32"):
+        if weights_dtype not in ("float16", "float32"):
+            raise ValueError(f"weights_dtype is {weights_dtype!r}; it must be 'float16' or 'float32'.")
         super().__init__(name="crop_model")
         self.crop_side = crop_model.crop_side
         self.skeleton = crop_model.skeleton
-        self.bone_lengths = getattr(crop_model, "bone_lengths", None)
-        self._network = _freeze(crop_model, weights_dtype)
+        self.bone_lengths = None if crop_model.bone_lengths is None else np.float32(crop_model.bone_lengths)
+
+        weights = [
+            [variable.numpy().astype(weights_dtype) for variable in variables]
+            for variables in (crop_model.trainable_variables, crop_model.non_trainable_variables)
+        ]
+
+        def network(inputs):
+            constants = [[tf.cast(tf.constant(array), tf.float32) for array in arrays] for arrays in weights]
+            return crop_model.stateless_call(*constants, inputs, training=False)[0]
+
+        # in a closure, so that the variables do not become part of an exported model
+        self._network = network
 
     @tf.function(
         autograph=False,
@@ -50,48 +63,8 @@ class FrozenCropModel(tf.Module):
         """Poses in crops: see ``metrabs_core.estimator.PoseEstimator``."""
         crops, intrinsics = inputs
         crops = tf.ensure_shape(crops, [None, self.crop_side, self.crop_side, 3])
-        return dict(zip(["poses3d", "uncertainty"], self._network(crops, intrinsics)))
-
-
-def _freeze(crop_model, weights_dtype):
-    if weights_dtype not in ("float16", "float32"):
-        raise ValueError(f"weights_dtype is {weights_dtype!r}; it must be 'float16' or 'float32'.")
-    side = crop_model.crop_side
-    specs = [tf.TensorSpec([None, side, side, 3], tf.float32), tf.TensorSpec([None, 3, 3], tf.float32)]
-
-    @tf.function(autograph=False, input_signature=specs)
-    def predict(crops, intrinsics):
-        prediction = crop_model([crops, intrinsics])
-        return prediction["poses3d"], prediction["uncertainty"]
-
-    frozen = convert_variables_to_constants_v2(predict.get_concrete_function())
-    graph_def = frozen.graph.as_graph_def()
-    if weights_dtype == "float16":
-        _store_as_float16(graph_def)
-
-    def network(crops, intrinsics):
-        feeds = dict(zip([tensor.name for tensor in frozen.inputs], [crops, intrinsics]))
-        return tf.import_graph_def(graph_def, feeds, [tensor.name for tensor in frozen.outputs], name="")
-
-    return tf.compat.v1.wrap_function(network, specs)
-
-
-def _store_as_float16(graph_def):
-    """Turn large float32 constants into float16 constants that are cast back when the graph is optimized."""
-    for node in list(graph_def.node):
-        if node.op != "Const" or node.attr["dtype"].type != tf.float32.as_datatype_enum:
-            continue
-        value = tf.make_ndarray(node.attr["value"].tensor)
-        if value.size < _MIN_FLOAT16_SIZE:
-            continue
-        stored = graph_def.node.add(name=node.name + "/float16", op="Const")
-        stored.attr["dtype"].type = tf.float16.as_datatype_enum
-        stored.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value.astype(np.float16)))
-        node.Clear()
-        node.name, node.op = stored.name.removesuffix("/float16"), "Cast"
-        node.input.append(stored.name)
-        node.attr["SrcT"].type = tf.float16.as_datatype_enum
-        node.attr["DstT"].type = tf.float32.as_datatype_enum
+        prediction = self._network([crops, intrinsics])
+        return {name: prediction[name] for name in ("poses3d", "uncertainty")}
 
 
 def export(model, path, model_card):
@@ -168,7 +141,7 @@ def _load_weights(directory):
     from metrabs_core.network.crop_model import load_weights_dir
 
     crop_model = FrozenCropModel(load_weights_dir(directory))
-    module = CombinedModel(crop_model, SSDLite(), crop_model.bone_lengths)
+    module = CombinedModel(crop_model, SSDLite())
     return Model(module, json.loads((directory / _CARD).read_text()))
 
 
@@ -253,10 +226,10 @@ def _checked_method(declared, function):
         try:
             return function(**arguments)
         except tf.errors.InvalidArgumentError as error:
-            sentence = re.search(r"assertion failed: \[(.*)", error.message)
+            sentence = re.search(r"assertion failed: ((\[.*?\] ?)+)", error.message)
             if sentence is None:
                 raise
-            raise ValueError(re.sub(r"\] \[", " ", sentence[1]).rstrip("]")) from error
+            raise ValueError(re.sub(r"[\[\]]", "", sentence[1]).strip() + ".") from error
 
     method.__signature__ = signature
     return method

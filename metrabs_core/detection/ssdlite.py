@@ -109,15 +109,18 @@ def _load_network(path):
 
 def _cut_out_network(graph_def):
     nodes = {node.name: node for node in graph_def.node}
-    needed, waiting = set(), list(_OUTPUTS)
+    needed, waiting = {}, list(_OUTPUTS)
     while waiting:
-        name = waiting.pop().split(":")[0]
-        if name not in needed and name != _INPUT:
-            needed.add(name)
-            waiting += nodes[name].input
-    network = tf.compat.v1.GraphDef(versions=graph_def.versions)
-    network.node.extend(node for node in graph_def.node if node.name in needed)
-    return network
+        node = nodes[waiting.pop()]
+        if node.name not in needed and node.name != _INPUT:
+            needed[node.name] = node
+            # without the identity nodes that stand between weights and convolutions
+            for i, name in enumerate(node.input):
+                while nodes[name].op == "Identity":
+                    name = nodes[name].input[0]
+                node.input[i] = name
+            waiting += node.input
+    return tf.compat.v1.GraphDef(versions=graph_def.versions, node=needed.values())
 
 
 def _fold_batch_norm(graph_def):
@@ -125,8 +128,6 @@ def _fold_batch_norm(graph_def):
     nodes = {node.name: node for node in graph_def.node}
 
     def constant(name):
-        while nodes[name].op == "Identity":
-            name = nodes[name].input[0]
         return tf.make_ndarray(nodes[name].attr["value"].tensor)
 
     def add_constant(name, value):
