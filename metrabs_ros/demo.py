@@ -63,7 +63,12 @@ def run_demo(source: str, output: Path, model: str = "") -> dict:
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".demo.") as folder:
         folder = Path(folder)
-        summary = _record(source, folder, model)
+        try:
+            summary = _record(source, folder, model)
+        except DemoError:
+            if (folder / "node.log").exists():
+                (folder / "node.log").replace(output / "node.log")
+            raise
         _write_overlay(folder, summary)
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         for name in OUTPUTS:
@@ -157,17 +162,50 @@ def _check_node(node: subprocess.Popen, log: Path):
         raise DemoError(f"The node ended: {lines[-1] if lines else f'exit code {node.returncode}'}")
 
 
+class _Interruption:
+    """Turns SIGINT and SIGTERM into KeyboardInterrupt, but not while a child process is being started or ended."""
+
+    def __init__(self):
+        self._deferred = self._pending = False
+
+    def on_signal(self, *_):
+        if not self._deferred:
+            raise KeyboardInterrupt
+        self._pending = True
+
+    def defer(self):
+        self._deferred = True
+
+    def allow(self):
+        self._deferred = False
+        if self._pending:
+            self._pending = False
+            raise KeyboardInterrupt
+
+
+_interruption = _Interruption()
+
+
 class _ChildProcess:
     """A module of this package as a child process that doesn't outlive the block, together with its own children."""
 
     def __init__(self, module: str, *arguments: str, **streams):
-        # In a session of its own, so that Ctrl-C in the terminal reaches only this process, which ends the others.
-        self._process = subprocess.Popen([sys.executable, "-m", module, *arguments], start_new_session=True, **streams)
+        self._command = [sys.executable, "-m", module, *arguments]
+        self._streams = streams
 
     def __enter__(self) -> subprocess.Popen:
+        _interruption.defer()
+        # In a session of its own, so that Ctrl-C in the terminal reaches only this process, which ends the others.
+        self._process = subprocess.Popen(self._command, start_new_session=True, **self._streams)
+        try:
+            _interruption.allow()
+        except KeyboardInterrupt:
+            self.__exit__()
+            raise
         return self._process
 
     def __exit__(self, *_):
+        _interruption.defer()
         for number in (signal.SIGINT, signal.SIGKILL):
             if self._process.poll() is None:
                 os.killpg(self._process.pid, number)
@@ -177,6 +215,7 @@ class _ChildProcess:
                     continue
         if self._process.stdout:
             self._process.stdout.close()
+        _interruption.allow()
 
 
 def _summarize(bag: Path, n_frames: int, load_seconds: float, log: str) -> dict:
@@ -301,10 +340,6 @@ def _say(text: str):
     print(f"demo: {text}", flush=True)
 
 
-def _raise_interrupt(*_):
-    raise KeyboardInterrupt
-
-
 def main(args=None) -> int:
     """Run the command. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="make demo", description="Skeletons for a recording, through the real node.")
@@ -312,7 +347,8 @@ def main(args=None) -> int:
     parser.add_argument("--output", type=Path, default=Path("demo_output"), help="folder for the results")
     parser.add_argument("--model", default="", help="directory of an exported model (default: the packaged model)")
     arguments = parser.parse_args(args)
-    signal.signal(signal.SIGTERM, _raise_interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interruption.on_signal)
     _isolate()
     from metrabs_ros.bag_io import MessageError, RecordingError
 

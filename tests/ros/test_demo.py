@@ -1,0 +1,155 @@
+"""The demo: player, node and recorder as real processes that talk through DDS."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import av
+import cv2
+import numpy as np
+import pytest
+import rclpy
+from conftest import TIMEOUT, picture, wait_for
+from rclpy.serialization import deserialize_message
+from test_bag import red_box, write_bag
+from test_bag_io import write_video
+
+from metrabs_msgs.msg import PersonArray
+from metrabs_ros.bag_io import CAMERA_INFO_TYPE, IMAGE_TYPE, BagWriter, open_recording, stamp_ns
+from metrabs_ros.bag_recorder import Recorder
+
+
+def run_demo(*arguments, cwd):
+    """The demo in a process of its own. Returns (exit code, what it said)."""
+    command = [sys.executable, "-m", "metrabs_ros.demo", *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+    return done.returncode, done.stdout
+
+
+def processes_with(*texts) -> list[int]:
+    """Ids of the running processes that have all `texts` in their command line."""
+    found = []
+    for folder in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{folder}/cmdline", "rb") as file:
+                command = file.read()
+        except OSError:
+            continue
+        if all(str(text).encode() in command for text in texts):
+            found.append(int(folder))
+    return found
+
+
+def test_large_images_all_arrive(tmp_path):
+    # Best effort through Fast DDS's default transports loses many images of this size; the transport profile none.
+    pixels = np.random.default_rng(0).integers(0, 255, [576, 768, 3], np.uint8)
+    source = write_bag(tmp_path / "in.mcap", [np.roll(pixels, i, axis=0) for i in range(40)], width=768, height=576)
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    with BagWriter(tmp_path / "out.mcap") as writer:
+        topics = {"/image": IMAGE_TYPE, "/camera_info": CAMERA_INFO_TYPE}
+        recorder = Recorder(context, writer, topics)
+        player = subprocess.Popen([sys.executable, "-m", "metrabs_ros.bag_player", str(source)], stdout=subprocess.PIPE)
+
+        def all_arrived():
+            recorder.spin_once(0.05)
+            return recorder.counts == dict.fromkeys(topics, 40)
+
+        wait_for(all_arrived, "40 images")
+        assert player.communicate(timeout=TIMEOUT)[0].strip() == b"40"
+        recorder.close()
+    rclpy.shutdown(context=context)
+
+    with open_recording(tmp_path / "out.mcap") as recording:
+        images = [recording.deserialize(message) for message in recording.messages(["/image"])]
+        infos = [recording.deserialize(message) for message in recording.messages(["/camera_info"])]
+    assert [stamp_ns(info.header) for info in infos] == [stamp_ns(image.header) for image in images]
+    for i, image in enumerate(images):
+        assert bytes(image.data) == np.roll(pixels, i, axis=0).tobytes()
+
+
+def test_video_through_the_node(tmp_path, closed_form_model_path):
+    with av.open(str(tmp_path / "in.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for i in range(25):
+            image = picture(red=red_box(i), blue=(200, 100, 40, 100) if i >= 15 else None)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    output = tmp_path / "results"
+    output.mkdir()
+    (output / "mine.txt").write_text("stays")
+    code, said = run_demo("in.mp4", "--output", output, "--model", closed_form_model_path, cwd=tmp_path)
+    assert code == 0, said
+    assert set(os.listdir(output)) == {
+        "mine.txt", "input.mcap", "result.mcap", "overlay.mp4", "overlay.png", "summary.json", "node.log"
+    }  # fmt: skip
+
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["frames_in"] == 25
+    assert summary["frames_processed"] + summary["frames_dropped"] == 25
+    assert summary["tracks"] == 2
+    assert summary["fps"] > 0 and summary["load_s"] > 0
+    assert 0 < summary["latency_ms"]["median"] <= summary["latency_ms"]["p95"]
+    with open_recording(output / "result.mcap") as recording:
+        persons = [deserialize_message(m.data, PersonArray) for m in recording.messages(["/metrabs_node/persons"])]
+        images = [recording.deserialize(message) for message in recording.messages(["/image/compressed"])]
+    assert len(images) == 25
+    assert {stamp_ns(message.header) for message in persons} <= {stamp_ns(image.header) for image in images}
+    np.testing.assert_allclose(summary["persons_mean"], np.mean([len(p.persons) for p in persons]), atol=0.01)
+    with av.open(str(output / "overlay.mp4")) as container:
+        frames = list(container.decode(video=0))
+    assert len(frames) == summary["frames_processed"]
+    assert (frames[0].width, frames[0].height) == (320, 240)
+    assert cv2.imread(str(output / "overlay.png")).shape == (240, 320, 3)
+    assert not processes_with(tmp_path)
+
+
+def test_bag_with_raw_images_through_the_node(tmp_path, closed_form_model_path):
+    write_bag(tmp_path / "bag", [picture(red=red_box(i)) for i in range(10)])
+    code, said = run_demo("bag", "--model", closed_form_model_path, cwd=tmp_path)
+    assert code == 0, said
+    assert json.loads((tmp_path / "demo_output/summary.json").read_text())["persons_mean"] == 1
+    with open_recording(tmp_path / "demo_output/result.mcap") as recording:
+        assert recording.counts["/image"] == 10
+
+
+def test_picture_with_an_odd_size_through_the_node(tmp_path, closed_form_model_path):
+    cv2.imwrite(str(tmp_path / "photo.png"), picture(red=red_box(0))[:-1, :-1, ::-1])
+    code, said = run_demo("photo.png", "--model", closed_form_model_path, cwd=tmp_path)
+    assert code == 0, said
+    summary = json.loads((tmp_path / "demo_output/summary.json").read_text())
+    assert (summary["frames_in"], summary["frames_processed"], summary["persons_mean"]) == (1, 1, 1)
+    assert cv2.imread(str(tmp_path / "demo_output/overlay.png")).shape == (239, 319, 3)
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["nothing.mp4"], "demo: nothing.mp4 does not exist."),
+        (["v.mkv", "--model", "nothing"], "demo: The node ended: .* There is no model at nothing"),
+    ],
+)
+def test_failure_is_one_sentence(tmp_path, arguments, complaint):
+    write_video(tmp_path / "v.mkv")
+    code, said = run_demo(*arguments, cwd=tmp_path)
+    assert code == 1
+    assert re.search(complaint, said.splitlines()[-1])
+
+
+# A child process has its parent's command line for a moment: then the demo has just begun to start the node.
+@pytest.mark.parametrize("moment, expected", [("demo", 2), ("metrabs_ros.node", 1), ("bag_player", 1)])
+def test_interrupt_ends_all_processes(tmp_path, closed_form_model_path, moment, expected):
+    write_bag(tmp_path / "bag", [picture(red=red_box(0))] * 200)
+    model = tmp_path / "model"
+    model.symlink_to(closed_form_model_path)
+    command = [sys.executable, "-m", "metrabs_ros.demo", str(tmp_path / "bag"), "--model", str(model)]
+    process = subprocess.Popen(command, cwd=tmp_path)
+    wait_for(lambda: len(processes_with(moment, tmp_path)) == expected, moment)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(TIMEOUT) == 130
+    assert not processes_with(tmp_path)
+    assert os.listdir(tmp_path / "demo_output") == []
