@@ -79,6 +79,35 @@ class Backgrounds:
         picture = base + (other - base) * np.clip(mix, 0, 1.3)[..., None]
         return (np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
+    def ground(self, rng: np.random.Generator, side: int = 256) -> np.ndarray:
+        """Grass, sand, snow, asphalt, gravel, paving; uint8 [side, side, 3] RGB, repeats without a seam nearly."""
+        if rng.random() < 0.2:
+            return self.texture(rng, side)
+        tones = [(0.25, 0.36, 0.12), (0.45, 0.47, 0.2), (0.72, 0.62, 0.45), (0.92, 0.93, 0.96), (0.33, 0.33, 0.34),
+                 (0.5, 0.47, 0.44), (0.62, 0.6, 0.57), (0.4, 0.3, 0.22)]  # fmt: skip
+        base = np.clip(np.array(tones[rng.integers(len(tones))]) * rng.normal(1, 0.12, 3), 0, 1)
+        mix = 0.5 * _noise(rng, side, 4) + 0.5 * _noise(rng, side, 64)
+        contrast = rng.uniform(0.1, 0.8)
+        picture = base * (1 + contrast * (mix[..., None] - 0.5) * rng.normal(1, 0.1, 3))
+        if rng.random() < 0.3:  # slabs
+            n = rng.integers(1, 5)
+            line = np.arange(side) * n % side < n * max(2, side // 100)
+            picture[line[:, None] | line[None]] *= rng.uniform(0.6, 0.9)
+        return (np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+    def sky(self, rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+        """Clear, cloudy or grey sky, or a photograph; uint8 [height, width, 3] RGB."""
+        if self.paths and rng.random() < 0.4:
+            return self.photograph(rng, width, height)
+        tones = ((0.35, 0.55, 0.9), (0.75, 0.8, 0.88), (0.9, 0.9, 0.9), (0.55, 0.6, 0.68))
+        top = np.array(tones[rng.integers(4)])
+        bottom = np.clip(0.5 * top + 0.5 * rng.uniform(0.7, 1.0), 0, 1)
+        picture = top + (bottom - top) * np.linspace(0, 1, height)[:, None, None] + np.zeros([1, width, 1])
+        if rng.random() < 0.5:
+            clouds = cv2.resize(_noise(rng, 128, 4).astype(np.float32), (width, height))[..., None]
+            picture = picture + (0.95 - picture) * np.clip((clouds - 0.45) * rng.uniform(1, 5), 0, 1)
+        return (np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
     def clutter(self, rng: np.random.Generator, width: int, height: int) -> np.ndarray:
         """Gradients, blobs and rectangles: a background that means nothing; uint8 [height, width, 3] RGB."""
         corners = np.stack([_random_colour(rng) for _ in range(4)]).reshape(2, 2, 3).astype(np.float32)

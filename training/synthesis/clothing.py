@@ -4,7 +4,7 @@ A garment is a region of the body's surface that the shader pushes outward along
 given in coordinates that are the same for all bodies (`surface_coordinates`), so the body's shape doesn't matter.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -44,13 +44,25 @@ def surface_coordinates(body: BodyModel) -> np.ndarray:
 
 @dataclass
 class Outfit:
-    """One person's look: uniforms of the body shader, named as there."""
+    """One person's look.
 
-    uniforms: dict[str, object] = field(default_factory=dict)
+    Attributes:
+        uniforms: of the body shader, named as there.
+        long_hair: 0 for short hair, up to 1 for hair down to the waist.
+        skirt_hem: where a skirt, dress or coat ends, downward coordinate, or None.
+        skirt_flare: metres by which it widens.
+        skirt_colours: of it and of its pattern.
+    """
+
+    uniforms: dict[str, object]
+    long_hair: float
+    skirt_hem: float | None
+    skirt_flare: float
+    skirt_colours: tuple[np.ndarray, np.ndarray]
 
 
-def _colour(rng: np.random.Generator, kind: str) -> np.ndarray:
-    """A random linear RGB colour, float [3] in 0..1, of cloth, skin or hair."""
+def random_colour(rng: np.random.Generator, kind: str) -> np.ndarray:
+    """A random RGB colour, float [3] in 0..1, of "cloth", "skin" or "hair"."""
     if kind == "skin":
         # Between dark brown, brown, olive, tan and pale, with a little noise in redness.
         tones = np.array([[0.24, 0.14, 0.1], [0.4, 0.25, 0.18], [0.6, 0.41, 0.3], [0.78, 0.57, 0.45], [0.9, 0.71, 0.6]])
@@ -98,14 +110,14 @@ def sample_outfit(rng: np.random.Generator, female: float, age: float) -> Outfit
     Returns:
         The outfit.
     """
-    skin = _colour(rng, "skin")
+    skin = random_colour(rng, "skin")
     woman = female > 0.5
     sleeve = rng.uniform(*_pick(rng, {(-0.2, 0.05): 0.1, (0.3, 0.85): 0.34, (0.9, 1.5): 0.1, (1.75, 2.0): 0.46}))
     trousers = rng.uniform(*_pick(rng, {(0.15, 0.6): 0.11, (0.7, 1.1): 0.11, (1.3, 1.7): 0.08, (1.85, 2.1): 0.7}))
     hem = float(rng.uniform(*_pick(rng, {(-0.2, -0.08): 0.25, (0.0, 0.25): 0.6, (0.3, 0.7): 0.15})))
     loose = rng.choice([0.0, 1.0])
     suit = rng.random() < 0.12
-    shirt, pants = _colour(rng, "cloth"), _colour(rng, "cloth")
+    shirt, pants = random_colour(rng, "cloth"), random_colour(rng, "cloth")
     if suit or rng.random() < 0.05:
         pants = shirt * rng.uniform(0.9, 1.1)
         sleeve, trousers = rng.uniform(1.85, 2.0), rng.uniform(1.95, 2.1)
@@ -117,14 +129,16 @@ def sample_outfit(rng: np.random.Generator, female: float, age: float) -> Outfit
     bald = rng.random() < (0.01 if woman else 0.14)
     uniforms = {
         "u_skin": skin,
-        "u_hair": _colour(rng, "hair") if age < 0.85 or rng.random() < 0.3 else np.full(3, rng.uniform(0.45, 0.85)),
+        "u_hair": random_colour(rng, "hair")
+        if age < 0.85 or rng.random() < 0.3
+        else np.full(3, rng.uniform(0.45, 0.85)),
         "u_shirt_a": shirt,
-        "u_shirt_b": _colour(rng, "cloth"),
+        "u_shirt_b": random_colour(rng, "cloth"),
         "u_pants_a": pants,
         "u_pants_b": pants * rng.uniform(0.5, 1.5),
-        "u_shoe": _colour(rng, "cloth"),
+        "u_shoe": random_colour(rng, "cloth"),
         "u_sole": np.full(3, rng.choice([rng.uniform(0.02, 0.2), rng.uniform(0.6, 0.95)])),
-        "u_inner": _colour(rng, "cloth"),
+        "u_inner": random_colour(rng, "cloth"),
         "u_shirt_pattern": shirt_pattern,
         "u_pants_pattern": pants_pattern,
         "u_sleeve": -1.0 if bare else float(sleeve),
@@ -140,9 +154,21 @@ def sample_outfit(rng: np.random.Generator, female: float, age: float) -> Outfit
         "u_wrinkle": float(rng.uniform(0.1, 0.6)),
         "u_hairline": 9.0 if bald else float(rng.uniform(-0.15, 0.2)),
         "u_hair_cm": 0.0 if bald else float(rng.uniform(0.6, 4.5)),
-        "u_hair_long": float(rng.uniform(0.3, 1.0)) if long_hair and not bald else 0.0,
+        "u_glasses": float(_pick(rng, {0: 0.8, 1: 0.12, 2: 0.08})),
         "u_beard": float(rng.random() < 0.3) if not woman and age > 0.6 else 0.0,
         "u_glove": float(rng.random() < 0.03),
         "u_phase": rng.uniform(0, 6.28, 3),
     }
-    return Outfit(uniforms)
+    style = rng.random()
+    skirt_hem, flare, colours = None, 0.0, (pants, uniforms["u_pants_b"])
+    if woman and style < 0.3:  # skirt or dress, over bare legs or tights
+        skirt_hem, flare = float(rng.uniform(0.4, 1.85)), float(rng.uniform(0.0, 0.16))
+        uniforms["u_trousers"] = 0.3 if rng.random() < 0.7 else 2.1
+        uniforms["u_pants_cm"] = 0.1
+        if style < 0.15:
+            colours = (shirt, uniforms["u_shirt_b"])
+            uniforms["u_hem"] = 0.1
+    elif style > 0.88:  # coat
+        skirt_hem, flare, colours = float(rng.uniform(0.35, 1.2)), float(rng.uniform(0.0, 0.07)), (shirt, shirt)
+        uniforms["u_sleeve"], uniforms["u_hem"] = 1.95, 0.1
+    return Outfit(uniforms, rng.uniform(0.1, 1.0) if long_hair and not bald else 0.0, skirt_hem, flare, colours)

@@ -1,11 +1,7 @@
 """The native joints (`metrabs_core.skeletons.NATIVE`) of a posed body: bone heads and regressed surface points."""
 
-from pathlib import Path
-
-import anny
 import numpy as np
 import scipy.sparse
-import torch
 
 from metrabs_core.skeletons import NATIVE
 from training.synthesis.bodies import BodyModel
@@ -61,11 +57,8 @@ class JointRegressor:
             for bone, weight in recipe.items():
                 self._bone_weights[NATIVE.index(joint), body.bone_index[bone]] = weight
         vertex_weights = np.zeros([NATIVE.n_joints, len(body.template)], np.float32)
-        regressors = torch.load(Path(anny.__file__).parent / "data/keypoints/coco.pth", weights_only=True)
-        kept = body.model.base_mesh_vertex_indices.cpu()
         for joint, label in _FROM_REGRESSORS.items():
-            weights = regressors[label][kept].numpy()
-            vertex_weights[NATIVE.index(joint)] = weights / weights.sum()
+            vertex_weights[NATIVE.index(joint)] = body.keypoint_regressors[label]
         vertex_weights[NATIVE.index("htop"), np.argmax(body.template[:, 2])] = 1.0
         self._vertex_weights = scipy.sparse.csr_matrix(vertex_weights)
 

@@ -540,6 +540,27 @@ def _bend(pose: Pose, rng: np.random.Generator) -> None:
     pose.turn_head(rng.normal(-12, 20), rng.normal(0, 8), rng.normal(0, 22))
 
 
+def _lunge(pose: Pose, rng: np.random.Generator) -> None:
+    """Wide athletic stances: throwing, batting, skiing, fencing, pushing, climbing a step."""
+    lean = rng.normal(14, 14)
+    pose.turn("root", about_x(lean) @ about_y(rng.normal(0, 7)))
+    pose.bend_spine(rng.normal(12, 12), rng.normal(0, 10), rng.normal(0, 16))
+    front = rng.choice(["L", "R"])
+    spread, stride, depth = abs(rng.normal(8, 12)), rng.uniform(0, 40), rng.uniform(5, 85)
+    for s in "LR":
+        knee = (
+            np.clip(depth + rng.normal(0, 14), 3, 120) if s == front else np.clip(rng.uniform(0.2, 1.1) * depth, 3, 110)
+        )
+        flex = lean + knee * 0.5 + (stride if s == front else -0.7 * stride)
+        pose.set_leg(s, np.clip(flex, -30, 120), spread + rng.normal(0, 4), rng.normal(10, 12), knee)
+        if s == front or rng.random() < 0.5:
+            pose.flatten_foot(s, limit=45)
+        else:
+            pose.point_foot(s, rng.uniform(0, 40))
+    _pose_arms(pose, rng, {"random": 30, "front": 30, "each": 20, "raise": 10, "carry": 10})
+    pose.turn_head(rng.normal(-8, 16), rng.normal(0, 8), rng.normal(0, 25))
+
+
 def _lie(pose: Pose, rng: np.random.Generator) -> None:
     turn = rng.choice([-90.0, 90.0, 0.0], p=[0.5, 0.3, 0.2])
     pitch = about_x(turn + rng.normal(0, 6)) if turn else about_y(rng.choice([-88, 88]) + rng.normal(0, 8))
@@ -635,7 +656,8 @@ _FAMILIES = {
     "kneel": (_kneel, 4),
     "bend": (_bend, 5),
     "lie": (_lie, 4),
-    "free": (_free, 5),
+    "lunge": (_lunge, 6),
+    "free": (_free, 4),
 }
 
 
@@ -662,6 +684,35 @@ def sample_pose(rng: np.random.Generator, heads: np.ndarray, bone_index: dict[st
     else:
         _FAMILIES[kind][0](pose, rng)
     return pose
+
+
+BALANCED = ("stand", "bend", "crouch", "lunge")
+# Rough shares of the body's mass along the bones (after de Leva 1996).
+_MASSES = {"root": 0.15, "spine03": 0.15, "spine01": 0.15, "head": 0.09}
+_MASSES_OF_SIDE = {"lowerarm01": 0.03, "wrist": 0.02, "upperleg01": 0.06, "lowerleg01": 0.11, "foot": 0.04}
+
+
+def balance(parts: np.ndarray, positions: np.ndarray, bone_index: dict[str, int]) -> np.ndarray:
+    """Tilt a body so that its centre of mass comes to lie nearly above its feet; the soles keep their direction.
+
+    Args:
+        parts: float32 [n_parts, 3, 3], global rotations.
+        positions: float [n_bones, 3], posed bone heads, metres.
+        bone_index: bone name -> index.
+
+    Returns:
+        float32 [n_parts, 3, 3].
+    """
+    masses = _MASSES | {f"{bone}.{s}": m for bone, m in _MASSES_OF_SIDE.items() for s in "LR"}
+    centre = sum(m * positions[bone_index[bone]] for bone, m in masses.items()) / sum(masses.values())
+    feet = np.stack([(positions[bone_index[f"foot.{s}"]] + positions[bone_index[f"toe2-1.{s}"]]) / 2 for s in "LR"])
+    weights = np.exp(-(feet[:, 2] - feet[:, 2].min()) / 0.08)  # a foot in the air carries nothing
+    offset = centre - weights @ feet / weights.sum()
+    tilt = _partial(_shortest_rotation(_unit(offset), np.array([0.0, 0.0, 1.0])), 0.85)
+    balanced = tilt @ parts
+    for s in "LR":
+        balanced[PART_INDEX[f"foot.{s}"]] = parts[PART_INDEX[f"foot.{s}"]]
+    return balanced.astype(np.float32)
 
 
 def penetration(positions: np.ndarray, bone_index: dict[str, int]) -> float:

@@ -1,15 +1,15 @@
 """OpenGL rendering of people and objects, off screen through EGL (a GPU, or Mesa's software rasterizer)."""
 
 import os
+from dataclasses import dataclass
 
 import moderngl
 import numpy as np
 
 os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software rasterizer: one core for each worker process
 
-MAX_LIGHTS = 3
 NEAR, FAR = 0.08, 120.0  # metres
-SUPERSAMPLING = 2
+SUPERSAMPLING = 1.5  # rendered pixels per picture's pixel, each way, of people and solids
 
 _LIGHTING = """
 uniform vec3 u_light_direction[3];
@@ -17,15 +17,26 @@ uniform vec3 u_light_colour[3];
 uniform vec3 u_sky;
 uniform vec3 u_ground;
 uniform vec3 u_eye;
+uniform mat4 u_light_matrix;
+uniform sampler2DShadow u_shadow_map;
+uniform vec2 u_shadow;  // strength, bias
+float lit(vec3 position, vec3 n) {
+    vec3 p = (u_light_matrix * vec4(position + n * u_shadow.y, 1.0)).xyz * 0.5 + 0.5;
+    if (u_shadow.x <= 0.0 || p.x < 0.0 || p.x > 1.0 || p.y < 0.0 || p.y > 1.0) return 1.0;
+    return 1.0 - u_shadow.x * (1.0 - texture(u_shadow_map, vec3(p.xy, p.z - 0.0015)));
+}
 vec3 shade(vec3 albedo, vec3 n, vec3 position, float gloss, float occlusion) {
     vec3 view = normalize(u_eye - position);
     vec3 light = mix(u_ground, u_sky, n.z * 0.5 + 0.5) * occlusion;
     vec3 highlight = vec3(0.0);
+    float direct = dot(n, u_light_direction[0]) > -0.15 ? lit(position, n) : 0.0;
     for (int i = 0; i < 3; i++) {
+        vec3 colour = u_light_colour[i] * (i == 0 ? direct : 1.0);
         float cosine = dot(n, u_light_direction[i]);
-        light += u_light_colour[i] * max(0.0, (cosine + 0.15) / 1.15) * mix(1.0, occlusion, 0.4);
-        vec3 halfway = normalize(u_light_direction[i] + view);
-        highlight += u_light_colour[i] * pow(max(0.0, dot(n, halfway)), 28.0) * gloss;
+        light += colour * max(0.0, (cosine + 0.15) / 1.15) * mix(1.0, occlusion, 0.4);
+        float glance = max(0.0, dot(n, normalize(u_light_direction[i] + view)));
+        glance *= glance; glance *= glance; glance *= glance;
+        highlight += colour * glance * glance * gloss;
     }
     return albedo * light + highlight;
 }
@@ -33,6 +44,13 @@ vec3 shade(vec3 albedo, vec3 n, vec3 position, float gloss, float occlusion) {
 
 _PROJECTION = """
 uniform mat4 u_projection;  // world metres -> clip, for a pinhole camera
+"""
+
+_HAIR = """
+float hair_amount(vec3 rest, float hairline) {  // positive on the hairy part of the head
+    vec3 d = normalize(rest - vec3(0.0, -0.02, 0.745));
+    return d.z * 0.75 + d.y * 0.75 - abs(d.x) * 0.12 - hairline + 0.25;
+}
 """
 
 _BODY_VERTEX = (
@@ -47,15 +65,13 @@ out vec3 v_normal;
 out vec3 v_rest;
 out vec4 v_surface;
 uniform float u_sleeve, u_hem, u_collar, u_waist, u_trousers, u_shoe_top;
-uniform float u_shirt_cm, u_pants_cm, u_shoe_cm, u_hair_cm, u_hairline, u_hair_long, u_lift;
+uniform float u_shirt_cm, u_pants_cm, u_shoe_cm, u_hair_cm, u_hairline;
 uniform vec3 u_phase;
+uniform sampler3D u_noise;
 """
     + _PROJECTION
+    + _HAIR
     + """
-float hair_amount(vec3 rest, float hairline) {
-    vec3 d = normalize(rest - vec3(0.0, -0.02, 0.745));
-    return d.z * 0.75 + d.y * 0.75 - abs(d.x) * 0.12 - hairline + 0.25;
-}
 void main() {
     float arm = in_surface.x, down = in_surface.y;
     float thickness = 0.0;
@@ -64,15 +80,14 @@ void main() {
     float pants = smoothstep(u_waist - 0.03, u_waist, down) * (1.0 - smoothstep(u_trousers - 0.06, u_trousers, down))
                 * step(arm, 0.001);
     float shoe = smoothstep(u_shoe_top - 0.05, u_shoe_top + 0.05, down);
-    vec3 q = in_rest * 21.0 + u_phase;
-    float folds = 1.0 + 0.16 * sin(q.z + 2.0 * sin(q.x * 0.8 + q.y))
-                      + 0.12 * sin(q.x * 2.3 + 1.5 * sin(q.z * 1.7 + q.y * 2.1));
+    vec4 noise = textureLod(u_noise, in_rest * 2.3 + u_phase, 0.0) * 2.0 - 1.0;
+    float folds = 1.0 + 0.45 * noise.x;
     float sag = 1.0 + 0.8 * smoothstep(0.0, 2.0, arm) + 0.6 * smoothstep(0.3, 1.9, down);
     thickness += max(shirt * u_shirt_cm, pants * u_pants_cm) * folds * sag + (shirt * pants) * 0.4;
     thickness = max(thickness, shoe * u_shoe_cm);
     float hair = in_surface.z * smoothstep(0.0, 0.25, hair_amount(in_rest, u_hairline)) * (1.0 - in_surface.w);
-    thickness += hair * u_hair_cm * (0.9 + 0.2 * sin(dot(in_rest, vec3(63.0, 47.0, 55.0)) + u_phase.z));
-    vec3 p = in_position + in_normal * (thickness * 0.01) + vec3(0.0, 0.0, u_lift);
+    thickness += hair * u_hair_cm * (0.85 + 0.6 * noise.y);
+    vec3 p = in_position + in_normal * (thickness * 0.01);
     v_position = p;
     v_normal = in_normal;
     v_rest = in_rest;
@@ -94,63 +109,68 @@ uniform float u_id;
 uniform vec3 u_skin, u_hair, u_shirt_a, u_shirt_b, u_pants_a, u_pants_b, u_shoe, u_sole, u_inner, u_phase;
 uniform vec2 u_shirt_pattern, u_pants_pattern;
 uniform float u_sleeve, u_hem, u_collar, u_waist, u_trousers, u_shoe_top, u_open, u_wrinkle, u_hairline, u_beard;
-uniform float u_glove, u_hair_cm;
+uniform float u_glove;
 """
+    + _HAIR
     + _LIGHTING
     + """
-float blotch(vec3 p) {
-    return sin(p.x * 1.7 + u_phase.x + sin(p.y * 1.3 + p.z)) + sin(p.y * 2.1 + u_phase.y + sin(p.z * 1.9 - p.x))
-         + sin(p.z * 1.5 + u_phase.z + sin(p.x * 1.1 - p.y));
-}
+uniform sampler3D u_noise;
+uniform float u_glasses;
 vec3 cloth(vec3 a, vec3 b, vec2 pattern, vec3 rest, float arm) {
-    vec3 p = arm > 0.0 ? vec3(rest.x * 0.3, rest.y, arm * 0.3) : rest;
-    vec3 q = p * pattern.y;
     if (pattern.x < 0.5) return a;
+    vec3 q = (arm > 0.0 ? vec3(rest.x * 0.3, rest.y, arm * 0.3) : rest) * pattern.y;
     if (pattern.x < 1.5) return fract(q.z) < 0.5 ? a : b;
     if (pattern.x < 2.5) return fract(q.x + q.y * 0.3) < 0.4 ? a : b;
     if (pattern.x < 3.5) {
         float lines = step(fract(q.z), 0.3) + step(fract(q.x + q.y * 0.3), 0.3);
         return mix(a, b, lines * 0.5);
     }
-    if (pattern.x < 4.5) return mix(a, b, smoothstep(-0.3, 0.3, blotch(q)));
+    if (pattern.x < 4.5) return mix(a, b, smoothstep(0.46, 0.54, texture(u_noise, q * 0.12).z));
     if (pattern.x < 5.5) return length(fract(q.xz) - 0.5) < 0.28 ? b : a;
-    vec2 chest = vec2(rest.x, rest.z - 0.36);  // a print on the chest
-    return rest.y < -0.02 && arm <= 0.0 && abs(chest.x) < 0.11 && abs(chest.y) < 0.09 && blotch(q * 2.0) > -0.6 ? b : a;
+    vec2 chest = vec2(rest.x, rest.z - 0.36);  // a print, on the chest or on the back
+    bool area = arm <= 0.0 && abs(chest.x) < 0.11 && abs(chest.y) < 0.09;
+    return area && texture(u_noise, vec3(q.xz, sign(rest.y)) * 0.2).y > 0.42 ? b : a;
 }
 void main() {
-    float arm = v_surface.x, down = v_surface.y, gloss = 0.06;
-    vec3 albedo = u_skin * (1.0 + 0.05 * blotch(v_rest * 40.0) / 3.0);
-    float wrinkle = 0.0;
-    bool head = v_surface.z > 0.5;
-    if (head) {
+    float arm = v_surface.x, down = v_surface.y, gloss = 0.06, wrinkle = 0.0;
+    vec4 noise = texture(u_noise, v_rest * 3.1 + u_phase) * 2.0 - 1.0;
+    vec3 albedo = u_skin * (1.0 + 0.12 * noise.w);
+    if (v_surface.z > 0.5) {
         vec3 d = normalize(v_rest - vec3(0.0, -0.02, 0.745));
-        float hair = d.z * 0.75 + d.y * 0.75 - abs(d.x) * 0.12 - u_hairline + 0.25;
+        float hair = hair_amount(v_rest, u_hairline);
         vec2 face = vec2(abs(v_rest.x), v_rest.z);
         bool front = v_rest.y < -0.07;
         bool lips = front && length((face - vec2(0.0, 0.655)) * vec2(1.0, 3.2)) < 0.026;
         if (lips) albedo = mix(u_skin, vec3(0.6, 0.2, 0.2), 0.5);
-        if (front && abs(face.y - 0.752 + 0.25 * (face.x - 0.03) * sign(face.x - 0.03)) < 0.005 && face.x > 0.012
-            && face.x < 0.05) albedo = u_hair * 0.8;
-        if (u_beard > 0.5 && d.z < -0.42 && v_rest.y < -0.02 && face.y < 0.672) albedo = mix(u_hair, u_skin, 0.25);
-        if (v_surface.w > 0.5) {
-            albedo = length(face - vec2(0.031, 0.728)) < 0.0065 ? vec3(0.08, 0.06, 0.05) : vec3(0.85);
-            gloss = 0.5;
-        } else if (hair + 0.05 * blotch(v_rest * 90.0) / 3.0 > 0.0) {
-            albedo = u_hair * (0.8 + 0.25 * sin(v_rest.x * 900.0 + blotch(v_rest * 60.0) * 2.0));
+        bool brow = front && abs(face.y - 0.752 + 0.25 * (face.x - 0.03) * sign(face.x - 0.03)) < 0.005
+                  && face.x > 0.012 && face.x < 0.05;
+        if (brow) albedo = u_hair * 0.8;
+        float eye = length((face - vec2(0.031, 0.729)) * vec2(1.0, 2.0));
+        if (front && eye < 0.013) {
+            albedo = eye < 0.0065 ? vec3(0.06, 0.05, 0.05) : vec3(0.75);
+            gloss = 0.3;
+        }
+        if (u_beard > 0.5 && d.z < -0.42 && v_rest.y < -0.02 && face.y < 0.672 && !lips) {
+            albedo = mix(u_hair, u_skin, 0.25);
+        }
+        if (u_glasses > 0.5 && front && abs(face.y - 0.729) < 0.014 && face.x < 0.062 && face.x > 0.006) {
+            albedo = u_glasses > 1.5 ? vec3(0.03) : albedo * 0.55;
+            gloss = 0.4;
+        } else if (hair + 0.06 * noise.x > 0.0) {
+            albedo = u_hair * (0.85 + 0.5 * texture(u_noise, vec3(v_rest.x * 16.0, v_rest.y * 3.0, v_rest.z * 2.0)).x);
             gloss = 0.12;
         }
     } else {
         bool shirt = down > u_collar && down < u_hem && arm < u_sleeve;
         bool pants = down > u_waist && down < u_trousers && arm <= 0.0;
-        bool shoe = down > u_shoe_top;
-        if (shoe) {
-            albedo = v_rest.z < -0.795 ? u_sole : u_shoe;
+        if (down > u_shoe_top) {
+            albedo = v_rest.z < -0.795 ? u_sole : u_shoe * (0.9 + 0.2 * noise.x);
             gloss = 0.2;
         } else if (shirt) {
             bool inner = u_open > 0.0 && v_rest.y < 0.0 && arm <= 0.0
                        && abs(v_rest.x) < u_open * (1.0 + 1.5 * smoothstep(-0.4, -1.0, down));
             albedo = inner ? u_inner : cloth(u_shirt_a, u_shirt_b, u_shirt_pattern, v_rest, arm);
-            if (u_open > 0.0 && inner && down < -0.93) albedo = u_skin;
+            if (inner && down < -0.93) albedo = u_skin;
             wrinkle = u_wrinkle;
         } else if (pants) {
             albedo = cloth(u_pants_a, u_pants_b, u_pants_pattern, v_rest, 0.0);
@@ -162,11 +182,9 @@ void main() {
     }
     vec3 n = normalize(v_normal);
     if (wrinkle > 0.0) {
-        vec3 q = v_rest * 27.0 + u_phase;
-        float a = sin(q.z * 0.9 + 2.2 * sin(q.x * 0.7 + q.y + 1.3 * sin(q.z * 0.4)));
-        float b = sin(q.x * 1.6 - q.z * 1.1 + 1.8 * sin(q.z * 0.8 + q.y * 1.3));
-        vec3 bump = vec3(a * b, b, a - b * 0.5);
-        n = normalize(n + wrinkle * 0.4 * (bump - n * dot(bump, n)));
+        vec3 bump = noise.xyz + (texture(u_noise, v_rest * 7.0 - u_phase).xyz * 2.0 - 1.0) * 0.6;
+        n = normalize(n + wrinkle * 1.1 * (bump - n * dot(bump, n)));
+        albedo *= 1.0 + 0.25 * wrinkle * noise.y;
     }
     float occlusion = 0.75 + 0.25 * smoothstep(0.0, 0.6, v_position.z);
     f_colour = vec4(shade(albedo, n, v_position, gloss, occlusion), u_id);
@@ -202,16 +220,15 @@ in vec3 v_position;
 in vec3 v_normal;
 in vec3 v_colour;
 out vec4 f_colour;
-uniform float u_id;
-uniform float u_grain;
+uniform float u_id, u_grain;
+uniform sampler3D u_noise;
 """
     + _LIGHTING
     + """
 void main() {
-    vec3 q = v_position * u_grain;
-    float grain = sin(q.x * 3.0 + sin(q.y * 2.0)) * sin(q.z * 5.0 + sin(q.x)) * sin(q.y * 4.0 + q.z);
-    vec3 n = normalize(v_normal);
-    f_colour = vec4(shade(v_colour * (1.0 + 0.25 * grain), n, v_position, 0.1, 0.9), u_id);
+    vec4 noise = texture(u_noise, v_position * u_grain) * 2.0 - 1.0;
+    vec3 n = normalize(v_normal + 0.25 * noise.xyz * step(0.01, u_grain));
+    f_colour = vec4(shade(v_colour * (1.0 + 0.6 * noise.w * step(0.01, u_grain)), n, v_position, 0.08, 0.9), u_id);
 }
 """
 )
@@ -256,30 +273,48 @@ void main() {
 """
 )
 
-_SHADOW_VERTEX = (
+_FLAT_VERTEX = (
     """
 #version 330
 in vec3 in_position;
-uniform vec3 u_towards_light;
-uniform float u_size;
+"""
+    + _PROJECTION
+    + """
+void main() { gl_Position = u_projection * vec4(in_position, 1.0); }
+"""
+)
+
+_DEPTH_FRAGMENT = """
+#version 330
+void main() {}
+"""
+
+_CATCHER_FRAGMENT = (
+    """
+#version 330
+in vec3 v_position;
+out vec4 f_colour;
+"""
+    + _LIGHTING
+    + """
+void main() { f_colour = vec4(1.0 - lit(v_position, vec3(0.0, 0.0, 1.0))); }
+"""
+)
+
+_CATCHER_VERTEX = (
+    """
+#version 330
+in vec3 in_position;
+out vec3 v_position;
 """
     + _PROJECTION
     + """
 void main() {
-    float height = max(in_position.z, 0.0);
-    vec3 p = in_position - u_towards_light * (height / max(u_towards_light.z, 0.2));
-    p.z = 0.0;
-    gl_Position = u_projection * vec4(p, 1.0);
-    gl_PointSize = clamp(u_size / max(gl_Position.w, 0.1), 1.0, 24.0);
+    v_position = in_position;
+    gl_Position = u_projection * vec4(in_position, 1.0);
 }
 """
 )
-
-_SHADOW_FRAGMENT = """
-#version 330
-out vec4 f_colour;
-void main() { f_colour = vec4(1.0); }
-"""
 
 
 def projection_matrix(intrinsics: np.ndarray, extrinsics: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -311,42 +346,101 @@ def metric_depth(depth_buffer: np.ndarray) -> np.ndarray:
     return 2 * FAR * NEAR / (FAR + NEAR - ndc * (FAR - NEAR))
 
 
+def _noise_texture(side: int = 48) -> np.ndarray:
+    """Smooth noise that repeats, four independent channels; uint8 [side, side, side, 4], mean 127."""
+    rng = np.random.default_rng(7)
+    spectrum = np.fft.rfftn(rng.standard_normal((4, side, side, side)), axes=(1, 2, 3))
+    frequency = np.fft.fftfreq(side) * side
+    z, y, x = np.meshgrid(frequency, frequency, frequency[: side // 2 + 1], indexing="ij")
+    radius = np.sqrt(x**2 + y**2 + z**2)
+    spectrum = spectrum * (radius > 0) / (4 + radius**2.2) * np.exp(-((radius / 14) ** 4))
+    noise = np.fft.irfftn(spectrum, s=(side, side, side), axes=(1, 2, 3))
+    noise = noise / noise.std(axis=(1, 2, 3), keepdims=True)
+    return np.ascontiguousarray(np.clip(127.5 + 45 * np.moveaxis(noise, 0, -1), 0, 255).astype(np.uint8))
+
+
+_SHADOW_SIDE = 512
+
+
+@dataclass
+class Lights:
+    """Ambient light of sky and ground, and three directional lights of which the first casts shadows.
+
+    Attributes:
+        directions: float [3, 3], unit vectors toward the lights.
+        colours: float [3, 3].
+        sky, ground: float [3], ambient light from above and below.
+        shadow: 0 for no shadow to 1.
+    """
+
+    directions: np.ndarray
+    colours: np.ndarray
+    sky: np.ndarray
+    ground: np.ndarray
+    shadow: float
+
+
+@dataclass
+class Solid:
+    """Triangles of one colour scheme: furniture, hair, skirts, things in hands.
+
+    Attributes:
+        positions, normals, colours: float [n, 3] each, n a multiple of 3, metres, world.
+        grain: repeats of the noise a metre; 0 for smooth surfaces.
+        owner: number of the person that it counts as, from 1; 0 for an object of its own.
+    """
+
+    positions: np.ndarray
+    normals: np.ndarray
+    colours: np.ndarray
+    grain: float
+    owner: int = 0
+
+
+OBJECT_ID = 255
+
+
 class Renderer:
-    """Draws people and objects into one supersampled colour buffer whose alpha holds the id of what is seen.
+    """Draws people and objects into a supersampled colour buffer whose alpha holds the id of what is seen.
 
     Args:
         faces: int32 [F, 3], triangles of the body mesh.
-        surface: float32 [V, 7], `clothing.surface_coordinates`.
+        coarse_faces: int32 [f, 3], fewer of them, to cast shadows.
+        surface: float32 [V, 7], `clothing.surface_coordinates` of the vertices that are drawn.
     """
 
-    def __init__(self, faces: np.ndarray, surface: np.ndarray):
+    def __init__(self, faces: np.ndarray, coarse_faces: np.ndarray, surface: np.ndarray):
         self._context = moderngl.create_standalone_context(backend="egl")
-        self._context.enable(moderngl.DEPTH_TEST | moderngl.PROGRAM_POINT_SIZE)
-        self._body = self._context.program(vertex_shader=_BODY_VERTEX, fragment_shader=_BODY_FRAGMENT)
-        self._object = self._context.program(vertex_shader=_OBJECT_VERTEX, fragment_shader=_OBJECT_FRAGMENT)
-        self._room = self._context.program(vertex_shader=_ROOM_VERTEX, fragment_shader=_ROOM_FRAGMENT)
-        self._shadow = self._context.program(vertex_shader=_SHADOW_VERTEX, fragment_shader=_SHADOW_FRAGMENT)
-        self._dynamic = self._context.buffer(reserve=len(surface) * 24)
+        self._context.enable(moderngl.DEPTH_TEST)
+        program = self._context.program
+        self._body = program(vertex_shader=_BODY_VERTEX, fragment_shader=_BODY_FRAGMENT)
+        self._solid = program(vertex_shader=_OBJECT_VERTEX, fragment_shader=_OBJECT_FRAGMENT)
+        self._room = program(vertex_shader=_ROOM_VERTEX, fragment_shader=_ROOM_FRAGMENT)
+        self._flat = program(vertex_shader=_FLAT_VERTEX, fragment_shader=_DEPTH_FRAGMENT)
+        self._catcher = program(vertex_shader=_CATCHER_VERTEX, fragment_shader=_CATCHER_FRAGMENT)
+        self._n_vertices = len(surface)
         self._static = self._context.buffer(np.ascontiguousarray(surface, np.float32))
         self._indices = self._context.buffer(np.ascontiguousarray(faces, np.int32))
-        self._body_array = self._context.vertex_array(
-            self._body,
-            [(self._dynamic, "3f 3f", "in_position", "in_normal"), (self._static, "3f 4f", "in_rest", "in_surface")],
-            self._indices,
-        )
-        self._points = self._context.buffer(reserve=len(surface) * 12)
-        self._point_array = self._context.vertex_array(self._shadow, [(self._points, "3f", "in_position")])
+        self._coarse_indices = self._context.buffer(np.ascontiguousarray(coarse_faces, np.int32))
+        self._slots = []  # one vertex buffer with its vertex arrays for each person in a scene
+        noise = _noise_texture()
+        self._noise = self._context.texture3d(noise.shape[:3], 4, noise.tobytes())
+        self._noise.build_mipmaps()
+        self._noise.filter = (moderngl.LINEAR_MIPMAP_NEAREST, moderngl.LINEAR)
+        self._shadow_map = self._context.depth_texture((_SHADOW_SIDE, _SHADOW_SIDE))
+        self._shadow_map.compare_func = "<="
+        self._shadow_map.filter = (moderngl.LINEAR, moderngl.LINEAR)
+        self._shadow_map.repeat_x = self._shadow_map.repeat_y = False
+        self._shadow_target = self._context.framebuffer(depth_attachment=self._shadow_map)
         self._targets = {}
+        ground = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, -1, 0], [1, 1, 0], [-1, 1, 0]], np.float32) * 200
+        self._ground = self._context.vertex_array(
+            self._catcher, [(self._context.buffer(ground.tobytes()), "3f", "in_position")]
+        )
 
     def _target(self, name: str, width: int, height: int, components: int):
         key = (name, width, height)
         if key not in self._targets:
-            if len(self._targets) > 24:
-                for target in self._targets.values():
-                    for attachment in (*target.color_attachments, target.depth_attachment, target):
-                        if attachment is not None:
-                            attachment.release()
-                self._targets.clear()
             self._targets[key] = self._context.framebuffer(
                 [self._context.renderbuffer((width, height), components)],
                 self._context.depth_renderbuffer((width, height)),
@@ -357,111 +451,144 @@ class Renderer:
         target.clear(0, 0, 0, 0, depth=1.0)
         return target
 
-    def _light(self, program, lights: dict) -> None:
-        for name in ("u_light_direction", "u_light_colour", "u_sky", "u_ground", "u_eye"):
-            if name in program:
-                program[name].write(np.ascontiguousarray(lights[name], np.float32).tobytes())
+    def _slot(self, number: int):
+        while len(self._slots) <= number:
+            buffer = self._context.buffer(reserve=self._n_vertices * 24)
+            body = [(buffer, "3f 3f", "in_position", "in_normal"), (self._static, "3f 4f", "in_rest", "in_surface")]
+            self._slots.append(
+                (
+                    buffer,
+                    self._context.vertex_array(self._body, body, self._indices),
+                    self._context.vertex_array(self._flat, [(buffer, "3f 12x", "in_position")], self._coarse_indices),
+                )
+            )
+        return self._slots[number]
 
-    def draw_people(self, camera: np.ndarray, width: int, height: int, lights: dict, people: list, objects: list):
-        """Draw people and objects.
+    def render(self, intrinsics, extrinsics, width: int, height: int, lights: Lights, people: list, solids: list,
+               surfaces: list, catch_shadow: bool) -> tuple:  # fmt: skip
+        """Draw a scene.
 
         Args:
-            camera: float32 [4, 4], `projection_matrix`.
+            intrinsics: float [3, 3] of a pinhole camera, pixels.
+            extrinsics: float [4, 4], world metres to camera metres.
             width: picture width, pixels.
             height: picture height, pixels.
-            lights: uniforms of the lighting: directions [3, 3], colours [3, 3], sky, ground, eye [3].
+            lights: the lighting.
             people: (vertices [V, 3], normals [V, 3], uniforms) each, metres, world; ids 1, 2, … in this order.
-            objects: (positions [n, 3], normals [n, 3], colours [n, 3], grain), triangles; id 255.
+            solids: other things; id 255, or their owner's.
+            surfaces: (corners [4, 3] in order, normal [3], repeats [2], texture uint8 [h, w, 3], tint [3]) of the
+                textured rectangles (floor, walls), drawn without supersampling.
+            catch_shadow: whether the shadow on the ground is wanted for a background that isn't rendered.
 
         Returns:
-            uint8 [2 height, 2 width, 4]: colour, and in the last channel the id (0 where nothing was drawn); and
-            float32 [2 height, 2 width]: the depth buffer.
+            uint8 [1.5 height, 1.5 width, 4]: people and solids on black, and the id of what is seen, 0 for nothing;
+            float32 [1.5 height, 1.5 width]: the depth buffer;
+            uint8 [height, width, 4]: the surfaces, 255 in the last channel where there is one;
+            uint8 [height, width] or None: how much the ground is in the shadow.
         """
-        size = (SUPERSAMPLING * width, SUPERSAMPLING * height)
+        if len(self._targets) > 40:  # lens distortion makes for pictures of many sizes
+            for target in self._targets.values():
+                for attachment in (*target.color_attachments, target.depth_attachment, target):
+                    attachment.release()
+            self._targets.clear()
+        for i, (vertices, normals, _) in enumerate(people):
+            data = np.concatenate([vertices[: self._n_vertices], normals[: self._n_vertices]], 1)
+            self._slot(i)[0].write(np.ascontiguousarray(data, np.float32))
+        buffers = []
+        for solid in solids:
+            data = np.concatenate([solid.positions, solid.normals, solid.colours], 1).astype(np.float32)
+            buffers.append(self._context.buffer(data))
+        matrix = projection_matrix(intrinsics, extrinsics, width, height)
+        camera = np.ascontiguousarray(matrix.T).tobytes()
+        eye = -np.asarray(extrinsics)[:3, :3].T @ np.asarray(extrinsics)[:3, 3]
+        light_matrix = self._draw_shadow_map(lights, people, solids, buffers)
+        self._shadow_map.use(1)
+        self._noise.use(2)
+        programs = (self._body, self._solid, self._room, self._catcher)
+        for program in programs:
+            program["u_projection"].write(camera)
+            values = {
+                "u_light_direction": lights.directions, "u_light_colour": lights.colours, "u_sky": lights.sky,
+                "u_ground": lights.ground, "u_eye": eye, "u_light_matrix": light_matrix.T,
+                "u_shadow": [lights.shadow, 0.012],
+            }  # fmt: skip
+            for name, value in values.items():
+                if name in program:
+                    program[name].write(np.ascontiguousarray(value, np.float32))
+            for name, unit in (("u_texture", 0), ("u_shadow_map", 1), ("u_noise", 2)):
+                if name in program:
+                    program[name].value = unit
+
+        size = round(SUPERSAMPLING * width), round(SUPERSAMPLING * height)
         target = self._target("people", *size, 4)
-        matrix = np.ascontiguousarray(camera.T, np.float32).tobytes()
-        self._body["u_projection"].write(matrix)
-        self._light(self._body, lights)
-        for i, (vertices, normals, uniforms) in enumerate(people):
-            self._dynamic.write(np.concatenate([vertices, normals], 1).astype(np.float32).tobytes())
+        for i, (_, _, uniforms) in enumerate(people):
             self._body["u_id"].value = (i + 1) / 255
             for name, value in uniforms.items():
                 if name in self._body:
-                    self._body[name].write(np.asarray(value, np.float32).tobytes())
-            self._body_array.render()
-        if objects:
-            self._object["u_projection"].write(matrix)
-            self._object["u_id"].value = 1.0
-            self._light(self._object, lights)
-            for positions, normals, colours, grain in objects:
-                data = np.concatenate([positions, normals, colours], 1).astype(np.float32)
-                buffer = self._context.buffer(data.tobytes())
-                array = self._context.vertex_array(
-                    self._object, [(buffer, "3f 3f 3f", "in_position", "in_normal", "in_colour")]
-                )
-                self._object["u_grain"].value = grain
-                array.render()
-                array.release()
-                buffer.release()
+                    self._body[name].write(np.asarray(value, np.float32))
+            self._slot(i)[1].render()
+        for solid, buffer in zip(solids, buffers):
+            self._solid["u_grain"].value = solid.grain
+            self._solid["u_id"].value = (solid.owner or OBJECT_ID) / 255
+            self._draw(self._solid, buffer, "3f 3f 3f", "in_position", "in_normal", "in_colour")
         colour = np.frombuffer(target.read(components=4), np.uint8).reshape(size[1], size[0], 4)
-        depth = np.frombuffer(target.read(components=1, attachment=-1, dtype="f4"), np.float32).reshape(
-            size[1], size[0]
-        )
-        return colour, depth
+        depth = target.read(components=1, attachment=-1, dtype="f4")
+        depth = np.frombuffer(depth, np.float32).reshape(size[1], size[0])
+        behind = self._draw_surfaces(width, height, surfaces)
+        shadow = None
+        if catch_shadow:
+            target = self._target("shadow", width, height, 1)
+            self._ground.render()
+            shadow = np.frombuffer(target.read(components=1, alignment=1), np.uint8).reshape(height, width)
+        for buffer in buffers:
+            buffer.release()
+        return colour, depth, behind, shadow
 
-    def draw_room(self, camera: np.ndarray, width: int, height: int, lights: dict, surfaces: list) -> np.ndarray:
-        """Draw textured rectangles (floor, walls) without supersampling.
+    def _draw(self, program, buffer, layout: str, *names: str) -> None:
+        array = self._context.vertex_array(program, [(buffer, layout, *names)])
+        array.render()
+        array.release()
 
-        Args:
-            camera: float32 [4, 4], `projection_matrix`.
-            width: picture width, pixels.
-            height: picture height, pixels.
-            lights: uniforms of the lighting.
-            surfaces: (corners [4, 3] in order, normal [3], repeats [2], texture uint8 [h, w, 3], tint [3]) each.
+    def _draw_shadow_map(self, lights: Lights, people: list, solids: list, buffers: list) -> np.ndarray:
+        """Depth seen from the first light; returns its world-to-clip matrix, float64 [4, 4]."""
+        corners = np.stack([f(p[0], 0) for p in people for f in (np.min, np.max)])
+        corners = np.concatenate([corners, corners * [1, 1, 0]])
+        centre = (corners.min(0) + corners.max(0)) / 2
+        radius = np.linalg.norm(corners - centre, axis=1).max() * 1.05 + 0.1
+        z = -lights.directions[0]
+        x = np.cross(z, [0.0, 0.0, 1.0])
+        x = x / (np.linalg.norm(x) + 1e-9)
+        rotation = np.stack([x, np.cross(z, x), z])
+        matrix = np.eye(4)
+        matrix[:3, :3] = rotation / radius
+        matrix[:3, 3] = -rotation @ centre / radius
+        matrix[2] = matrix[2] / 2.5  # things further along the light's way than the people
+        self._shadow_target.use()
+        self._context.viewport = (0, 0, _SHADOW_SIDE, _SHADOW_SIDE)
+        self._shadow_target.clear(depth=1.0)
+        if lights.shadow > 0:
+            self._flat["u_projection"].write(np.ascontiguousarray(matrix.T, np.float32))
+            for i in range(len(people)):
+                self._slot(i)[2].render()
+            for buffer in buffers:
+                self._draw(self._flat, buffer, "3f 24x", "in_position")
+        return matrix
 
-        Returns:
-            uint8 [height, width, 3].
-        """
+    def _draw_surfaces(self, width: int, height: int, surfaces: list) -> np.ndarray:
         target = self._target("room", width, height, 4)
-        self._room["u_projection"].write(np.ascontiguousarray(camera.T, np.float32).tobytes())
-        self._light(self._room, lights)
+        images = {}
         for corners, normal, repeats, texture, tint in surfaces:
             uv = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * np.asarray(repeats)
             data = np.concatenate([corners, np.tile(normal, (4, 1)), uv], 1).astype(np.float32)[[0, 1, 2, 0, 2, 3]]
-            image = self._context.texture(texture.shape[1::-1], 3, np.ascontiguousarray(texture).tobytes(), alignment=1)
-            image.build_mipmaps()
-            image.use(0)
-            buffer = self._context.buffer(data.tobytes())
-            array = self._context.vertex_array(self._room, [(buffer, "3f 3f 2f", "in_position", "in_normal", "in_uv")])
-            self._room["u_tint"].write(np.asarray(tint, np.float32).tobytes())
-            array.render()
-            for item in (array, buffer, image):
-                item.release()
-        return np.frombuffer(target.read(components=3, alignment=1), np.uint8).reshape(height, width, 3)
-
-    def draw_shadow(
-        self, camera: np.ndarray, width: int, height: int, direction: np.ndarray, people: list
-    ) -> np.ndarray:
-        """Where people's shadows fall on the ground plane.
-
-        Args:
-            camera: float32 [4, 4], `projection_matrix` of a picture of this size.
-            width: mask width, pixels.
-            height: mask height, pixels.
-            direction: float [3], unit vector toward the light.
-            people: vertices [V, 3] each, metres, world.
-
-        Returns:
-            uint8 [height, width], 255 in the shadow, hard-edged.
-        """
-        target = self._target("shadow", width, height, 1)
-        self._context.disable(moderngl.DEPTH_TEST)
-        self._shadow["u_projection"].write(np.ascontiguousarray(camera.T, np.float32).tobytes())
-        self._shadow["u_towards_light"].write(np.asarray(direction, np.float32).tobytes())
-        self._shadow["u_size"].value = 0.035 * width
-        for vertices in people:
-            points = np.ascontiguousarray(vertices[::3], np.float32)
-            self._points.write(points.tobytes())
-            self._point_array.render(moderngl.POINTS, vertices=len(points))
-        self._context.enable(moderngl.DEPTH_TEST)
-        return np.frombuffer(target.read(components=1, alignment=1), np.uint8).reshape(height, width)
+            if id(texture) not in images:
+                pixels = np.ascontiguousarray(texture)
+                image = images[id(texture)] = self._context.texture(texture.shape[1::-1], 3, pixels, alignment=1)
+                image.build_mipmaps()
+            images[id(texture)].use(0)
+            buffer = self._context.buffer(data)
+            self._room["u_tint"].write(np.asarray(tint, np.float32))
+            self._draw(self._room, buffer, "3f 3f 2f", "in_position", "in_normal", "in_uv")
+            buffer.release()
+        for image in images.values():
+            image.release()
+        return np.frombuffer(target.read(components=4), np.uint8).reshape(height, width, 4)

@@ -3,20 +3,18 @@
 World: z up, metres, the ground at z = 0. Camera: x right, y down, z forward.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 import rlemasklib
 
-from training.synthesis import clothing
+from training.synthesis import accessories, clothing, shapes
 from training.synthesis.backgrounds import Backgrounds
-from training.synthesis.renderer import SUPERSAMPLING, Renderer, metric_depth, projection_matrix
+from training.synthesis.renderer import OBJECT_ID, SUPERSAMPLING, Lights, Renderer, Solid, metric_depth
 from training.synthesis.rotations import about_z
 
 _SIZES = ((640, 480), (768, 576), (480, 640), (640, 640), (720, 480), (576, 768), (640, 360))
-_OBJECT_ID = 255
-_SOLE = 0.012  # metres that shoes lift a person
 
 
 @dataclass
@@ -29,7 +27,8 @@ class Person:
         joints: float32 [34, 3], native joints in the same frame.
         kind: family of the pose.
         seat: height of the seat that carries the person, metres, or None.
-        outfit: uniforms of the body shader.
+        uniforms: of the body shader.
+        solids: hair, skirt, bag, things in the hands; owner `accessories.OWN` if they count as the person.
     """
 
     vertices: np.ndarray
@@ -37,7 +36,8 @@ class Person:
     joints: np.ndarray
     kind: str
     seat: float | None
-    outfit: clothing.Outfit
+    uniforms: dict
+    solids: list[Solid]
 
     def placed(self, yaw: float, position: np.ndarray) -> "Person":
         """The person turned by a yaw (degrees) and moved to a ground position [2]."""
@@ -49,7 +49,11 @@ class Person:
             self.joints @ rotation.T + offset,
             self.kind,
             self.seat,
-            self.outfit,
+            self.uniforms,
+            [
+                replace(s, positions=s.positions @ rotation.T + offset, normals=s.normals @ rotation.T)
+                for s in self.solids
+            ],
         )
 
 
@@ -111,10 +115,10 @@ def _sample_distortion(rng: np.random.Generator, intrinsics: np.ndarray, width: 
     return np.zeros(5)
 
 
-def _sample_camera(rng: np.random.Generator, person: Person) -> Camera:
+def _sample_camera(rng: np.random.Generator, person: Person, kind: str) -> Camera:
     """A camera that sees the first person at a wanted size, somewhere in the picture."""
     width, height = _SIZES[rng.integers(len(_SIZES))]
-    fov = np.radians(rng.uniform(35, 100) if rng.random() < 0.6 else rng.uniform(45, 75))
+    fov = np.radians(rng.uniform(35, 100) if rng.random() < 0.6 and kind != "street" else rng.uniform(38, 72))
     focal = max(width, height) / 2 / np.tan(fov / 2)
     aspect = rng.normal(1, 0.01) if rng.random() < 0.2 else 1.0
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
@@ -125,10 +129,12 @@ def _sample_camera(rng: np.random.Generator, person: Person) -> Camera:
 
     low, high = person.vertices.min(0), person.vertices.max(0)
     extent = max(high[2] - low[2], 0.6 * np.linalg.norm((high - low)[:2]), 0.5)
-    wanted = np.exp(rng.uniform(np.log(130), np.log(480)))
-    if rng.random() < 0.12:
-        wanted = rng.uniform(460, 900)  # close-up, cut off by the picture's edge
-    distance = np.clip(focal * extent / wanted, 0.9, 12.0)
+    wanted = np.exp(rng.uniform(np.log(150), np.log(520)))
+    if kind == "close":
+        wanted = rng.uniform(460, 950)
+    elif kind == "street":
+        wanted = np.exp(rng.uniform(np.log(70), np.log(230)))
+    distance = np.clip(focal * extent / wanted, 0.9, 30.0 if kind == "street" else 12.0)
     style = rng.random()
     if style < 0.62:
         camera_height = rng.uniform(0.9, 1.9)
@@ -136,6 +142,8 @@ def _sample_camera(rng: np.random.Generator, person: Person) -> Camera:
         camera_height = rng.uniform(0.3, 0.9)
     else:
         camera_height = rng.uniform(1.9, 3.0) + max(0.0, distance - 4) * rng.uniform(0, 0.35)
+    if kind == "street" and rng.random() < 0.8:
+        camera_height = min(rng.uniform(2.2, 7.0), 0.55 * distance)
     middle = (low + high) / 2
     azimuth = rng.uniform(0, 2 * np.pi)
     horizontal = np.sqrt(max(distance**2 - (camera_height - middle[2]) ** 2, (0.6 * distance) ** 2))
@@ -154,102 +162,79 @@ def _sample_camera(rng: np.random.Generator, person: Person) -> Camera:
     return Camera(intrinsics, distortion, extrinsics, width, height)
 
 
-def _sample_lights(rng: np.random.Generator, camera: Camera) -> dict:
+def _sample_lights(rng: np.random.Generator, outdoors: bool) -> Lights:
     """Ambient light of sky and ground, a key light and up to two more."""
-    brightness = np.exp(rng.normal(-0.05, 0.25))
-    share = rng.uniform(0.3, 0.75)  # of ambient light
+    share = rng.uniform(0.3, 0.6) if outdoors else rng.uniform(0.4, 0.8)  # of ambient light
     directions, colours = np.zeros([3, 3]), np.zeros([3, 3])
     for i in range(3):
-        azimuth, elevation = (
-            rng.uniform(0, 2 * np.pi),
-            np.radians(rng.uniform(25, 80) if i == 0 else rng.uniform(5, 70)),
-        )
+        elevation = np.radians(rng.uniform(22, 80) if i == 0 else rng.uniform(5, 70))
+        azimuth = rng.uniform(0, 2 * np.pi)
         directions[i] = [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]
-        strength = (1 - share) * (1.25 if i == 0 else rng.uniform(0, 0.5) * (rng.random() < 0.6))
+        strength = (1 - share) * (1.4 if i == 0 else rng.uniform(0, 0.5) * (rng.random() < (0.2 if outdoors else 0.7)))
         colours[i] = strength * np.clip(rng.normal(1, 0.1, 3), 0.6, 1.4)
     sky = share * np.clip(rng.normal(1, 0.06, 3), 0.7, 1.3)
-    return {
-        "u_light_direction": directions,
-        "u_light_colour": colours * brightness,
-        "u_sky": sky * brightness,
-        "u_ground": sky * rng.uniform(0.45, 0.95) * np.clip(rng.normal(1, 0.08, 3), 0.7, 1.3) * brightness,
-        "u_eye": camera.position,
-    }
+    ground = sky * rng.uniform(0.45, 0.95) * np.clip(rng.normal(1, 0.08, 3), 0.7, 1.3)
+    hard = rng.random() < (0.75 if outdoors else 0.5)
+    shadow = rng.uniform(0.75, 1.0) if hard else rng.uniform(0.2, 0.7)
+    return Lights(directions, colours, sky, ground, shadow)
 
 
-def _box(low: np.ndarray, high: np.ndarray, yaw: float, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles of a box: positions and normals, float [36, 3]; turned about z, then moved."""
-    low, high = np.asarray(low, float), np.asarray(high, float)
-    positions, normals = [], []
-    for axis in range(3):
-        for side in (0, 1):
-            u, v = (axis + 1) % 3, (axis + 2) % 3
-            corners = np.tile(low, (4, 1))
-            corners[:, axis] = high[axis] if side else low[axis]
-            corners[[1, 2], u], corners[[2, 3], v] = high[u], high[v]
-            positions.append(corners[[0, 1, 2, 0, 2, 3]])
-            normal = np.zeros(3)
-            normal[axis] = 1 if side else -1
-            normals.append(np.tile(normal, (6, 1)))
-    rotation = about_z(yaw)
-    return np.concatenate(positions) @ rotation.T + centre, np.concatenate(normals) @ rotation.T
+def _solid(rng: np.random.Generator, shape: tuple, colour=None) -> Solid:
+    colour = clothing.random_colour(rng, "cloth") if colour is None else colour
+    grain = float(rng.choice([0.0, 1.0, 3.0, 8.0]))
+    return Solid(*shape, np.tile(colour, (len(shape[0]), 1)), grain)
 
 
-def _cylinder(radius: float, low: float, high: float, centre: np.ndarray, taper: float = 1.0):
-    """Triangles of an upright cylinder or cone: positions and normals, float [n, 3]."""
-    n = 18
-    angle = np.linspace(0, 2 * np.pi, n + 1)
-    ring = np.stack([np.cos(angle), np.sin(angle)], 1)
-    positions, normals = [], []
-    for a, b in zip(ring[:-1], ring[1:]):
-        p = [np.array([*(radius * a), low]), np.array([*(radius * b), low]), np.array([*(radius * taper * b), high]),
-             np.array([*(radius * taper * a), high])]  # fmt: skip
-        m = [np.array([*a, 0]), np.array([*b, 0]), np.array([*b, 0]), np.array([*a, 0])]
-        for i in (0, 1, 2, 0, 2, 3):
-            positions.append(p[i])
-            normals.append(m[i])
-        positions += [p[3], p[2], np.array([0, 0, high])]
-        normals += [np.array([0, 0, 1.0])] * 3
-    return np.array(positions) + centre, np.array(normals)
-
-
-def _object(rng: np.random.Generator, positions: np.ndarray, normals: np.ndarray, colour=None) -> tuple:
-    colour = clothing._colour(rng, "cloth") if colour is None else colour
-    return positions, normals, np.tile(colour, (len(positions), 1)), float(rng.choice([0.0, 2.0, 8.0, 20.0]))
-
-
-def _seat_objects(rng: np.random.Generator, person: Person, yaw: float) -> list:
-    """A stool, chair, bench or block under a sitting person."""
-    pelvis, thighs = person.joints[0], (person.joints[4] + person.joints[5]) / 2
-    forward = (thighs - pelvis)[:2]
-    forward = forward / (np.linalg.norm(forward) + 1e-6)
-    angle = np.degrees(np.arctan2(forward[0], -forward[1]))
-    centre = np.array([*(pelvis[:2] + forward * 0.12), 0.0])
-    top, colour = person.seat, clothing._colour(rng, "cloth")
-    half, style = rng.uniform(0.2, 0.3), rng.random()
-    wide = half if style < 0.75 else rng.uniform(0.5, 1.2)
-    objects = []
+def _furniture(rng: np.random.Generator, person: Person) -> list[Solid]:
+    """A stool, chair, bench or block under a sitting person, and sometimes a table before them."""
+    pelvis, knees = person.joints[0], (person.joints[4] + person.joints[5]) / 2
+    forward = (knees - pelvis)[:2]
+    forward = np.array([*(forward / (np.linalg.norm(forward) + 1e-6)), 0.0])
+    rotation = about_z(np.degrees(np.arctan2(forward[0], -forward[1])))
+    centre = np.array([*pelvis[:2], 0.0]) + 0.12 * forward
+    top, colour, legs = person.seat, clothing.random_colour(rng, "cloth"), clothing.random_colour(rng, "cloth")
+    half = rng.uniform(0.2, 0.3)
+    wide = half if rng.random() < 0.75 else rng.uniform(0.5, 1.2)
     thick = top if rng.random() < 0.3 else rng.uniform(0.03, 0.12)
-    objects.append(_object(rng, *_box([-wide, -half, top - thick], [wide, half, top], angle, centre), colour))
+    solids = [_solid(rng, shapes.box([2 * wide, 2 * half, thick], centre + [0, 0, top - thick / 2], rotation), colour)]
     if thick < top:
-        leg_colour = clothing._colour(rng, "cloth")
         if rng.random() < 0.25:
-            objects.append(_object(rng, *_cylinder(0.03, 0, top - thick, centre), leg_colour))
+            solids.append(_solid(rng, shapes.rod(centre, centre + [0, 0, top - thick], 0.03), legs))
         else:
-            for sx in (-1, 1):
-                for sy in (-1, 1):
-                    x, y, r = sx * (wide - 0.03), sy * (half - 0.03), 0.018
-                    leg = _box([x - r, y - r, 0], [x + r, y + r, top - thick], angle, centre)
-                    objects.append(_object(rng, *leg, leg_colour))
+            solids += _four_legs(rng, centre, rotation, wide, half, top - thick, legs)
     if rng.random() < 0.6:  # a back, behind where the person's back is
-        back = person.vertices[:, :2] @ (-forward)
-        spine = max(float((person.joints[[0, 3, 6, 9], :2] @ (-forward)).max()) + 0.13, 0.0)
-        spine = min(spine, float(back.max()) + 0.02)
-        offset = spine - float(centre[:2] @ (-forward))
-        high = top + rng.uniform(0.25, 0.75)
-        low = top if rng.random() < 0.5 else top + 0.15
-        objects.append(_object(rng, *_box([-wide, offset, low], [wide, offset + 0.05, high], angle, centre), colour))
-    return objects
+        spine = min(
+            float((person.joints[[0, 3, 6, 9]] @ -forward).max()) + 0.13, float((person.vertices @ -forward).max())
+        )
+        low, high = (0.0 if rng.random() < 0.5 else 0.15), rng.uniform(0.25, 0.75)
+        middle = centre - forward * (spine + 0.04 + float(centre @ forward)) + [0, 0, top + (low + high) / 2]
+        solids.append(_solid(rng, shapes.box([2 * wide, 0.05, high - low], middle, rotation), colour))
+    if rng.random() < 0.35:
+        clearance = float(person.vertices[:, 2][person.vertices @ forward > knees @ forward - 0.25].max(initial=0))
+        height = max(float(knees[2]) + 0.09, top + 0.2)
+        if clearance < height + 0.9:
+            depth, width = rng.uniform(0.5, 1.0), rng.uniform(0.7, 2.0)
+            belly = float((person.joints[[0, 3, 6]] @ forward).max()) + rng.uniform(0.2, 0.4)
+            middle = centre + forward * (belly + depth / 2 - float(centre @ forward))
+            board = shapes.box([width, depth, 0.035], middle + [0, 0, height], rotation)
+            solids.append(_solid(rng, board))
+            solids += _four_legs(rng, middle, rotation, width / 2, depth / 2, height, legs)
+            for _ in range(rng.integers(0, 4)):
+                spot = middle + rotation @ np.array([*(rng.uniform(-0.4, 0.4, 2) * [width, depth]), 0])
+                tall = rng.uniform(0.03, 0.3)
+                size = [*rng.uniform(0.05, 0.35, 2), tall]
+                turn = about_z(rng.uniform(0, 90))
+                solids.append(_solid(rng, shapes.box(size, spot + [0, 0, height + 0.018 + tall / 2], turn)))
+    return solids
+
+
+def _four_legs(rng, centre, rotation, half_x: float, half_y: float, height: float, colour) -> list[Solid]:
+    legs = []
+    for x in (-1, 1):
+        for y in (-1, 1):
+            foot = centre + rotation @ np.array([x * (half_x - 0.03), y * (half_y - 0.03), 0])
+            legs.append(_solid(rng, shapes.rod(foot, foot + [0, 0, height], 0.018, sides=6), colour))
+    return legs
 
 
 def _occluders(rng: np.random.Generator, camera: Camera, people: list[Person]) -> list:
@@ -273,12 +258,15 @@ def _occluders(rng: np.random.Generator, camera: Camera, people: list[Person]) -
         top = rng.uniform(0.3, 1.1) if before and rng.random() < 0.75 else rng.uniform(0.5, 2.2)
         if size < 0.15:
             top = rng.uniform(1.0, 3.0)
-        side = size * 0.7
-        if rng.random() < 0.6:
-            shape = _box([-side, -side * rng.uniform(0.3, 1), 0], [side, side, top], rng.uniform(0, 90), spot)
-        else:
-            shape = _cylinder(size, 0, top, spot, rng.uniform(0.5, 1))
-        objects.append(_object(rng, *shape))
+        kind = rng.random()
+        if kind < 0.55:
+            sides = [1.4 * size, 1.4 * size * rng.uniform(0.5, 1), top]
+            shape = shapes.box(sides, spot + [0, 0, top / 2], about_z(rng.uniform(0, 90)))
+        elif kind < 0.85:
+            shape = shapes.rod(spot, spot + [0, 0, top], size, size * rng.uniform(0.5, 1), sides=18)
+        else:  # bush
+            shape = shapes.ellipsoid([size, size, top / 2], spot + [0, 0, top / 2])
+        objects.append(_solid(rng, shape))
     return objects
 
 
@@ -309,7 +297,7 @@ def _place_others(rng: np.random.Generator, camera: Camera, first: Person, other
     return placed
 
 
-def _room_surfaces(rng: np.random.Generator, camera: Camera, people: list[Person], backgrounds: Backgrounds) -> list:
+def _room_surfaces(rng: np.random.Generator, camera: Camera, people: list[Person], backgrounds: Backgrounds):
     """Floor, walls and ceiling around camera and people."""
     points = np.concatenate([p.vertices[::50, :2] for p in people] + [camera.position[None, :2]])
     yaw = rng.uniform(0, 90)
@@ -359,11 +347,42 @@ def _room_surfaces(rng: np.random.Generator, camera: Camera, people: list[Person
     return surfaces
 
 
-def _degrade(rng: np.random.Generator, image: np.ndarray) -> tuple[np.ndarray, int]:
+def _outdoor_surfaces(rng: np.random.Generator, camera: Camera, people: list[Person], backgrounds: Backgrounds):
+    """Open ground, and walls of something (houses, trees, hedges, photographs) on some sides of it."""
+    ground = backgrounds.ground(rng)
+    size = rng.uniform(1.0, 4.0)
+    corners = 55 * np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0.0]])
+    grey = rng.uniform(0.75, 1.1) * np.ones(3)
+    surfaces = [(corners + [*camera.position[:2], 0], [0, 0, 1.0], [110 / size, 110 / size], ground, grey)]
+    furthest = max(np.linalg.norm(p.joints[0, :2] - camera.position[:2]) for p in people)
+    turn = rng.uniform(0, 360)
+    for i in range(5):
+        if rng.random() < 0.2:
+            continue
+        rotation = about_z(turn + 72 * i + rng.uniform(-12, 12))
+        distance, width, height = furthest + rng.uniform(2.0, 25), rng.uniform(12, 60), rng.uniform(1.5, 14)
+        offset = np.array([*camera.position[:2], 0.0])
+        quad = np.array([[-width / 2, distance, 0], [width / 2, distance, 0], [width / 2, distance, height],
+                         [-width / 2, distance, height]])  # fmt: skip
+        photograph = backgrounds.paths and rng.random() < 0.55
+        picture = backgrounds.photograph(rng, 512, 256) if photograph else backgrounds.texture(rng)
+        repeats = (
+            [max(1, round(width / height / 2)), 1] if photograph else np.array([width, height]) / rng.uniform(2, 8)
+        )
+        surfaces.append(
+            (quad[[3, 2, 1, 0]] @ rotation.T + offset, rotation @ np.array([0, -1.0, 0]), repeats, picture, grey)
+        )
+    return surfaces
+
+
+def _degrade(rng: np.random.Generator, image: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, int]:
     """What cameras do to pictures: blur, motion, exposure, white balance, noise; and a JPEG quality."""
-    # The camera meters the light, not quite right, before its white balance errs as well.
-    wanted = np.clip(rng.normal(112, 24), 55, 185)
-    gain = np.clip(wanted / max(8.0, float(image.mean())), 0.6, 3.0) * np.exp(rng.normal(0, 0.06, 3))
+    # The camera meters the light, on people and all, not quite right, before its white balance errs as well.
+    wanted = np.clip(rng.normal(112, 24), 50, 185)
+    metered = float(image.mean())
+    if people.any() and rng.random() < 0.8:
+        metered = 0.5 * metered + 0.5 * float(image[people].mean())
+    gain = np.clip(wanted / max(8.0, metered), 0.6, 3.5) * np.exp(rng.normal(0, 0.06, 3))
     gamma = np.exp(rng.normal(0, 0.18))
     table = np.arange(256, dtype=np.float32)[:, None] / 255
     table = np.clip(table**gamma * gain, 0, 1)
@@ -410,7 +429,7 @@ def _pinhole_canvas(camera: Camera) -> tuple[np.ndarray, int, int, np.ndarray | 
     pixels = rays.reshape(*grid.shape) * focal
     low = np.floor(pixels[1:-1, 1:-1].reshape(-1, 2).min(0)) - 2
     high = np.ceil(pixels[1:-1, 1:-1].reshape(-1, 2).max(0)) + 2
-    size = np.minimum(high - low + 1, 2.2 * max(camera.width, camera.height)).astype(int)
+    size = np.minimum(high - low + 2, 2.2 * max(camera.width, camera.height)).astype(int) // 2 * 2  # see SUPERSAMPLING
     centre = -low
     intrinsics = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1.0]])
     coarse = (pixels + centre).astype(np.float32)
@@ -420,70 +439,82 @@ def _pinhole_canvas(camera: Camera) -> tuple[np.ndarray, int, int, np.ndarray | 
     return intrinsics, int(size[0]), int(size[1]), fine
 
 
-def make_scene(rng: np.random.Generator, people: list[Person], renderer: Renderer, backgrounds: Backgrounds) -> tuple:
+def make_scene(
+    rng: np.random.Generator,
+    kind: str,
+    people: list[Person],
+    renderer: Renderer,
+    backgrounds: Backgrounds,
+    attempts: int = 3,
+) -> tuple:
     """Lay out, render and label one scene.
 
     Args:
         rng: random generator of the scene.
+        kind: "any", "close" (cut off by the picture's edge) or "street" (small, from a raised camera).
         people: posed, not yet placed; the first is what the picture is about.
         renderer: draws.
         backgrounds: photographs and textures.
+        attempts: how often to try if nobody is seen.
 
     Returns:
         The picture, uint8 [height, width, 3] RGB, its JPEG quality, the camera dict and the list of people dicts as
         in the dataset format.
     """
     first = people[0].placed(rng.uniform(0, 360), np.zeros(2))
-    camera = _sample_camera(rng, first)
+    camera = _sample_camera(rng, first, kind)
     placed = _place_others(rng, camera, first, people[1:])
-    objects = [o for p in placed if p.seat is not None for o in _seat_objects(rng, p, 0.0)]
-    objects += _occluders(rng, camera, placed)
-    lights = _sample_lights(rng, camera)
+    kind = rng.random()
+    place = "room" if kind < 0.4 else "outdoors" if kind < 0.72 else "photograph" if kind < 0.94 else "clutter"
+    if place == "photograph" and not backgrounds.paths:
+        place = "room"
+    solids = [s for p in placed if p.seat is not None for s in _furniture(rng, p)]
+    solids += _occluders(rng, camera, placed)
+    for number, person in enumerate(placed, start=1):
+        solids += [replace(s, owner=number if s.owner == accessories.OWN else 0) for s in person.solids]
+    lights = _sample_lights(rng, place == "outdoors")
+    surfaces = []
+    if place == "room":
+        surfaces = _room_surfaces(rng, camera, placed, backgrounds)
+    elif place == "outdoors":
+        surfaces = _outdoor_surfaces(rng, camera, placed, backgrounds)
 
     intrinsics, width, height, warp = _pinhole_canvas(camera)
-    matrix = projection_matrix(intrinsics, camera.extrinsics, width, height)
-    drawn = [(p.vertices, p.normals, p.outfit.uniforms | {"u_lift": 0.0}) for p in placed]
-    colour, depth = renderer.draw_people(matrix, width, height, lights, drawn, objects)
-
-    kind = rng.random()
-    indoors = kind < 0.5 if backgrounds.paths else kind < 0.75
-    if indoors:
-        surfaces = _room_surfaces(rng, camera, placed, backgrounds)
-        behind = renderer.draw_room(matrix, width, height, lights, surfaces)
-    elif backgrounds.paths and kind < 0.92:
-        behind = backgrounds.photograph(rng, width, height)
+    drawn = [(p.vertices, p.normals, p.uniforms) for p in placed]
+    colour, depth, rendered, shadow = renderer.render(
+        intrinsics, camera.extrinsics, width, height, lights, drawn, solids, surfaces, not surfaces
+    )
+    if surfaces:
+        behind = rendered[..., :3]
+        if place == "outdoors":
+            sky = backgrounds.sky(rng, width, height)
+            behind = np.where(rendered[..., 3:] > 0, behind, sky)
     else:
-        behind = backgrounds.clutter(rng, width, height)
-    if rng.random() < 0.8:
-        half = (width // 2, height // 2)
-        shadow = renderer.draw_shadow(
-            projection_matrix(np.diag([half[0] / width, half[1] / height, 1]) @ intrinsics, camera.extrinsics, *half),
-            *half,
-            lights["u_light_direction"][0],
-            [p.vertices for p in placed],
-        )
-        soft = cv2.GaussianBlur(shadow, (0, 0), rng.uniform(0.8, 5.0))
-        soft = cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
-        behind = (behind * (1 - soft * np.float32(rng.uniform(0.2, 0.65) / 255))).astype(np.uint8)
+        source = backgrounds.photograph if place == "photograph" else backgrounds.clutter
+        behind = source(rng, width, height)
+        if rng.random() < 0.7:
+            soft = cv2.GaussianBlur(shadow, (0, 0), rng.uniform(0.6, 4.0))[..., None]
+            behind = (behind * (1 - soft * np.float32(rng.uniform(0.2, 0.7) / 255))).astype(np.uint8)
 
-    ids = colour[..., 3]
-    covered = (ids > 0).astype(np.uint8) * 255
-    foreground = colour[..., :3]
-    foreground = cv2.resize(foreground, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
-    alpha = cv2.resize(covered, (width, height), interpolation=cv2.INTER_AREA)[..., None].astype(np.float32) / 255
-    image = np.clip(foreground + behind * (1 - alpha), 0, 255).astype(np.uint8)
-    if warp is not None:
+    ids = np.ascontiguousarray(colour[..., 3])
+    covered = cv2.compare(ids, 0, cv2.CMP_GT)
+    alpha = cv2.resize(covered, (width, height), interpolation=cv2.INTER_AREA)[..., None] * np.float32(1 / 255)
+    image = cv2.resize(colour, (width, height), interpolation=cv2.INTER_AREA)[..., :3] + behind * (1 - alpha)
+    image = np.clip(image, 0, 255).astype(np.uint8)
+    if warp is None:
+        warp = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
+    else:
         image = cv2.remap(image, warp[..., 0], warp[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        fine = (warp + 0.5) * SUPERSAMPLING - 0.5
-        ids_at_pixels = cv2.remap(ids, fine[..., 0], fine[..., 1], cv2.INTER_NEAREST)
-    else:
-        ids_at_pixels = ids[SUPERSAMPLING // 2 :: SUPERSAMPLING, SUPERSAMPLING // 2 :: SUPERSAMPLING]
+    fine = (warp + 0.5) * np.float32(SUPERSAMPLING) - 0.5
+    ids_at_pixels = cv2.remap(ids, fine[..., 0], fine[..., 1], cv2.INTER_NEAREST)
     labels = []
     for i, person in enumerate(placed):
         label = _label(person, i + 1, camera, intrinsics, ids, depth, ids_at_pixels)
         if label is not None:
             labels.append(label)
-    image, quality = _degrade(rng, image)
+    if not labels and attempts > 1:
+        return make_scene(rng, "any", people, renderer, backgrounds, attempts - 1)
+    image, quality = _degrade(rng, image, (ids_at_pixels > 0) & (ids_at_pixels < OBJECT_ID))
     camera_label = {
         "intrinsic_matrix": camera.intrinsics.tolist(),
         "distortion_coeffs": camera.distortion.tolist(),
@@ -513,7 +544,7 @@ def _label(person: Person, number: int, camera: Camera, intrinsics: np.ndarray, 
 
     # A joint is visible if what the depth buffer has at its place is this person's skin or cloth right before it.
     undistorted = joints[:, :2] / joints[:, 2:] * intrinsics[[0, 1], [0, 1]] + intrinsics[[0, 1], [2, 2]]
-    pixels = np.round((undistorted + 0.5) * SUPERSAMPLING - 0.5).astype(int)
+    pixels = np.round((np.clip(undistorted, -1e6, 1e6) + 0.5) * SUPERSAMPLING - 0.5).astype(int)
     pixels = np.clip(pixels, 0, np.array(ids.shape[::-1]) - 1)
     surface = metric_depth(depth[pixels[:, 1], pixels[:, 0]])
     size = np.linalg.norm(person.joints[12] - person.joints[0])  # trunk length

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.synthesis import clothing, poses
+from training.synthesis import accessories, clothing, poses
 from training.synthesis.backgrounds import Backgrounds
-from training.synthesis.bodies import BATCH, PART_NAMES, Bodies, BodyModel, sample_phenotype
+from training.synthesis.bodies import BATCH, PART_INDEX, PART_NAMES, Bodies, BodyModel, sample_phenotype
 from training.synthesis.joints import JointRegressor
-from training.synthesis.renderer import Renderer
+from training.synthesis.renderer import Renderer, Solid
 from training.synthesis.scene import Person, make_scene
 
 _MAX_PENETRATION = 0.03  # metres that limbs may sink into each other before another pose is tried
@@ -34,7 +34,12 @@ class Worker:
         self.joints = JointRegressor(self.body)
         self.backgrounds = Backgrounds(backgrounds, part)
         self.clips = poses.Clips(motions)
-        self.renderer = Renderer(self.body.faces, clothing.surface_coordinates(self.body))
+        surface = clothing.surface_coordinates(self.body)
+        self.renderer = Renderer(self.body.faces, self.body.coarse_faces, surface[: self.body.n_shown])
+        self._down = np.where(surface[:, 3] > 0, 9.0, surface[:, 4])
+        heads = self.body.template_heads
+        index = self.body.bone_index
+        self._head_length = float(np.linalg.norm(heads[index["head"]] - heads[index["neck01"]]))
         names = self.body.bone_names
         dominant = [names[i] for i in self.body.dominant_bone]
         self._sitting_surface = np.array([n.startswith(("upperleg", "pelvis", "root", "spine05")) for n in dominant])
@@ -51,9 +56,10 @@ class Worker:
             The picture, its JPEG quality, the camera dict and the people dicts, see `scene.make_scene`.
         """
         generators = [np.random.default_rng([seed, start + i]) for i in range(count)]
-        owners, phenotypes, statures = [], [], []
+        owners, phenotypes, statures, kinds = [], [], [], []
         for i, rng in enumerate(generators):
-            for _ in range(rng.choice(_PEOPLE[0], p=_PEOPLE[1])):
+            kinds.append(str(rng.choice(["any", "close", "street"], p=[0.74, 0.12, 0.14])))
+            for _ in range(rng.choice(_PEOPLE[0], p=_PEOPLE[1]) if kinds[i] != "street" else rng.integers(2, 6)):
                 phenotype, stature = sample_phenotype(rng, self.body.phenotype_labels)
                 owners.append(i)
                 phenotypes.append(phenotype)
@@ -64,23 +70,25 @@ class Worker:
         done = 0
         for first in range(0, len(owners), BATCH):
             chunk = slice(first, first + BATCH)
-            people = self._people(phenotypes[chunk], [generators[i] for i in owners[chunk]])
+            streets = [kinds[i] == "street" for i in owners[chunk]]
+            people = self._people(phenotypes[chunk], [generators[i] for i in owners[chunk]], streets)
             for owner, person in zip(owners[chunk], people):
                 waiting.setdefault(int(owner), []).append(person)
             complete = int(owners[chunk.stop]) if chunk.stop < len(owners) else count
             for i in range(done, complete):
-                yield make_scene(generators[i], waiting.pop(i), self.renderer, self.backgrounds)
+                yield make_scene(generators[i], kinds[i], waiting.pop(i), self.renderer, self.backgrounds)
             done = complete
 
-    def _people(self, phenotypes: np.ndarray, generators: list[np.random.Generator]) -> list[Person]:
-        """Posed and dressed people, [B] each."""
+    def _people(self, phenotypes: np.ndarray, generators: list, streets: list[bool]) -> list[Person]:
+        """Posed and dressed people, [B] each; those in streets stand or walk."""
         bodies = self.body.build(phenotypes)
         n = len(phenotypes)
         chosen: list[poses.Pose | None] = [None] * n
         best = np.full(n, np.inf)
         bone_rotations = np.zeros([n, len(self.body.bone_names), 3, 3], np.float32)
         positions = np.zeros([n, len(self.body.bone_names), 3], np.float32)
-        kinds = [""] * n
+        kinds = [str(rng.choice(["stand", "walk"])) if street else "" for rng, street in zip(generators, streets)]
+        part_rotations = np.tile(np.eye(3, dtype=np.float32), (n, len(PART_NAMES), 1, 1))
         for _ in range(_ATTEMPTS):
             open_ = np.nonzero(best > _MAX_PENETRATION)[0]
             if not len(open_):
@@ -89,28 +97,68 @@ class Worker:
                 poses.sample_pose(generators[i], bodies.heads[i], self.body.bone_index, self.clips, kinds[i])
                 for i in open_
             ]
-            parts = np.zeros([n, len(PART_NAMES), 3, 3], np.float32)
-            parts[:] = np.eye(3)
+            parts = np.tile(np.eye(3, dtype=np.float32), (n, len(PART_NAMES), 1, 1))
             parts[open_] = [pose.rotations() for pose in tried]
+            _, heads = self.body.bone_poses(bodies.heads, parts)
+            for i, pose in zip(open_, tried):
+                if pose.kind in poses.BALANCED:
+                    parts[i] = poses.balance(parts[i], heads[i], self.body.bone_index)
             rotations, heads = self.body.bone_poses(bodies.heads, parts)
             for i, pose in zip(open_, tried):
                 kinds[i] = pose.kind
                 depth = poses.penetration(heads[i], self.body.bone_index)
                 if depth < best[i]:
                     best[i], chosen[i] = depth, pose
-                    bone_rotations[i], positions[i] = rotations[i], heads[i]
+                    bone_rotations[i], positions[i], part_rotations[i] = rotations[i], heads[i], parts[i]
         vertices, normals = self.body.skin(Bodies(bodies.vertices, bodies.heads), bone_rotations, positions)
         labels = self.body.phenotype_labels
         people = []
         for i in range(n):
             joints = self.joints(positions[i], vertices[i])
             ground = np.array([joints[0, 0], joints[0, 1], vertices[i, :, 2].min() - 0.012], np.float32)
-            outfit = clothing.sample_outfit(
-                generators[i], phenotypes[i, labels.index("gender")], phenotypes[i, labels.index("age")]
-            )
             seat = None
             if chosen[i].seat:
                 seat = float(vertices[i, self._sitting_surface, 2].min() - ground[2])
                 seat = seat if seat > 0.15 else None
-            people.append(Person(vertices[i] - ground, normals[i], joints - ground, chosen[i].kind, seat, outfit))
+            gender, age = (phenotypes[i, labels.index(axis)] for axis in ("gender", "age"))
+            outfit = clothing.sample_outfit(generators[i], gender, age)
+            solids = self._accessories(
+                generators[i], outfit, bodies.heads[i], positions[i], part_rotations[i], vertices[i]
+            )
+            for solid in solids:
+                solid.positions = solid.positions - ground
+            people.append(
+                Person(vertices[i] - ground, normals[i], joints - ground, chosen[i].kind, seat, outfit.uniforms, solids)
+            )
         return people
+
+    def _accessories(self, rng, outfit, rest, positions, parts, vertices) -> list[Solid]:
+        """Hair, hat, skirt, bag and things in the hands of one person, in the frame of `positions` and `vertices`."""
+        index = self.body.bone_index
+
+        def at(bone):
+            return positions[index[bone]].astype(float)
+
+        def turned(part):
+            return parts[PART_INDEX[part]].astype(float)
+
+        size = float(np.linalg.norm(rest[index["head"]] - rest[index["neck01"]])) / self._head_length
+        solids = accessories.hair_and_hat(
+            rng, at("head"), turned("head"), size, outfit.uniforms["u_hair"], outfit.long_hair
+        )
+        if outfit.skirt_hem is not None:
+            left = turned("root")[:, 0]
+            cloth = accessories.skirt(
+                rng, vertices[::2], self._down[::2], left, outfit.skirt_hem, outfit.skirt_colours, outfit.skirt_flare
+            )
+            solids += [cloth] if cloth is not None else []
+        trunk = float(np.linalg.norm(at("neck01") - at("root")))
+        if rng.random() < 0.07:
+            solids += accessories.backpack(rng, at("spine01"), turned("spine01"), trunk)
+        if rng.random() < 0.06:
+            solids += accessories.held_by_both(rng, at("finger3-1.L"), at("finger3-1.R"))
+        else:
+            for s in "LR":
+                if rng.random() < 0.12:
+                    solids += accessories.held(rng, at(f"wrist.{s}"), at(f"finger3-1.{s}"), turned(f"wrist.{s}"))
+        return solids
