@@ -148,7 +148,6 @@ class MetrabsNode(LifecycleNode):
         """Subscribe to the camera."""
         result = super().on_activate(state)
         self._state = "active"
-        self._tracker = Tracker()
         self._shown_ids.clear()
         self._camera_info_seen = False
         self._publish_skeleton(self.get_parameter("skeleton").value)

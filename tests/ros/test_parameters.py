@@ -1,0 +1,49 @@
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+
+from metrabs_core.combined import CombinedModel
+from metrabs_ros import parameters
+from metrabs_ros.parameters import DETECTION_PARAMETERS, ESTIMATION_PARAMETERS, PARAMETERS
+
+CONFIG = Path(__file__).resolve().parents[2] / "config"
+
+
+def test_the_parameters_file_lists_all_parameters_with_their_defaults():
+    listed = yaml.safe_load((CONFIG / "metrabs.yaml").read_text())["/**"]["ros__parameters"]
+    assert listed == {parameter.name: parameter.default for parameter in PARAMETERS}
+    assert {name: type(value) for name, value in listed.items()} == {p.name: type(p.default) for p in PARAMETERS}
+
+
+@pytest.mark.parametrize("parameter", PARAMETERS, ids=lambda parameter: parameter.name)
+def test_every_parameter_is_described_and_its_default_allowed(parameter):
+    descriptor = parameter.descriptor
+    assert len(descriptor.description) > 10 and descriptor.description.endswith(".")
+    assert parameter.check(parameter.default, "unconfigured") == ""
+    if parameter.limits:
+        low, high = parameter.limits
+        assert low <= parameter.default <= high
+    assert ("always" in comment_of(parameter.name)) == (parameter.settable == parameters.ALWAYS)
+    assert ("(unconfigured)" in comment_of(parameter.name)) == (parameter.settable == parameters.BEFORE_CONFIGURE)
+
+
+def comment_of(name: str) -> str:
+    """The comment above a parameter in the parameters file."""
+    lines = (CONFIG / "metrabs.yaml").read_text().splitlines()
+    end = next(i for i, line in enumerate(lines) if line.strip().startswith(f"{name}:"))
+    start = max(i for i in range(end) if not lines[i].strip())
+    return " ".join(line for line in lines[start:end] if line.strip().startswith("#"))
+
+
+@pytest.mark.parametrize(
+    "method, passed", [("detect_poses", DETECTION_PARAMETERS), ("estimate_poses", ESTIMATION_PARAMETERS)]
+)
+def test_what_is_passed_to_the_model_are_arguments_of_its_methods(method, passed):
+    arguments = inspect.signature(getattr(CombinedModel, method).python_function).parameters
+    assert {parameter.name for parameter in passed} <= set(arguments)
+
+
+def test_parameters_of_others_are_not_our_business():
+    assert parameters.check("use_sim_time", True, "active") == ""
