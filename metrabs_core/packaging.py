@@ -17,6 +17,14 @@ from metrabs_core.combined import CombinedModel, MultipersonModel
 PACKAGED_MODEL_DIR = Path(__file__).parent / "model"
 _CARD = "model_card.json"
 _WARM_UP_PEOPLE = (4, 3, 2, 1)
+_METHODS = (
+    "detect_poses",
+    "detect_poses_batched",
+    "estimate_poses",
+    "estimate_poses_batched",
+    "predict_single_image",
+    "predict_multi_image",
+)
 
 
 class FrozenCropModel(tf.Module):
@@ -150,8 +158,10 @@ def _load_saved_model(directory):
         module = tf.saved_model.load(str(directory))
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise ValueError(f"{directory} is not a model that TensorFlow can load: {error}") from error
-    if not hasattr(module, "estimate_poses"):
-        raise ValueError(f"{directory} holds a SavedModel, but not one of full images: it has no estimate_poses.")
+    if not (hasattr(module, "detect_poses") or hasattr(module, "estimate_poses")):
+        raise ValueError(
+            f"{directory} holds a SavedModel, but none of full images: it has neither detect_poses nor estimate_poses."
+        )
     card = directory / _CARD
     return Model(module, json.loads(card.read_text()) if card.is_file() else {})
 
@@ -182,12 +192,9 @@ class Model:
         self.per_skeleton_joint_names = {k: _strings(v) for k, v in module.per_skeleton_joint_names.items()}
         self.per_skeleton_edges = {k: v.numpy() for k, v in module.per_skeleton_edges.items()}
         declared = CombinedModel if self.has_detector else MultipersonModel
-        for name in ("detect_poses", "estimate_poses"):
-            for method in (name, f"{name}_batched"):
-                if hasattr(module, method):
-                    setattr(self, method, _checked_method(getattr(declared, method), getattr(module, method)))
-        for method in ("predict_single_image", "predict_multi_image"):
-            setattr(self, method, _checked_method(getattr(declared, method), getattr(module, method)))
+        for name in _METHODS:
+            if hasattr(module, name):
+                setattr(self, name, _checked_method(getattr(declared, name), getattr(module, name)))
 
     def warm_up(self, image_size):
         """Run once for images of a size [height, width], with 4, 3, 2 and 1 people, so that later calls start fast."""
