@@ -1,0 +1,204 @@
+"""Boxes to absolute poses, with people of coloured dots whose true place is known."""
+
+import dot_people
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metrabs_core import estimator
+from metrabs_core.combined import MultipersonModel
+from metrabs_core.skeletons import NATIVE, SKELETONS, conversion_matrix
+
+SIZE = (360, 480)
+K = np.float32([[300, 0, 235], [0, 300, 180], [0, 0, 1]])
+PINHOLE = np.zeros(5, np.float32)
+LENS = np.float32([-0.25, 0.08, 0.002, -0.001, -0.01, 0.02, 0.01, 0.002])
+CENTER = np.array([250.0, 150.0, 3000.0])
+PERSON = dot_people.person(CENTER)
+DISTANCES = np.linalg.norm(PERSON, axis=-1)
+TOLERANCE_MM = 6.0
+
+angles = st.floats(-0.5, 0.5)
+slowly = settings(max_examples=8, deadline=None)
+
+
+def _rotation(about_x, about_y, about_z):
+    cx, cy, cz, sx, sy, sz = *np.cos([about_x, about_y, about_z]), *np.sin([about_x, about_y, about_z])
+    x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    return z @ y @ x
+
+
+def _same_distances(azimuth):
+    """The person at another place, with the same distances of the dots from the camera."""
+    return PERSON @ _rotation(0, azimuth, 0).T
+
+
+@pytest.fixture(scope="module")
+def model():
+    return MultipersonModel(dot_people.DotCropModel(DISTANCES))
+
+
+def _estimate(model, people=(PERSON,), matrix=K, coeffs=PINHOLE, **options):
+    image = dot_people.draw(people, matrix, coeffs, SIZE)
+    boxes = dot_people.boxes(people, matrix, coeffs)
+    result = model.estimate_poses(image, boxes, matrix, coeffs, **options)
+    return {name: value.numpy() for name, value in result.items()}
+
+
+@pytest.mark.parametrize("coeffs", [PINHOLE, LENS], ids=["pinhole", "lens"])
+@pytest.mark.parametrize("num_aug", [1, 2, 5])
+def test_people_are_where_they_are(model, coeffs, num_aug):
+    aside = _same_distances(0.35)
+    result = _estimate(model, [aside], coeffs=coeffs, num_aug=num_aug)
+    np.testing.assert_allclose(result["poses3d"][0], dot_people.pose(aside), atol=TOLERANCE_MM)
+    box = dot_people.boxes([aside], K, coeffs, margin=0)[0]
+    pixels = result["poses2d"][0]
+    np.testing.assert_allclose(pixels.min(axis=0), box[:2], atol=1)
+    np.testing.assert_allclose(pixels.max(axis=0), box[:2] + box[2:], atol=1)
+
+
+def test_the_same_lens_ignored_misplaces_people(model):
+    aside = _same_distances(0.35)
+    image = dot_people.draw([aside], K, LENS, SIZE)
+    poses = model.estimate_poses(image, dot_people.boxes([aside], K, LENS), K, PINHOLE)["poses3d"].numpy()
+    assert np.linalg.norm(poses[0] - dot_people.pose(aside), axis=-1).mean() > 10 * TOLERANCE_MM
+
+
+@slowly
+@given(angles, angles, angles, st.tuples(*[st.floats(-2000, 2000)] * 3))
+def test_world_poses_turn_and_move_with_the_extrinsics(model, about_x, about_y, about_z, translation):
+    extrinsics = np.eye(4)
+    extrinsics[:3, :3], extrinsics[:3, 3] = _rotation(about_x, about_y, about_z), translation
+    result = _estimate(model, extrinsic_matrix=np.float32(extrinsics), num_aug=1)
+    world = (dot_people.pose(PERSON) - translation) @ extrinsics[:3, :3]
+    np.testing.assert_allclose(result["poses3d"][0], world, atol=TOLERANCE_MM)
+
+
+@pytest.mark.parametrize("quarter_turns", [1, 2, 3])
+def test_rolling_the_camera_changes_nothing_when_up_is_told(model, quarter_turns):
+    roll = _rotation(0, 0, quarter_turns * np.pi / 2)
+    side = 400
+    matrix = np.float32([[420, 0, (side - 1) / 2], [0, 420, (side - 1) / 2], [0, 0, 1]])
+    image = dot_people.draw([PERSON], matrix, PINHOLE, (side, side))
+    # counter-clockwise from top to left
+    rolled_image = np.rot90(image, -quarter_turns).copy()
+    rolled_box = dot_people.boxes([PERSON @ roll.T], matrix, PINHOLE)
+    extrinsics = np.eye(4, dtype=np.float32)
+    extrinsics[:3, :3] = roll
+    poses = model.estimate_poses(rolled_image, rolled_box, matrix, extrinsic_matrix=extrinsics, num_aug=1)["poses3d"]
+    np.testing.assert_allclose(poses[0], dot_people.pose(PERSON), atol=TOLERANCE_MM)
+
+
+def test_crops_are_upright_when_up_is_told():
+    class Upright(dot_people.DotCropModel):
+        """Keeps which way the head is in the crop, as the spread of a second of its outputs: up is 1, down is 2."""
+
+        @tf.function(autograph=False)
+        def __call__(self, inputs):
+            prediction = super().__call__(inputs)
+            head, pelvis = prediction["poses3d"][:, NATIVE.index("head")], prediction["poses3d"][:, 0]
+            is_up = head[:, 1] < pelvis[:, 1] - 500
+            return {**prediction, "uncertainty": tf.where(is_up[:, None], 1.0, tf.fill([tf.shape(is_up)[0], 34], 2.0))}
+
+    model = MultipersonModel(Upright(DISTANCES))
+    upside_down = np.float32([[-1, 0, 0], [0, -1, 0], [0, 0, 1]])
+    people = [PERSON @ upside_down]
+    assert (_estimate(model, people, num_aug=1)["uncertainties"] == 2).all()
+    assert (_estimate(model, people, num_aug=1, world_up_vector=np.float32([0, 1, 0]))["uncertainties"] == 1).all()
+
+
+def test_augmentations_follow_the_paper():
+    five = {name: value.numpy() for name, value in estimator.test_time_augmentation(tf.constant(5)).items()}
+    np.testing.assert_allclose(five["scale"], [0.8, 0.9, 1.0, 1.05, 1.1], atol=1e-6)
+    np.testing.assert_allclose(five["gamma"], np.linspace(0.6, 1.0, 5), atol=1e-6)
+    np.testing.assert_array_equal(five["is_mirrored"], [False, True, False, True, False])
+    side = np.where(five["is_mirrored"], -1, 1)
+    np.testing.assert_allclose(np.linalg.det(five["rotation"]), side, atol=1e-5)
+    roll = np.rad2deg(np.arctan2(five["rotation"][:, 1, 0], five["rotation"][:, 1, 1]))
+    np.testing.assert_allclose(roll, [-25, -12.5, 0, 12.5, 25], atol=1e-3)
+    one = {name: value.numpy() for name, value in estimator.test_time_augmentation(tf.constant(1)).items()}
+    np.testing.assert_allclose(one["rotation"][0], np.eye(3), atol=1e-7)
+    assert (one["scale"], one["gamma"], one["is_mirrored"]) == (1, 1, False)
+
+
+@pytest.mark.parametrize("num_aug", [2, 3, 4, 6])
+def test_every_augmented_crop_gives_the_same_person(model, num_aug):
+    result = _estimate(model, num_aug=num_aug, average_aug=False)
+    assert result["poses3d"].shape == (1, num_aug, 34, 3)
+    assert result["poses2d"].shape == (1, num_aug, 34, 2)
+    truth = np.broadcast_to(dot_people.pose(PERSON), [num_aug, 34, 3])
+    np.testing.assert_allclose(result["poses3d"][0], truth, atol=2 * TOLERANCE_MM)
+    np.testing.assert_allclose(result["uncertainties"], dot_people.SIGMA, atol=1e-4)
+
+
+def test_uncertainty_joins_heatmap_and_augmentation_spread(model):
+    each, mean = (_estimate(model, num_aug=5, average_aug=flag) for flag in (False, True))
+    np.testing.assert_allclose(mean["poses3d"], each["poses3d"].mean(axis=1), atol=0.01)
+    deviation = np.linalg.norm(each["poses3d"] - mean["poses3d"][:, None], axis=-1)
+    expected = np.sqrt(dot_people.SIGMA**2 + (deviation**2).mean(axis=1))
+    np.testing.assert_allclose(mean["uncertainties"], expected, rtol=1e-3)
+    assert (mean["uncertainties"] > dot_people.SIGMA).all()
+
+
+def test_the_batch_size_does_not_matter_and_order_is_kept(model):
+    people = [_same_distances(azimuth) for azimuth in (-0.45, 0.4, 0.0)]
+    whole = _estimate(model, people, num_aug=4)["poses3d"]
+    np.testing.assert_allclose(whole, dot_people.pose(np.array(people)), atol=TOLERANCE_MM)
+    for batch_size in (0, 1, 5, 12):
+        parts = _estimate(model, people, num_aug=4, internal_batch_size=batch_size)["poses3d"]
+        np.testing.assert_allclose(parts, whole, atol=0.01)
+
+
+def test_antialias_factor_keeps_poses(model):
+    poses = _estimate(model, antialias_factor=3, num_aug=1)["poses3d"]
+    np.testing.assert_allclose(poses[0], dot_people.pose(PERSON), atol=TOLERANCE_MM)
+
+
+@pytest.mark.parametrize("skeleton", [name for name in SKELETONS if name != NATIVE.name])
+def test_skeletons_are_converted(model, skeleton):
+    matrix = conversion_matrix(SKELETONS[skeleton])
+    result = _estimate(model, skeleton=skeleton, num_aug=1)
+    np.testing.assert_allclose(result["poses3d"][0], matrix @ dot_people.pose(PERSON), atol=TOLERANCE_MM)
+    np.testing.assert_allclose(result["uncertainties"], dot_people.SIGMA, rtol=1e-4)
+    assert result["poses2d"].shape == (1, SKELETONS[skeleton].n_joints, 2)
+
+
+def test_human_bones():
+    edges, lengths = [(0, 1), (1, 2)], np.float32([400, 120])
+    poses = np.zeros([4, 3, 3], np.float32)
+    poses[:, 1, 0], poses[:, 2, 0] = [400, 1300, 39, 400], [520, 1420, 159, 800]
+    # as usual; thrice the length; a tenth of it; 3.3 times the length but only 280 mm too long
+    np.testing.assert_array_equal(estimator.has_human_bones(poses, edges, lengths), [True, False, False, True])
+
+
+def test_augmentations_agree_where_a_quarter_of_the_joints_do():
+    poses = np.zeros([2, 2, 8, 3], np.float32)
+    poses[0, 0, 2:, 1] = 1000  # two of eight joints agree
+    poses[1, 0, 1:, 1] = 1000
+    np.testing.assert_array_equal(estimator.augmentations_agree(poses), [True, False])
+
+
+def test_poses_cover_at_least_half_of_their_box():
+    pixels = np.float32([[[0, 0], [100, 200]]] * 3)
+    boxes = np.float32([[-10, -10, 120, 220], [0, 0, 200, 400], [500, 0, 100, 200]])
+    np.testing.assert_array_equal(estimator.covers_box(pixels, boxes), [True, False, False])
+
+
+def test_of_similar_poses_the_best_stays():
+    rng = np.random.default_rng(0)
+    base = rng.normal(scale=300, size=[34, 3])
+    near = base + 100  # 173 mm away: similarity 0.42
+    far = base + 120  # 208 mm away: similarity 0.31
+    crossing = base + 1000
+    crossing[:8] = base[:8]  # a quarter of the joints in the same place
+    poses = np.float32([near, base, far, crossing])
+    scores = np.float32([0.5, 0.9, 0.6, 0.8])
+    np.testing.assert_array_equal(estimator.is_best_of_similar(poses, scores), [False, True, True, False])
+    np.testing.assert_array_equal(estimator.is_best_of_similar(poses[:0], scores[:0]), [])
+    # who takes no part suppresses nobody
+    scores = np.float32([0.5, -1, 0.6, 0.8])
+    np.testing.assert_array_equal(estimator.is_best_of_similar(poses, scores), [False, False, True, True])
