@@ -15,6 +15,7 @@ def main(arguments: list[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_synthesize(commands)
     _add_train(commands)
+    _add_evaluate(commands)
     args = parser.parse_args(arguments)
     try:
         args.run(args)
@@ -38,8 +39,9 @@ def _add_train(commands) -> None:
     parser.add_argument("--dataset", action="append", help="folder to train on; may be given several times")
     parser.add_argument("--validation", action="append", help="folder to validate on; may be given several times")
     parser.add_argument("--init", help="folder of a crop model to start from")
-    parser.add_argument("--steps", type=int, help="optimizer steps with all layers")
-    parser.add_argument("--head-steps", type=int, help="optimizer steps before that with the backbone frozen")
+    parser.add_argument("--head-steps", type=int, help="optimizer steps with the backbone frozen")
+    parser.add_argument("--steps", type=int, help="optimizer steps after that")
+    parser.add_argument("--trainable-from", help="first layer of the backbone that these steps train (default: all)")
     parser.add_argument("--steps-per-epoch", type=int, help="steps between checkpoints and validations")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--learning-rate", type=float)
@@ -52,6 +54,14 @@ def _add_train(commands) -> None:
     parser.set_defaults(run=_train)
 
 
+def _add_evaluate(commands) -> None:
+    from training import evaluate
+
+    parser = commands.add_parser("evaluate", help="errors of a crop model on annotated pictures")
+    evaluate.add_arguments(parser)
+    parser.set_defaults(run=evaluate.run)
+
+
 def _train(args) -> None:
     from training.train import train
 
@@ -62,6 +72,7 @@ def _train(args) -> None:
         "init": args.init,
         "steps": args.steps,
         "head_steps": args.head_steps,
+        "trainable_from": args.trainable_from,
         "steps_per_epoch": args.steps_per_epoch,
         "batch_size": args.batch_size,
         "learning_rate": args.learning_rate,

@@ -24,8 +24,9 @@ class TrainingConfig:
         validation: folders to validate on after every epoch; may be empty.
         model: arguments of ``CropModel``.
         init: folder of a crop model to start from; empty for the backbone's pretrained weights.
-        steps: optimizer steps with all layers trained.
-        head_steps: optimizer steps before that with the backbone frozen.
+        head_steps: optimizer steps with the backbone frozen.
+        steps: optimizer steps after that.
+        trainable_from: name of the backbone's first layer that these steps train; empty for all layers.
         batch_size: crops per step.
         learning_rate: of the start of training; the schedule is the paper's.
         head_learning_rate: of the stage with the frozen backbone.
@@ -41,8 +42,9 @@ class TrainingConfig:
     validation: list[str] = field(default_factory=list)
     model: dict = field(default_factory=dict)
     init: str = ""
-    steps: int = 20000
     head_steps: int = 0
+    steps: int = 20000
+    trainable_from: str = ""
     batch_size: int = 32
     learning_rate: float = 1e-4
     head_learning_rate: float = 1e-3
@@ -79,7 +81,7 @@ class Trainer(keras.Model):
     """The crop model with its losses, as ``fit`` wants it. Crops come as uint8."""
 
     def __init__(self, crop_model: CropModel, absolute_from_step: int):
-        super().__init__()
+        super().__init__(autocast=False)
         self.crop_model = crop_model
         self.absolute_from_step = absolute_from_step
         self.root = crop_model.skeleton.index("pelv") if "pelv" in crop_model.skeleton.joint_names else 0
@@ -129,6 +131,16 @@ class _Progress(keras.callbacks.Callback):
             file.write(json.dumps(row) + "\n")
 
 
+def _freeze_before(backbone: keras.Model, first_trainable: str | None) -> None:
+    """Train the backbone from a layer on: '' for all of it, None for nothing."""
+    names = [layer.name for layer in backbone.layers]
+    if first_trainable and first_trainable not in names:
+        raise ValueError(f"The backbone has no layer {first_trainable!r}; it has {', '.join(names)}.")
+    start = len(names) if first_trainable is None else names.index(first_trainable) if first_trainable else 0
+    for i, layer in enumerate(backbone.layers):
+        layer.trainable = i >= start
+
+
 def mean_bone_lengths(examples, skeleton) -> list[float]:
     """Mean length in millimetres of each of the skeleton's edges over the examples that have 3D labels."""
     poses = np.array([e.joints3d for e in examples if e.joints3d is not None and e.valid.all()])
@@ -176,7 +188,7 @@ def train(config: TrainingConfig, run_dir: str | Path, verbose: int = 1) -> Crop
         if (run_dir / f"{stage}.done.weights.h5").exists():
             model.load_weights(run_dir / f"{stage}.done.weights.h5")
             continue
-        model.backbone.trainable = stage == "all"
+        _freeze_before(model.backbone, config.trainable_from if stage == "all" else None)
         trainer = Trainer(model, config.absolute_from_step if stage == "all" else 0)
         trainer.compile(
             optimizer=keras.optimizers.AdamW(

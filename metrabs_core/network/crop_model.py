@@ -22,7 +22,7 @@ class CropModel(keras.Model):
     crop's camera. Returns a dict:
 
     - ``poses3d``: float32 [N, J, 3], millimetres, crop camera frame (relative to an arbitrary origin for ``metro``);
-    - ``uncertainty``: float32 [N, J], millimetres: the standard deviation of the joint's volumetric heatmap;
+    - ``uncertainty``: float32 [N, J], millimetres: one sigma, from the spread of the joint's volumetric heatmap;
     - ``points2d``: float32 [N, J, 2], the 2D head, pixels of the crop;
     - ``coords3d``: float32 [N, J, 3], the 3D head, millimetres up to a translation.
 
@@ -38,6 +38,7 @@ class CropModel(keras.Model):
         box_size_mm: side of the cube that the volumetric heatmap spans.
         bone_lengths: means of the training set in millimetres, one per edge of the skeleton: what ``bone-lengths``
             makes bones match, and what the plausibility of a pose is judged by.
+        uncertainty_scale: factor from the heatmap's spread to the root mean square error on validation data.
     """
 
     def __init__(
@@ -52,11 +53,13 @@ class CropModel(keras.Model):
         head_channels: int = 0,
         box_size_mm: float = 2200.0,
         bone_lengths: list[float] | None = None,
+        uncertainty_scale: float = 1.0,
         **kwargs,
     ):
         if scale_recovery not in SCALE_RECOVERIES:
             raise ValueError(f"scale_recovery is {scale_recovery!r}; it must be one of {', '.join(SCALE_RECOVERIES)}.")
-        super().__init__(**kwargs)
+        # intrinsics must keep their precision under mixed precision; the layers cast what they get by themselves
+        super().__init__(autocast=False, **kwargs)
         self.config = {
             "backbone": backbone,
             "skeleton": skeleton,
@@ -68,6 +71,7 @@ class CropModel(keras.Model):
             "head_channels": head_channels,
             "box_size_mm": box_size_mm,
             "bone_lengths": bone_lengths,
+            "uncertainty_scale": uncertainty_scale,
         }
         self.skeleton: Skeleton = SKELETONS[skeleton]
         self.crop_side = crop_side
@@ -77,6 +81,7 @@ class CropModel(keras.Model):
         self.weak_perspective = weak_perspective
         self.box_size_mm = box_size_mm
         self.bone_lengths = bone_lengths
+        self.uncertainty_scale = uncertainty_scale
         self.backbone = build_backbone(backbone, crop_side, stride)
         self.neck = _build_neck(self.backbone.output.shape[1:], head_channels) if head_channels else None
         self.has_2d_head = scale_recovery == "metrabs"
@@ -115,7 +120,7 @@ class CropModel(keras.Model):
         volumes = maps[..., : n_joints * _N_DEPTH_BINS]
         volumes = ops.reshape(volumes, [-1, height, width, n_joints, _N_DEPTH_BINS])
         coords, deviations = heatmaps.soft_argmax(volumes, (2, 1, 4))
-        uncertainty = self.box_size_mm * ops.sqrt(ops.sum(ops.square(deviations), axis=-1))
+        uncertainty = self.uncertainty_scale * self.box_size_mm * ops.sqrt(ops.sum(ops.square(deviations), axis=-1))
         if self.has_2d_head:
             planes = maps[..., n_joints * _N_DEPTH_BINS :]
             points, _ = heatmaps.soft_argmax(planes, (2, 1))
