@@ -61,7 +61,8 @@ if [[ -n $missing ]]; then
     if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
         echo "setup: $command"
         export DEBIAN_FRONTEND=noninteractive
-        (eval "$command") >&2 || fail "installing the missing system packages failed: $missing"
+        mkdir -p build
+        (eval "$command") >build/apt.log 2>&1 || { cat build/apt.log; fail "the system packages could not be installed"; }
         python=$(find_python)
         missing=$(missing_packages "$python" | xargs)
         [[ -z $missing ]] || fail "still missing after installation: $missing"
@@ -84,6 +85,8 @@ fi
 # step NAME CONTENT COMMAND...: runs the command unless it was completed with the same content before. A step that
 # runs again makes the steps after it run again, for they build on it.
 earlier=
+running=
+trap '[[ -z $running ]] || echo "setup: step \"$running\" failed; what it said stands above" >&2' EXIT
 step() {
     local name=$1 content=$2
     shift 2
@@ -91,7 +94,9 @@ step() {
     [[ $(cat "$stamps/$name" 2>/dev/null) != "$earlier" ]] || return 0
     echo "setup: $name"
     rm -f "$stamps/$name"
-    "$@" || fail "step '$name' failed; what it said stands above"
+    running=$name
+    "$@"  # with nothing after it, or bash would go on after an error inside
+    running=
     mkdir -p "$stamps"
     echo "$earlier" >"$stamps/$name.new"
     mv "$stamps/$name.new" "$stamps/$name"
