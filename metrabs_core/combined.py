@@ -153,9 +153,8 @@ class _PoseModel(tf.Module):
             images, intrinsic_matrix, distortion_coeffs, extrinsic_matrix, world_up_vector, default_fov_degrees
         )
         options = _checked_options(internal_batch_size, antialias_factor, num_aug)
-        boxes = _checked_boxes(images, boxes)
-        image_index = tf.cast(boxes.value_rowids(), tf.int32)
-        prediction = self.estimator.estimate(images, boxes.values, image_index, camera, options)
+        flat_boxes, image_index = _checked_boxes(images, boxes)
+        prediction = self.estimator.estimate(images, flat_boxes, image_index, camera, options)
         result = self.estimator.finish(prediction, image_index, camera, average_aug, skeleton)
         return {name: boxes.with_values(values) for name, values in result.items()}
 
@@ -430,4 +429,4 @@ def _checked_boxes(images, boxes):
         ),
     ]
     with tf.control_dependencies(checks):
-        return boxes.with_values(tf.identity(boxes.values))
+        return tf.identity(boxes.values), tf.cast(boxes.value_rowids(), tf.int32)

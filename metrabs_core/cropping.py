@@ -108,7 +108,8 @@ def _windows(outline, scale, image_size):
         (width and height after averaging), ``origin`` and ``cell`` float32 [n, 2]: the pixel i of the averaged window
         has its centre at ``origin + cell * i`` in the image.
     """
-    last = tf.cast(image_size[::-1] - 1, tf.float32)
+    height, width = tf.unstack(tf.cast(image_size, tf.float32))
+    last = tf.stack([width, height]) - 1.0
     margin = _MARGIN * tf.maximum(scale, 1.0)[:, tf.newaxis]
     start = tf.clip_by_value(tf.floor(tf.reduce_min(outline, axis=1) - margin), 0.0, last)
     final = tf.clip_by_value(tf.math.ceil(tf.reduce_max(outline, axis=1) + margin), start, last)
@@ -133,12 +134,14 @@ def _read_window(images, image_index, window):
     """float32 [h, w, 3], 0..255: the window of one crop, averaged down to at most the crop's resolution."""
     (left, top), (right, bottom), stride = tf.unstack(window["start"]), tf.unstack(window["stop"]), window["stride"]
     pixels = images[image_index, top:bottom:stride, left:right:stride]
-    size = window["size"][::-1]
-    return tf.cond(
+    width, height = tf.unstack(window["size"])
+    size = tf.stack([height, width])
+    averaged = tf.cond(
         tf.reduce_all(size == tf.shape(pixels)[:2]),
         lambda: tf.cast(pixels, tf.float32),
         lambda: _resize_area(pixels, size),
     )
+    return tf.ensure_shape(averaged, [None, None, 3])
 
 
 def _resize_area(image, size):
@@ -169,12 +172,13 @@ def _warp_distorted(window, intrinsics, coeffs, to_ray, side):
     pixel = tf.linalg.matvec(intrinsics[:2, :2], distorted) + intrinsics[:2, 2]
     # a ring of black around the window takes everything that is outside
     black_framed = tf.pad(window, [[1, 1], [1, 1], [0, 0]])
-    last = tf.cast(tf.shape(window)[1::-1], tf.float32)
+    height, width = tf.unstack(tf.shape(window)[:2])
+    last = tf.cast(tf.stack([width, height]), tf.float32)
     pixel = tf.where(is_seen[..., tf.newaxis], tf.clip_by_value(pixel, -1.0, last), -1.0) + 1.0
     corner = tf.minimum(tf.floor(pixel), last)
     weight_x, weight_y = tf.split(pixel - corner, 2, axis=-1)
     corner = tf.cast(corner, tf.int32)
-    row_length = tf.shape(black_framed)[1]
+    row_length = width + 2
     index = corner[..., 1] * row_length + corner[..., 0]
     flat = tf.reshape(black_framed, [-1, 3])
     top = tf.gather(flat, index) * (1.0 - weight_x) + tf.gather(flat, index + 1) * weight_x

@@ -26,9 +26,9 @@ def intrinsics_from_field_of_view(fov_degrees, image_size):
     Returns:
         float32 [3, 3].
     """
-    height_width = tf.cast(image_size, tf.float32)
-    focal = tf.reduce_max(height_width) / 2.0 / tf.tan(fov_degrees * (np.pi / 360.0))
-    return intrinsics(focal, (height_width[::-1] - 1.0) / 2.0)
+    height, width = tf.unstack(tf.cast(image_size, tf.float32))
+    focal = tf.maximum(width, height) / 2.0 / tf.tan(fov_degrees * (np.pi / 360.0))
+    return intrinsics(focal, (tf.stack([width, height]) - 1.0) / 2.0)
 
 
 def intrinsics(focal, principal_point):

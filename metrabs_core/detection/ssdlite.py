@@ -77,7 +77,7 @@ class SSDLite(tf.Module):
 
     def _boxes_with_mirrored(self, pictures):
         boxes, scores = self._boxes(pictures)
-        mirrored_boxes, mirrored_scores = self._boxes(pictures[:, :, ::-1])
+        mirrored_boxes, mirrored_scores = self._boxes(tf.reverse(pictures, axis=[2]))
         top, left, bottom, right = tf.unstack(mirrored_boxes, axis=-1)
         mirrored_back = tf.stack([top, 1.0 - right, bottom, 1.0 - left], axis=-1)
         return tf.concat([boxes, mirrored_back], axis=1), tf.concat([scores, mirrored_scores], axis=1)

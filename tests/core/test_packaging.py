@@ -1,0 +1,214 @@
+"""Models on disk: a second process that has nothing of ours, what is refused, what is left behind."""
+
+import json
+import subprocess
+import sys
+
+import dot_people
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import metrabs_core
+from metrabs_core import packaging
+from metrabs_core.combined import CombinedModel, MultipersonModel
+from metrabs_core.network.crop_model import CropModel, save_weights_dir
+from metrabs_core.skeletons import NATIVE, SKELETONS
+
+SIZE = (240, 320)
+K = np.float32([[280, 0, 160], [0, 280, 120], [0, 0, 1]])
+BOXES = np.float32([[30, 20, 60, 180], [150, 10, 100, 120]])
+IMAGE = np.random.default_rng(0).integers(0, 255, [*SIZE, 3]).astype(np.uint8)
+
+# Run by a second Python that must not find this package nor any other file of the repository.
+SECOND_PROCESS = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "metrabs_core":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Refuse())
+import numpy as np
+import tensorflow as tf
+
+model = tf.saved_model.load(sys.argv[1])
+data = np.load(sys.argv[2])
+image, K, boxes = data["image"], data["K"], data["boxes"]
+result = {}
+for name, value in model.detect_poses(image, intrinsic_matrix=K, skeleton="smpl_24").items():
+    result["detect_" + name] = value.numpy()
+for name, value in model.estimate_poses(image, boxes, intrinsic_matrix=K, num_aug=1).items():
+    result["estimate_" + name] = value.numpy()
+ragged = tf.RaggedTensor.from_row_lengths(boxes, [2, 0])
+batched = model.estimate_poses_batched(np.stack([image, image]), ragged, K[None], num_aug=1)
+result["batched"] = batched["poses3d"][0].numpy()
+result["detections"], result["first_release"], _ = [value.numpy() for value in model.predict_single_image(image, K)]
+crops = np.ones([1, 128, 128, 3], np.float32) * 0.5
+result["crop_model"] = model.crop_model([crops, K[None]])["poses3d"].numpy()
+result["joint_names"] = model.per_skeleton_joint_names["smpl_24"].numpy().astype(str)
+result["joint_edges"] = model.joint_edges.numpy()
+assert "metrabs_core" not in sys.modules
+np.savez(sys.argv[3], **result)
+"""
+
+
+@pytest.fixture(scope="module")
+def keras_model():
+    model = CropModel(crop_side=128, bone_lengths=[250.0] * len(NATIVE.edges))
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if len(weight.shape) == 1:
+            weight.assign(rng.normal(size=weight.shape) * 0.05)
+    return model
+
+
+@pytest.fixture(scope="module")
+def combined(keras_model):
+    detections = np.c_[BOXES, [0.9, 0.5]]
+    return CombinedModel(packaging.FrozenCropModel(keras_model), dot_people.BoxDetector(detections))
+
+
+@pytest.fixture(scope="module")
+def exported(combined, tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "combined"
+    packaging.export(combined, path, {"name": "test"})
+    return path
+
+
+def test_constants_compute_what_the_keras_model_computes(keras_model):
+    crops = np.random.default_rng(1).uniform(size=[3, 128, 128, 3]).astype(np.float32)
+    intrinsics = np.repeat(np.float32([[[300, 0, 63.5], [0, 300, 63.5], [0, 0, 1]]]), 3, axis=0)
+    expected = keras_model([crops, intrinsics])
+    prediction = packaging.FrozenCropModel(keras_model)([crops, intrinsics])
+    for name, values in prediction.items():
+        np.testing.assert_allclose(values, expected[name], rtol=2e-3, atol=0.5)
+
+
+def test_a_process_without_this_package_gets_the_same(combined, exported, tmp_path):
+    np.savez(tmp_path / "in.npz", image=IMAGE, K=K, boxes=BOXES)
+    command = [sys.executable, "-I", "-c", SECOND_PROCESS, exported, tmp_path / "in.npz", tmp_path / "out.npz"]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-2000:]
+    result = np.load(tmp_path / "out.npz")
+    here = {f"detect_{k}": v for k, v in combined.detect_poses(IMAGE, K, skeleton="smpl_24").items()}
+    here |= {f"estimate_{k}": v for k, v in combined.estimate_poses(IMAGE, BOXES, K, num_aug=1).items()}
+    here["batched"] = here["estimate_poses3d"]
+    here["detections"], here["first_release"], _ = combined.predict_single_image(IMAGE, K)
+    here["crop_model"] = combined.crop_model([np.full([1, 128, 128, 3], 0.5, np.float32), K[None]])["poses3d"]
+    for name, expected in here.items():
+        np.testing.assert_allclose(result[name], expected, rtol=1e-3, atol=0.5, err_msg=name)
+    assert result["joint_names"].tolist() == list(SKELETONS["smpl_24"].joint_names)
+    assert result["joint_edges"].tolist() == [list(edge) for edge in NATIVE.edges]
+
+
+def test_loaded_models_have_the_same_methods_and_plain_attributes(combined, exported):
+    model = metrabs_core.load(exported, warm_up_image_size=SIZE)
+    here, there = combined.detect_poses(IMAGE, K), model.detect_poses(IMAGE, K.tolist())
+    for name in here:
+        np.testing.assert_allclose(there[name], here[name], rtol=1e-3, atol=0.5)
+    assert model.card == {"name": "test", "skeleton": NATIVE.name, "crop_side": 128}
+    assert model.joint_names == list(NATIVE.joint_names)
+    assert model.per_skeleton_joint_names["coco_17"] == list(SKELETONS["coco_17"].joint_names)
+    assert model.per_skeleton_edges["coco_17"].tolist() == [list(edge) for edge in SKELETONS["coco_17"].edges]
+    lists = model.estimate_poses_batched(np.stack([IMAGE, IMAGE]), [BOXES, []], num_aug=1)
+    assert lists["poses3d"].row_lengths().numpy().tolist() == [2, 0]
+
+
+def test_models_without_detector(keras_model, tmp_path):
+    multiperson = MultipersonModel(packaging.FrozenCropModel(keras_model, weights_dtype="float16"))
+    packaging.export(multiperson, tmp_path / "multiperson", {})
+    model = metrabs_core.load(tmp_path / "multiperson", warm_up_image_size=(100, 120))
+    assert not model.has_detector and not hasattr(model, "detect_poses")
+    expected = multiperson.predict_single_image(IMAGE, K, BOXES, n_aug=1)
+    np.testing.assert_allclose(model.predict_single_image(IMAGE, K, BOXES, n_aug=1), expected, rtol=1e-3, atol=0.5)
+
+
+def test_float16_takes_half_the_space(keras_model, tmp_path):
+    sizes = {}
+    for dtype in ("float16", "float32"):
+        packaging.export(packaging.FrozenCropModel(keras_model, dtype), tmp_path / dtype, {})
+        sizes[dtype] = (tmp_path / dtype / "saved_model.pb").stat().st_size
+    n_bytes = 4 * sum(np.prod(w.shape) for w in keras_model.weights)
+    assert sizes["float32"] - sizes["float16"] == pytest.approx(n_bytes / 2, rel=0.05)
+    with pytest.raises(ValueError, match="bfloat16.*must be 'float16' or 'float32'"):
+        packaging.FrozenCropModel(keras_model, "bfloat16")
+
+
+def test_an_export_appears_whole_or_not_at_all(combined, tmp_path):
+    with pytest.raises(TypeError):
+        packaging.export(combined, tmp_path / "model", {"unwritable": object()})
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "model").mkdir()
+    with pytest.raises(FileExistsError, match="exists already"):
+        packaging.export(combined, tmp_path / "model", {})
+    assert list((tmp_path / "model").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"image": IMAGE / 255.0}, "image: must be of type uint8; got float64"),
+        ({"image": IMAGE[..., 0]}, r"image: must have shape \[any, any, 3\]; got \[240, 320\]"),
+        ({"intrinsic_matrix": K[:2]}, r"intrinsic_matrix: must have shape \[3, 3\]; got \[2, 3\]"),
+        ({"intrinsic_matrix": [[1, 2], [3]]}, r"intrinsic_matrix: must be an array of shape \[3, 3\]"),
+        ({"num_aug": 1.5}, "num_aug: must be of type int32; got float64"),
+        ({"average_aug": "yes"}, "average_aug: must be of type bool"),
+        ({"skeleton": "octopus"}, "skeleton: must be empty or one of .*; it is octopus."),
+        ({"num_aug": 0}, "num_aug .*must be at least 1; it is 0."),
+        ({"distortion_coeffs": np.zeros(14)}, "distortion_coeffs: 5 to 12"),
+    ],
+)
+def test_wrong_arguments_are_refused_by_name(exported_model, arguments, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        exported_model.detect_poses(**{"image": IMAGE, **arguments})
+
+
+@pytest.fixture(scope="module")
+def exported_model(exported):
+    return metrabs_core.load(exported)
+
+
+def test_wrong_boxes_and_unknown_arguments_are_refused(exported_model):
+    with pytest.raises(ValueError, match="^boxes: must be one array of shape"):
+        exported_model.estimate_poses_batched(IMAGE[None], [[["left", "top", "width", "height"]]])
+    with pytest.raises(ValueError, match="^boxes: left, top, width and height are needed"):
+        exported_model.estimate_poses(IMAGE, BOXES[:, :3])
+    with pytest.raises(TypeError, match="n_augmentations"):
+        exported_model.detect_poses(IMAGE, n_augmentations=2)
+
+
+def test_what_is_no_model_is_refused_in_one_sentence(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="There is no model at .*nowhere"):
+        metrabs_core.load(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="is not a model: it has neither saved_model.pb nor model_card.json"):
+        metrabs_core.load(tmp_path)
+    (tmp_path / "saved_model.pb").write_bytes(b"not a protocol buffer")
+    with pytest.raises(ValueError, match="is not a model that TensorFlow can load"):
+        metrabs_core.load(tmp_path)
+    tf.saved_model.save(tf.Module(), str(tmp_path / "other"))
+    with pytest.raises(ValueError, match="none of full images"):
+        metrabs_core.load(tmp_path / "other")
+    monkeypatch.setattr(packaging, "PACKAGED_MODEL_DIR", tmp_path / "missing")
+    with pytest.raises(FileNotFoundError, match="packaged model is missing"):
+        metrabs_core.load()
+
+
+def test_a_folder_of_weights_is_combined_with_the_default_detector(keras_model, tmp_path):
+    save_weights_dir(keras_model, tmp_path / "weights", {"name": "from weights"}, dtype="float32")
+    model = metrabs_core.load(tmp_path / "weights")
+    assert model.card["name"] == "from weights"
+    expected = keras_model.skeleton.joint_names
+    assert model.joint_names == list(expected)
+    result = model.estimate_poses(IMAGE, BOXES, K, num_aug=1)
+    assert np.isfinite(result["poses3d"]).all()
+
+
+def test_the_card_lies_beside_the_model(exported):
+    assert json.loads((exported / "model_card.json").read_text())["name"] == "test"
+
+
+def test_importing_the_package_does_not_import_tensorflow():
+    check = "import sys, metrabs_core; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], cwd=packaging.__file__.rsplit("/", 2)[0]).returncode == 0
