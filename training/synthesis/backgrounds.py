@@ -47,7 +47,7 @@ class Backgrounds:
         part = cv2.resize(image[top : top + h, left : left + w], (width, height), interpolation=cv2.INTER_LINEAR)
         return np.ascontiguousarray(part[:, ::-1]) if mirrored else part
 
-    def texture(self, rng: np.random.Generator, side: int = 256) -> np.ndarray:
+    def texture(self, rng: np.random.Generator, side: int = 160) -> np.ndarray:
         """A random repeating texture for floors, walls and objects; uint8 [side, side, 3] RGB."""
         kind = rng.random()
         if self.paths and kind < 0.3:
@@ -79,7 +79,7 @@ class Backgrounds:
         picture = base + (other - base) * np.clip(mix, 0, 1.3)[..., None]
         return (np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
-    def ground(self, rng: np.random.Generator, side: int = 256) -> np.ndarray:
+    def ground(self, rng: np.random.Generator, side: int = 192) -> np.ndarray:
         """Grass, sand, snow, asphalt, gravel, paving; uint8 [side, side, 3] RGB, repeats without a seam nearly."""
         if rng.random() < 0.2:
             return self.texture(rng, side)

@@ -3,6 +3,7 @@
 The body is Anny (Apache-2.0, assets CC0): x to the person's left, y backwards, z up, metres.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,9 +115,11 @@ class BodyModel:
         rows, columns = self.faces.T.reshape(-1), np.tile(np.arange(len(self.faces)), 3)
         size = (len(kept), len(self.faces))
         incidence = scipy.sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), size)
-        self._faces_of_vertex = torch.sparse_csr_tensor(
-            incidence.indptr, incidence.indices, incidence.data, incidence.shape, device=device, check_invariants=True
-        )
+        with warnings.catch_warnings():  # that the kind of tensor is in beta
+            warnings.simplefilter("ignore", UserWarning)
+            self._faces_of_vertex = torch.sparse_csr_tensor(
+                incidence.indptr, incidence.indices, incidence.data, size, device=device, check_invariants=True
+            )
         self._stature_vertices = [int(np.argmax(self.template[:, 2])), int(np.argmin(self.template[:, 2]))]
 
     def _assign_parts(self) -> np.ndarray:

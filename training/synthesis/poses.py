@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from training.synthesis.bodies import PART_INDEX, PARTS
-from training.synthesis.rotations import about_x, about_y, about_z, frame, from_quaternion, random_rotation
+from training.synthesis.rotations import about_x, about_y, about_z, cross, from_quaternion, random_rotation
 
 _SIGN = {"L": 1.0, "R": -1.0}
 
@@ -101,10 +101,11 @@ class Pose:
         """
         upper = upper / np.linalg.norm(upper)
         lower = lower / np.linalg.norm(lower)
-        hinge = np.cross(upper, lower)
+        hinge = cross(upper, lower)
         if np.linalg.norm(hinge) < 0.05:
-            hinge = np.cross(upper, np.array([0.0, -1.0, 0.3]))
-        swing = frame(upper[None], -hinge[None])[0]
+            hinge = cross(upper, np.array([0.0, -1.0, 0.3]))
+        x, z = -hinge / np.linalg.norm(hinge), -upper
+        swing = np.stack([x, cross(z, x), z], 1)
         elbow = np.degrees(np.arccos(np.clip(upper @ lower, -1, 1)))
         self._set_arm(s, swing, min(elbow, _MAX_ELBOW), twist)
 
@@ -153,7 +154,7 @@ class Pose:
 
     def set_leg(self, s: str, flex: float, abduct: float, turn_out: float, knee: float) -> None:
         """Hip flexion, abduction, outward turn, and knee flexion, degrees."""
-        hip = about_y(-_SIGN[s] * abduct) @ about_x(-flex) @ about_z(_SIGN[s] * turn_out)
+        hip = about_x(-flex) @ about_y(-_SIGN[s] * abduct) @ about_z(_SIGN[s] * turn_out)
         self.local[f"upperleg01.{s}"] = hip
         self.local[f"lowerleg01.{s}"] = about_x(np.clip(knee, 0, _MAX_KNEE))
 
@@ -184,7 +185,7 @@ _EYE = np.eye(3)
 
 def _shortest_rotation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The smallest rotation that turns unit vector a into b, float64 [3, 3]."""
-    v, c = np.cross(a, b), float(a @ b)
+    v, c = cross(a, b), float(a @ b)
     if c < -0.9999:
         return about_x(180.0)
     k = np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
@@ -209,7 +210,9 @@ def _two_bones(reach: np.ndarray, first: float, second: float, pole: np.ndarray)
     along = reach / (distance + 1e-9)
     distance = np.clip(distance, abs(first - second) + 0.02, (first + second) * 0.998)
     side = pole - along * (pole @ along)
-    side = side / (np.linalg.norm(side) + 1e-9)
+    if np.linalg.norm(side) < 1e-3 * np.linalg.norm(pole):  # the pole says nothing: any side will do
+        side = cross(along, np.eye(3)[np.argmin(abs(along))])
+    side = side / np.linalg.norm(side)
     cosine = (first**2 + distance**2 - second**2) / (2 * first * distance)
     sine = np.sqrt(max(0.0, 1 - cosine**2))
     u = along * cosine + side * sine
@@ -475,16 +478,16 @@ def _sit(pose: Pose, rng: np.random.Generator) -> None:
 
 
 def _sit_on_floor(pose: Pose, rng: np.random.Generator) -> None:
-    lean = rng.normal(-8, 12)
+    style = rng.random()
+    lean = rng.normal(-8, 12) if style < 0.35 or style > 0.65 else rng.normal(-22, 8)
     pose.turn("root", about_x(lean))
     pose.bend_spine(rng.normal(20, 14), rng.normal(0, 6), rng.normal(0, 8))
-    style = rng.random()
     for s in "LR":
         if style < 0.35:  # cross-legged
-            pose.set_leg(s, 80 + lean, rng.uniform(30, 45), rng.uniform(30, 50), rng.uniform(105, 130))
-        elif style < 0.65:  # knees up
-            knee = rng.uniform(85, 135)
-            pose.set_leg(s, min(135, 45 + knee * 0.62 + lean), rng.normal(6, 6), rng.normal(0, 6), knee)
+            pose.set_leg(s, 97 + lean, rng.uniform(30, 45), rng.uniform(25, 45), rng.uniform(105, 130))
+        elif style < 0.65:  # knees up: the soles come down to the ground where the thighs rise by half the knee
+            knee = rng.uniform(55, 125)
+            pose.set_leg(s, 88 + knee / 2 + lean, abs(rng.normal(6, 6)), rng.normal(0, 6), knee)
         else:  # legs ahead
             pose.set_leg(s, 86 + lean, abs(rng.normal(8, 9)), rng.normal(5, 8), abs(rng.normal(5, 15)))
         pose.point_foot(s, rng.uniform(0, 30))
@@ -746,9 +749,9 @@ def penetration(positions: np.ndarray, bone_index: dict[str, int]) -> float:
             worst = max(worst, float(np.max(radius + limb - _distance_to_segment(samples, a, b))))
         for other in "LR":
             a, b = thighs[other]
-            worst = max(worst, float(np.max(0.13 * trunk + limb - _distance_to_segment(samples, a, b))))
+            worst = max(worst, float(np.max(0.13 * trunk - _distance_to_segment(samples, a, b))))
             a, b = shins[other]
-            worst = max(worst, float(np.max(0.09 * trunk + limb - _distance_to_segment(samples, a, b))))
+            worst = max(worst, float(np.max(0.12 * trunk - _distance_to_segment(samples, a, b))))
         samples = np.stack([shins[s][0] * (1 - t) + shins[s][1] * t for t in (0.0, 0.35, 0.7, 1.0)])
         for a, b, radius in capsules:
             worst = max(worst, float(np.max(radius + limb - _distance_to_segment(samples, a, b))))

@@ -418,6 +418,7 @@ class Renderer:
         self._room = program(vertex_shader=_ROOM_VERTEX, fragment_shader=_ROOM_FRAGMENT)
         self._flat = program(vertex_shader=_FLAT_VERTEX, fragment_shader=_DEPTH_FRAGMENT)
         self._catcher = program(vertex_shader=_CATCHER_VERTEX, fragment_shader=_CATCHER_FRAGMENT)
+        self._uniforms = {name for name in self._body if name.startswith("u_")}  # asking a program each time is slow
         self._n_vertices = len(surface)
         self._static = self._context.buffer(np.ascontiguousarray(surface, np.float32))
         self._indices = self._context.buffer(np.ascontiguousarray(faces, np.int32))
@@ -524,7 +525,7 @@ class Renderer:
         for i, (_, _, uniforms) in enumerate(people):
             self._body["u_id"].value = (i + 1) / 255
             for name, value in uniforms.items():
-                if name in self._body:
+                if name in self._uniforms:
                     self._body[name].write(np.asarray(value, np.float32))
             self._slot(i)[1].render()
         for solid, buffer in zip(solids, buffers):

@@ -9,12 +9,18 @@ import cv2
 import numpy as np
 import rlemasklib
 
+from metrabs_core.skeletons import NATIVE
 from training.synthesis import accessories, clothing, shapes
 from training.synthesis.backgrounds import Backgrounds
 from training.synthesis.renderer import OBJECT_ID, SUPERSAMPLING, Lights, Renderer, Solid, metric_depth
 from training.synthesis.rotations import about_z
 
-_SIZES = ((640, 480), (768, 576), (480, 640), (640, 640), (720, 480), (576, 768), (640, 360))
+# How much flesh and cloth may lie before a joint that counts as visible, in lengths of the trunk.
+_FLESH = np.array([
+    0.1 if name in ("nose", "leye", "reye", "lear", "rear") else 0.16 if name[1:] in ("wri", "han", "toe", "hee", "elb",
+    "ank") else 0.22 if name[1:] in ("kne", "sho") else 0.32 for name in NATIVE.joint_names
+])  # fmt: skip
+_SIZES = ((640, 480), (512, 384), (384, 512), (512, 512), (576, 384), (480, 640), (640, 360))
 
 
 @dataclass
@@ -129,9 +135,9 @@ def _sample_camera(rng: np.random.Generator, person: Person, kind: str) -> Camer
 
     low, high = person.vertices.min(0), person.vertices.max(0)
     extent = max(high[2] - low[2], 0.6 * np.linalg.norm((high - low)[:2]), 0.5)
-    wanted = np.exp(rng.uniform(np.log(150), np.log(520)))
+    wanted = np.exp(rng.uniform(np.log(140), np.log(430)))
     if kind == "close":
-        wanted = rng.uniform(460, 950)
+        wanted = rng.uniform(400, 800)
     elif kind == "street":
         wanted = np.exp(rng.uniform(np.log(70), np.log(230)))
     distance = np.clip(focal * extent / wanted, 0.9, 30.0 if kind == "street" else 12.0)
@@ -548,7 +554,8 @@ def _label(person: Person, number: int, camera: Camera, intrinsics: np.ndarray, 
     pixels = np.clip(pixels, 0, np.array(ids.shape[::-1]) - 1)
     surface = metric_depth(depth[pixels[:, 1], pixels[:, 0]])
     size = np.linalg.norm(person.joints[12] - person.joints[0])  # trunk length
-    visible = inside & (ids[pixels[:, 1], pixels[:, 0]] == number) & (joints[:, 2] - surface < 0.32 * size)
+    flesh = _FLESH * size
+    visible = inside & (ids[pixels[:, 1], pixels[:, 0]] == number) & (joints[:, 2] - surface < flesh)
     if visible.sum() < 4:
         return None
 

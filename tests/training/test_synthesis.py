@@ -1,0 +1,348 @@
+"""Synthetic people: poses, labels against independent projections, determinism, resuming after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import rlemasklib
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metrabs_core.skeletons import NATIVE
+
+pytest.importorskip("anny", reason="the synthesis extra is not installed")
+pytest.importorskip("moderngl", reason="the synthesis extra is not installed")
+
+from training.dataset_format import read_description, read_pictures
+from training.synthesis import clothing, poses, shapes
+from training.synthesis.bodies import PART_NAMES, sample_phenotype
+from training.synthesis.renderer import Lights, Solid, metric_depth
+from training.synthesis.scene import Camera, Person, _label, _look_at
+from training.synthesis.worker import Worker
+
+ROOT = Path(__file__).parents[2]
+J = {name: i for i, name in enumerate(NATIVE.joint_names)}
+# A run without photographs and clips in shards of two scenes, so that few scenes make many shards.
+DRIVER = "from training.synthesis import synthesize as s; s.SCENES_PER_SHARD = 2; s.main()"
+
+
+def command(out, scenes, seed=1, workers=1):
+    options = {"--out": out, "--scenes": scenes, "--seed": seed, "--workers": workers}
+    flat = [str(x) for pair in options.items() for x in pair]
+    return [sys.executable, "-c", DRIVER, *flat, "--backgrounds", "/nonexistent", "--motions", "/nonexistent"]
+
+
+def contents(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("synthetic") / "dataset"
+    subprocess.run(command(folder, 10), check=True, cwd=ROOT, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def worker():
+    return Worker(None, "all", None, "cpu")
+
+
+@pytest.fixture(scope="module")
+def standing(worker):
+    """An average person who stands still with hanging arms, facing -y."""
+    body = worker.body
+    bodies = body.build(np.full((1, len(body.phenotype_labels)), 0.65, np.float32))
+    parts = np.tile(np.eye(3, dtype=np.float32), (1, len(PART_NAMES), 1, 1))
+    rotations, positions = body.bone_poses(bodies.heads, parts)
+    vertices, normals = body.skin(bodies, rotations, positions)
+    joints = worker.joints(positions[0], vertices[0])
+    ground = np.array([0, 0, vertices[0, :, 2].min()], np.float32)
+    uniforms = clothing.sample_outfit(np.random.default_rng(0), 1.0, 0.7).uniforms | {"u_hairline": 9.0}
+    return Person(vertices[0] - ground, normals[0], joints - ground, "stand", None, uniforms, [])
+
+
+def draw(worker, camera, people, solids=()):
+    lights = Lights(np.tile([0, 0, 1.0], (3, 1)), np.full((3, 3), 0.2), np.full(3, 0.5), np.full(3, 0.5), 0.5)
+    drawn = [(p.vertices, p.normals, p.uniforms) for p in people]
+    colour, depth, _, _ = worker.renderer.render(
+        camera.intrinsics, camera.extrinsics, camera.width, camera.height, lights, drawn, list(solids), [], False
+    )
+    return np.ascontiguousarray(colour[..., 3]), depth
+
+
+def camera_at(position, target):
+    intrinsics = np.array([[400, 0, 199.5], [0, 400, 199.5], [0, 0, 1.0]])
+    return Camera(intrinsics, np.zeros(0), _look_at(np.array(position, float), np.array(target, float), 0.0), 400, 400)
+
+
+# -- bodies and poses -----------------------------------------------------------------------------------------------
+
+
+def test_left_is_the_persons_left_and_the_front_is_in_front(standing):
+    joints = standing.joints
+    for name in NATIVE.joint_names:
+        if name[0] == "l" and "r" + name[1:] in J:
+            left, right = joints[J[name]], joints[J["r" + name[1:]]]
+            assert left[0] > 0.02 > -0.02 > right[0], name
+            np.testing.assert_allclose(left * [-1, 1, 1], right, atol=0.02)
+    assert joints[J["nose"], 1] < joints[J["head"], 1] < joints[J["lhee"], 1] + 0.2
+    assert joints[J["ltoe"], 1] < joints[J["lhee"], 1] - 0.1
+
+
+def test_joints_are_stacked_as_in_a_standing_person(standing):
+    order = ["ltoe", "lank", "lkne", "lhip", "spi1", "spi2", "spi3", "neck", "head", "htop"]
+    heights = [standing.joints[J[name], 2] for name in order]
+    assert heights == sorted(heights)
+    np.testing.assert_allclose(standing.joints[J["htop"], 2], standing.vertices[:, 2].max(), atol=0.03)
+    assert standing.joints[J["lhip_coco"], 2] > standing.joints[J["lhip"], 2]
+    assert standing.joints[J["lhip_coco"], 0] > standing.joints[J["lhip"], 0]
+
+
+def test_statures_are_what_was_asked_for(worker):
+    rng = np.random.default_rng(3)
+    phenotypes, wanted = zip(*[sample_phenotype(rng, worker.body.phenotype_labels) for _ in range(40)])
+    bodies = worker.body.build(worker.body.set_stature(np.stack(phenotypes), np.array(wanted)))
+    z = bodies.vertices[..., 2].numpy()
+    np.testing.assert_allclose(z.max(1) - z.min(1), wanted, atol=0.03)
+    assert min(wanted) < 1.4 < 1.7 < max(wanted)  # children and grown-ups
+
+
+def test_a_body_does_not_depend_on_who_shares_the_batch(worker):
+    rng = np.random.default_rng(4)
+    phenotypes = np.stack([sample_phenotype(rng, worker.body.phenotype_labels)[0] for _ in range(5)])
+    together = worker.body.build(phenotypes).vertices
+    alone = worker.body.build(phenotypes[2:3]).vertices
+    assert (together[2] == alone[0]).all()
+
+
+def bone_lengths(worker, positions):
+    parents = worker.body.parents
+    return np.linalg.norm(positions[1:] - positions[parents[1:]], axis=-1)
+
+
+@pytest.mark.parametrize("kind", [k for k in poses._FAMILIES if k != "clip"])
+def test_poses_keep_bone_lengths_and_rest_on_the_ground(worker, kind, standing, monkeypatch):
+    sample = poses.sample_pose
+    monkeypatch.setattr(
+        poses, "sample_pose", lambda rng, heads, index, clips, _kind: sample(rng, heads, index, clips, kind)
+    )
+    generators = [np.random.default_rng([5, i]) for i in range(4)]
+    phenotypes = np.full((4, len(worker.body.phenotype_labels)), 0.6, np.float32)
+    people = worker._people(phenotypes, generators, [False] * 4)
+    for person in people:
+        assert person.kind == kind
+        assert 0 <= person.vertices[:, 2].min() < 0.03
+        assert np.isfinite(person.vertices).all()
+        limbs = [("lhip", "lkne"), ("lkne", "lank"), ("rsho", "relb"), ("relb", "rwri"), ("neck", "head")]
+        for a, b in limbs:
+            length = np.linalg.norm(person.joints[J[a]] - person.joints[J[b]])
+            mirrored = np.linalg.norm(person.joints[NATIVE.mirror[J[a]]] - person.joints[NATIVE.mirror[J[b]]])
+            np.testing.assert_allclose(length, mirrored, rtol=0.02)
+    height = np.array([p.joints[J["head"], 2] for p in people])
+    if kind in ("stand", "walk"):
+        assert (height > 1.0).all()
+    if kind in ("lie", "sit_on_floor"):
+        assert (height < 1.15).all()
+
+
+vectors = st.tuples(*[st.floats(-1, 1)] * 3).map(np.array).filter(lambda v: np.linalg.norm(v) > 0.1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(reach=vectors, pole=vectors, first=st.floats(0.2, 0.5), second=st.floats(0.2, 0.5))
+def test_two_bones_reach_the_target_or_stretch_toward_it(reach, pole, first, second):
+    u, f = poses._two_bones(reach, first, second, pole)
+    np.testing.assert_allclose([np.linalg.norm(u), np.linalg.norm(f)], 1, atol=1e-6)
+    end = first * u + second * f
+    distance = np.linalg.norm(reach)
+    if abs(first - second) + 0.03 < distance < (first + second) * 0.99:
+        np.testing.assert_allclose(end, reach, atol=1e-6)
+    else:
+        np.testing.assert_allclose(np.cross(end, reach), 0, atol=1e-6)
+
+
+def test_a_hand_goes_where_it_is_sent(worker):
+    bodies = worker.body.build(np.full((1, len(worker.body.phenotype_labels)), 0.6, np.float32))
+    pose = poses.Pose(bodies.heads[0], worker.body.bone_index)
+    pose.bend_spine(20, 5, 15)
+    target = np.array([0.25, -0.35, -0.1])
+    pose.reach("L", target, np.array([1.0, 0, -1]))
+    _, positions = worker.body.bone_poses(bodies.heads, pose.rotations()[None])
+    index = worker.body.bone_index
+    expected = positions[0, index["spine01"]] + pose.rotation("spine01") @ target
+    np.testing.assert_allclose(positions[0, index["wrist.L"]], expected, atol=0.005)
+
+
+def test_penetration_sees_a_hand_in_the_belly_only(worker):
+    bodies = worker.body.build(np.full((1, len(worker.body.phenotype_labels)), 0.6, np.float32))
+    depth = {}
+    for name, y in (("before", -0.5), ("inside", 0.0)):
+        pose = poses.Pose(bodies.heads[0], worker.body.bone_index)
+        pose.reach("R", np.array([0.0, y, -0.2]), np.array([-1.0, 0, -1]))
+        _, positions = worker.body.bone_poses(bodies.heads, pose.rotations()[None])
+        depth[name] = poses.penetration(positions[0], worker.body.bone_index)
+    assert depth["before"] < 0.02 < 0.05 < depth["inside"]
+
+
+def test_balance_brings_the_mass_above_the_feet(worker):
+    bodies = worker.body.build(np.full((1, len(worker.body.phenotype_labels)), 0.6, np.float32))
+    pose = poses.Pose(bodies.heads[0], worker.body.bone_index)
+    pose.turn("root", poses.about_x(80))
+    for s in "LR":
+        pose.set_leg(s, 80, 5, 5, 0)
+        pose.aim_arm(s, np.array([0.0, -0.2, 1.0]), np.array([0.0, -0.2, 1.0]))
+    index = worker.body.bone_index
+    before = worker.body.bone_poses(bodies.heads, pose.rotations()[None])[1][0]
+    parts = poses.balance(pose.rotations(), before, index)
+    after = worker.body.bone_poses(bodies.heads, parts[None])[1][0]
+
+    def overhang(positions):
+        trunk = positions[[index["root"], index["spine01"], index["head"]]].mean(0)
+        return (positions[[index["foot.L"], index["foot.R"]]].mean(0) - trunk)[1]
+
+    assert overhang(after) < 0.6 * overhang(before)
+    np.testing.assert_array_equal(parts[PART_NAMES.index("foot.L")], pose.rotations()[PART_NAMES.index("foot.L")])
+
+
+# -- rendering --------------------------------------------------------------------------------------------------------
+
+
+def test_a_box_is_drawn_where_opencv_projects_it(worker, standing):
+    camera = camera_at([0.4, -4, 1.2], [0, 0, 1])
+    positions, normals = shapes.box([0.3, 0.5, 0.2], np.array([0.9, 0.5, 1.4]))
+    ids, depth = draw(worker, camera, [standing], [Solid(positions, normals, np.ones_like(positions), 0.0)])
+    rows, columns = np.nonzero(ids == 255)
+    rotation = cv2.Rodrigues(camera.extrinsics[:3, :3])[0]
+    expected = cv2.projectPoints(positions, rotation, camera.extrinsics[:3, 3], camera.intrinsics, None)[0][:, 0]
+    scale = ids.shape[1] / camera.width
+    drawn = (np.array([[columns.min(), rows.min()], [columns.max(), rows.max()]]) + 0.5) / scale - 0.5
+    np.testing.assert_allclose(drawn, [expected.min(0), expected.max(0)], atol=0.7)
+    nearest = (positions @ camera.extrinsics[:3, :3].T + camera.extrinsics[:3, 3])[:, 2].min()
+    np.testing.assert_allclose(metric_depth(depth[ids == 255].astype(np.float64)).min(), nearest, rtol=0.01)
+
+
+def test_the_face_is_seen_from_the_front_alone(worker, standing):
+    seen = {}
+    for name, y in (("front", -3.0), ("back", 3.0)):
+        camera = camera_at([0, y, 1.3], [0, 0, 0.9])
+        ids, depth = draw(worker, camera, [standing])
+        at_pixels = cv2.resize(ids, (400, 400), interpolation=cv2.INTER_NEAREST)
+        label = _label(standing, 1, camera, camera.intrinsics, ids, depth, at_pixels)
+        seen[name] = np.array(label["visible"], bool)
+        points = np.array(label["joints2d"])
+        # The left shoulder is on the right in a picture of somebody who faces the camera.
+        assert (points[J["lsho"], 0] > points[J["rsho"], 0]) == (name == "front")
+    face = [J[name] for name in ("nose", "leye", "reye")]
+    assert seen["front"][face].all()
+    assert not seen["back"][face].any()
+
+
+def test_who_stands_behind_a_wall_is_not_labelled(worker, standing):
+    camera = camera_at([0, -4, 1.3], [0, 0, 0.9])
+    wall = Solid(*shapes.box([4, 0.1, 4], np.array([0, -1.5, 1.0])), np.ones((36, 3)), 0.0)
+    ids, depth = draw(worker, camera, [standing], [wall])
+    at_pixels = cv2.resize(ids, (400, 400), interpolation=cv2.INTER_NEAREST)
+    assert _label(standing, 1, camera, camera.intrinsics, ids, depth, at_pixels) is None
+
+
+# -- whole datasets ---------------------------------------------------------------------------------------------------
+
+
+def distorted(points, k, d):
+    """Brown's lens model as OpenCV's documentation writes it, float64."""
+    x, y = (points[:, :2] / points[:, 2:]).T
+    k1, k2, p1, p2, k3 = d if len(d) else np.zeros(5)
+    r2 = x * x + y * y
+    radial = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3
+    u = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
+    v = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
+    return np.stack([k[0, 0] * u + k[0, 2], k[1, 1] * v + k[1, 2]], 1)
+
+
+def test_labels_agree_with_independent_projections(dataset):
+    assert read_description(dataset).joint_names == NATIVE.joint_names
+    people = lenses = 0
+    for picture in read_pictures(dataset):
+        image = cv2.imread(str(picture.path))
+        height, width = image.shape[:2]
+        entries = json.loads((picture.path.parent / "annotations.json").read_text())
+        entry = next(e for e in entries if e["image"] == picture.path.name)
+        k = np.array(entry["camera"]["intrinsic_matrix"])
+        d = np.array(entry["camera"]["distortion_coeffs"])
+        lenses += len(d) > 0
+        for person in entry["people"]:
+            people += 1
+            joints, points = np.array(person["joints3d"]), np.array(person["joints2d"])
+            expected = distorted(joints, k, d)
+            np.testing.assert_allclose(points, expected, rtol=1e-4, atol=0.02)
+            lens = d if len(d) else None
+            again = cv2.projectPoints(joints, np.zeros(3), np.zeros(3), k, lens)[0][:, 0]
+            np.testing.assert_allclose(points, again, rtol=1e-4, atol=0.02)
+            mask = rlemasklib.decode(person["mask"]) > 0
+            assert mask.shape == (height, width)
+            assert mask.sum() >= 250
+            left, top, w, h = person["box"]
+            assert left >= -0.5
+            assert top >= -0.5
+            assert left + w <= width - 0.5 + 0.01
+            assert top + h <= height - 0.5 + 0.01
+            rows, columns = np.nonzero(mask)
+            assert columns.min() >= left
+            assert columns.max() <= left + w
+            assert rows.min() >= top
+            assert rows.max() <= top + h
+            visible = np.array(person["visible"], bool)
+            assert visible.sum() >= 4
+            near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5))) > 0
+            at = points[visible].round().astype(int)
+            assert (at >= 0).all()
+            assert near[at[:, 1].clip(0, height - 1), at[:, 0].clip(0, width - 1)].all()
+            assert 400 < joints[:, 2].mean() < 40_000
+            trunk = np.linalg.norm(joints[J["neck"]] - joints[J["pelv"]])
+            assert 200 < trunk < 750
+    assert people >= 8
+    assert lenses >= 1
+
+
+def test_one_seed_one_dataset_whatever_the_number_of_processes(dataset, tmp_path):
+    subprocess.run(command(tmp_path / "again", 10, workers=2), check=True, cwd=ROOT, capture_output=True)
+    assert contents(tmp_path / "again") == contents(dataset)
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(dataset, tmp_path):
+    out = tmp_path / "killed"
+    with subprocess.Popen(command(out, 10), cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not list(out.glob("shard_*/annotations.json")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+    finished = list(out.glob("shard_*/annotations.json"))
+    assert 1 <= len(finished) < 5
+    assert not (out / "contact_sheet.png").exists()
+    for path in finished:
+        assert len(json.loads(path.read_text())) == 2
+    kept = finished[0].stat().st_mtime_ns
+    subprocess.run(command(out, 10), check=True, cwd=ROOT, capture_output=True)
+    assert contents(out) == contents(dataset)
+    assert finished[0].stat().st_mtime_ns == kept
+
+
+def test_another_seed_does_not_go_into_the_same_folder(dataset):
+    result = subprocess.run(command(dataset, 10, seed=2), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "holds a dataset made with another seed; choose another folder" in result.stderr
+
+
+def test_no_scenes_is_refused(tmp_path):
+    result = subprocess.run(command(tmp_path / "x", 0), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "--scenes is 0; ask for at least one" in result.stderr
+    assert not (tmp_path / "x").exists()
