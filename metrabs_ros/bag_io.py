@@ -543,6 +543,6 @@ def copy(recording: Recording, path, seconds: float):
         start = None
         for message in recording.messages():
             start = message.time_ns if start is None else start
-            if message.time_ns - start > seconds * 1e9:
+            if message.time_ns - start >= seconds * 1e9:
                 break
             writer.write(message)

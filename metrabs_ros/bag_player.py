@@ -81,7 +81,7 @@ def play(
                 if begin is None:
                     first = time.monotonic() + _LEAD_TIME
                     begin = first - message.time_ns * 1e-9
-                if begin + message.time_ns * 1e-9 > first + seconds:
+                if begin + message.time_ns * 1e-9 >= first + seconds:
                     break
                 try:
                     image = recording.deserialize(message)
