@@ -12,6 +12,7 @@ import sys
 import time
 from concurrent.futures import CancelledError, wait
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 import rclpy
@@ -176,11 +177,11 @@ class MetrabsNode(LifecycleNode):
         self.stop_inference()
         return super().on_shutdown(state)
 
-    def stop_inference(self) -> bool:
-        """End the inference thread. Returns False if it is so deep in its work that it could not be ended."""
-        stopped = self._inference is None or self._inference.stop(_STOP_TIMEOUT)
+    def stop_inference(self):
+        """End the inference thread, if there is one."""
+        if self._inference:
+            self._inference.stop(_STOP_TIMEOUT)
         self._model = None
-        return stopped
 
     def _load_model(self):
         start = time.monotonic()
@@ -410,8 +411,8 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def main(args=None) -> int:
-    """Run the node until SIGINT or SIGTERM. Returns the exit code: 1 if it could not start, else 0."""
+def main(args=None) -> NoReturn:
+    """Run the node until SIGINT or SIGTERM, then end the process; its exit code is 1 if the node could not start."""
     node, exit_code = None, 0
     try:
         rclpy.init(args=args)
@@ -427,18 +428,21 @@ def main(args=None) -> int:
         exit_code = 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except RuntimeError:
+        # What rclpy raises where SIGTERM comes while the node is being made.
+        if rclpy.ok():
+            raise
     # From here on a second Ctrl-C would only interrupt the cleaning up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if node and not node.stop_inference():
-        # The network can't be interrupted, and the interpreter must not be torn down under it.
-        sys.stderr.flush()
-        os._exit(exit_code)
     if node:
-        executor.shutdown()
+        node.stop_inference()
         node.destroy_node()
     rclpy.try_shutdown()
-    return exit_code
+    # Not sys.exit: TensorFlow takes seconds to tear down, and can't be torn down at all under a network that runs.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
