@@ -69,6 +69,7 @@ def run_demo(source: str, output: Path, model: str = "") -> dict:
             if (folder / "node.log").exists():
                 (folder / "node.log").replace(output / "node.log")
             raise
+        _say("drawing the skeletons into the images")
         _write_overlay(folder, summary)
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         for name in OUTPUTS:
@@ -129,6 +130,7 @@ def _record(source: str, folder: Path, model: str) -> dict:
                     if time.monotonic() - begin > _START_TIMEOUT:
                         raise DemoError(f"The node was not ready after {_START_TIMEOUT:.0f} s.")
                 load_seconds = time.monotonic() - begin
+                _say(f"playing {source} at its recorded rate, {SECONDS:g} s at most, and recording the results")
                 n_frames = _play(played, recorder, lambda: _check_node(node, folder / "node.log"))
                 recorder.close()
         finally:

