@@ -75,8 +75,8 @@ def play(
         for publisher in filter(None, (images, camera_infos)):
             _wait_for_subscribers(publisher, n_subscribers)
         n_images, begin = 0, None
-        progress = tqdm(total=recording.counts[image_topic], unit="image", desc="playing", mininterval=0.5, disable=None)
-        with progress:
+        total = recording.counts[image_topic]
+        with tqdm(total=total, unit="image", desc="playing", mininterval=0.5, disable=None) as progress:
             for message in recording.messages([image_topic]):
                 if begin is None:
                     first = time.monotonic() + _LEAD_TIME
