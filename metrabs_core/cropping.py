@@ -14,6 +14,8 @@ from metrabs_core import geometry
 _MAX_AVERAGED = 4.0
 # Crop pixels around the person's window, so that interpolation at its border finds the image.
 _MARGIN = 2.0
+# Crop pixels between the points where the lens model is evaluated.
+_LENS_STEP = 4
 # Rays closer than this to the image plane (per unit length) leave the simple homography.
 _MIN_DEPTH = 0.05
 
@@ -42,9 +44,9 @@ def crop_images(
     middle = (tf.cast(side, tf.float32) - 1.0) / 2.0
     crop_intrinsics = geometry.intrinsics(crop_focal * zoom, middle)
     # from crop pixels to rays in the image camera's frame
-    to_ray = tf.matmul(rotation, tf.linalg.inv(crop_intrinsics), transpose_a=True)
+    to_ray = geometry.compose(tf.linalg.matrix_transpose(rotation), tf.linalg.inv(crop_intrinsics))
 
-    outline_rays = tf.einsum("nij,pj->npi", to_ray, _outline(middle))
+    outline_rays = geometry.transform(to_ray, _outline(middle))
     outline = _project_rays(outline_rays, intrinsic_matrix, distortion_coeffs)
     step_x, step_y = outline[:, 1] - outline[:, 0], outline[:, 2] - outline[:, 0]
     scale = tf.sqrt(tf.norm(step_x, axis=-1) * tf.norm(step_y, axis=-1))
@@ -52,7 +54,7 @@ def crop_images(
 
     # the same camera, with the pixels of the averaged window
     to_window = geometry.scaling_and_shift(1.0 / windows["cell"], -windows["origin"] / windows["cell"])
-    window_intrinsics = tf.matmul(to_window, intrinsic_matrix)
+    window_intrinsics = geometry.compose(to_window, intrinsic_matrix)
     is_pinhole = tf.reduce_all(distortion_coeffs == 0.0, axis=-1) & tf.reduce_all(
         outline_rays[..., 2] > _MIN_DEPTH * tf.norm(outline_rays, axis=-1), axis=-1
     )
@@ -61,7 +63,7 @@ def crop_images(
         window = _read_window(images, crop["image_index"], crop)
         drawn = tf.cond(
             crop["is_pinhole"],
-            lambda: _warp_pinhole(window, tf.matmul(crop["intrinsics"], crop["to_ray"]), side),
+            lambda: _warp_pinhole(window, geometry.compose(crop["intrinsics"], crop["to_ray"]), side),
             lambda: _warp_distorted(window, crop["intrinsics"], crop["coeffs"], crop["to_ray"], side),
         )
         drawn = tf.cond(antialias_factor == 1, lambda: drawn, lambda: _resize_area(drawn, [crop_side, crop_side]))
@@ -163,25 +165,30 @@ def _warp_pinhole(window, homography, side):
 
 def _warp_distorted(window, intrinsics, coeffs, to_ray, side):
     """Sample the window bilinearly where the lens puts the ray of each crop pixel."""
-    along = tf.range(tf.cast(side, tf.float32))
+    # the lens is computed on a coarse grid and is smooth enough to be interpolated in between
+    n_coarse = side // _LENS_STEP + 2
+    along = tf.linspace(0.0, tf.cast(side, tf.float32) - 1.0, n_coarse)
     x, y = tf.meshgrid(along, along)
     ray_x, ray_y, ray_z = [row[0] * x + row[1] * y + row[2] for row in tf.unstack(to_ray)]
     normalized = tf.stack([ray_x, ray_y], axis=-1) / tf.maximum(ray_z, 1e-6)[..., tf.newaxis]
     is_seen = (ray_z > 1e-6) & (tf.norm(normalized, axis=-1) <= geometry.valid_radius(coeffs))
-    distorted = geometry.distort_points(normalized, coeffs)
-    pixel = tf.linalg.matvec(intrinsics[:2, :2], distorted) + intrinsics[:2, 2]
-    # a ring of black around the window takes everything that is outside
+    pixel = geometry.transform(intrinsics[:2], geometry.homogeneous(geometry.distort_points(normalized, coeffs)))
+    pixel = tf.concat([pixel, tf.cast(is_seen, tf.float32)[..., tf.newaxis]], axis=-1)
+    pixel = tf.raw_ops.ResizeBilinear(images=pixel[tf.newaxis], size=[side, side], align_corners=True)[0]
+    x, y, seen = tf.unstack(pixel, axis=-1)
+
+    # a ring of black around the window takes everything that is outside; visible rays are a convex set, so that a
+    # pixel is among them if the coarse grid's points around it are
     black_framed = tf.pad(window, [[1, 1], [1, 1], [0, 0]])
-    height, width = tf.unstack(tf.shape(window)[:2])
-    last = tf.cast(tf.stack([width, height]), tf.float32)
-    pixel = tf.where(is_seen[..., tf.newaxis], tf.clip_by_value(pixel, -1.0, last), -1.0) + 1.0
-    corner = tf.minimum(tf.floor(pixel), last)
-    weight_x, weight_y = tf.split(pixel - corner, 2, axis=-1)
-    corner = tf.cast(corner, tf.int32)
+    height, width = tf.unstack(tf.shape(window)[:2], num=2)
+    x = tf.clip_by_value(x + 1.0, 0.0, tf.cast(width, tf.float32) + 1.0)
+    y = tf.where(seen > 0.999, tf.clip_by_value(y + 1.0, 0.0, tf.cast(height, tf.float32) + 1.0), 0.0)
+    left, top = [tf.minimum(tf.floor(value), tf.cast(last, tf.float32)) for value, last in ((x, width), (y, height))]
+    weight_x, weight_y = (x - left)[..., tf.newaxis], (y - top)[..., tf.newaxis]
     row_length = width + 2
-    index = corner[..., 1] * row_length + corner[..., 0]
+    index = tf.cast(top, tf.int32) * row_length + tf.cast(left, tf.int32)
     flat = tf.reshape(black_framed, [-1, 3])
-    top = tf.gather(flat, index) * (1.0 - weight_x) + tf.gather(flat, index + 1) * weight_x
-    index += row_length
-    bottom = tf.gather(flat, index) * (1.0 - weight_x) + tf.gather(flat, index + 1) * weight_x
-    return top * (1.0 - weight_y) + bottom * weight_y
+    corners = [tf.gather(flat, index + offset) for offset in (0, 1, row_length, row_length + 1)]
+    upper = corners[0] + weight_x * (corners[1] - corners[0])
+    lower = corners[2] + weight_x * (corners[3] - corners[2])
+    return upper + weight_y * (lower - upper)

@@ -71,7 +71,7 @@ class PoseEstimator(tf.Module):
 
         intrinsic_matrix = tf.gather(camera["intrinsic_matrix"], image_index)
         distortion_coeffs = tf.gather(camera["distortion_coeffs"], image_index)
-        up = tf.linalg.matvec(camera["extrinsic_matrix"][:, :3, :3], camera["world_up_vector"])
+        up = geometry.transform(camera["extrinsic_matrix"][:, :3, :3], camera["world_up_vector"][tf.newaxis])[:, 0]
         look_rotation, focal = geometry.crop_cameras(
             tf.ensure_shape(boxes[:, :4], [None, 4]),
             intrinsic_matrix,
@@ -84,7 +84,7 @@ class PoseEstimator(tf.Module):
         def predict(i, poses, uncertainties):
             crop = tf.range(i * batch_size, tf.minimum((i + 1) * batch_size, n_crops))
             box, aug = crop // n_aug, crop % n_aug
-            rotation = tf.matmul(tf.gather(augmentation["rotation"], aug), tf.gather(look_rotation, box))
+            rotation = geometry.compose(tf.gather(augmentation["rotation"], aug), tf.gather(look_rotation, box))
             crop_focal = tf.gather(focal, box) * tf.gather(augmentation["scale"], aug)
             crops = cropping.crop_images(
                 images,
@@ -100,7 +100,8 @@ class PoseEstimator(tf.Module):
             middle = (self.crop_model.crop_side - 1.0) / 2.0
             prediction = self.crop_model([crops, geometry.intrinsics(crop_focal, middle)])
             # back into the frame of the image's camera; a mirrored crop shows joints of the left side on the right
-            pose, uncertainty = tf.matmul(prediction["poses3d"], rotation), prediction["uncertainty"]
+            pose = geometry.transform(tf.linalg.matrix_transpose(rotation), prediction["poses3d"])
+            uncertainty = prediction["uncertainty"]
             is_mirrored, mirror = tf.gather(augmentation["is_mirrored"], aug), self.skeleton.mirror
             pose = tf.where(is_mirrored[:, tf.newaxis, tf.newaxis], tf.gather(pose, mirror, axis=1), pose)
             uncertainty = tf.where(is_mirrored[:, tf.newaxis], tf.gather(uncertainty, mirror, axis=1), uncertainty)
@@ -142,7 +143,7 @@ class PoseEstimator(tf.Module):
             tf.gather(camera["distortion_coeffs"], image_index)[:, tf.newaxis],
         )
         to_world = tf.gather(tf.linalg.inv(camera["extrinsic_matrix"]), image_index)[:, tf.newaxis]
-        world = tf.matmul(poses, to_world[..., :3, :3], transpose_b=True) + to_world[..., tf.newaxis, :3, 3]
+        world = geometry.transform(to_world[..., :3, :], geometry.homogeneous(poses))
         result = {"poses3d": world, "poses2d": pixels, "uncertainties": sigma}
         return tf.cond(average_aug, lambda: {name: value[:, 0] for name, value in result.items()}, lambda: result)
 
@@ -225,7 +226,7 @@ def test_time_augmentation(num_aug):
     side = tf.where(is_mirrored, -1.0, 1.0)
     mirroring = tf.linalg.diag(tf.stack([side, tf.ones_like(side), tf.ones_like(side)], axis=-1))
     return {
-        "rotation": tf.matmul(mirroring, geometry.roll_rotation(roll)),
+        "rotation": geometry.compose(mirroring, geometry.roll_rotation(roll)),
         "scale": scale,
         "gamma": gamma,
         "is_mirrored": is_mirrored,

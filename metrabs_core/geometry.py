@@ -169,7 +169,7 @@ def pixels_to_normalized(pixels, intrinsic_matrix, coeffs):
     Returns:
         float32 [..., n, 2].
     """
-    normalized = tf.matmul(homogeneous(pixels), tf.linalg.inv(intrinsic_matrix)[..., :2, :], transpose_b=True)
+    normalized = transform(tf.linalg.inv(intrinsic_matrix)[..., :2, :], homogeneous(pixels))
     return undistort_points(normalized, coeffs[..., tf.newaxis, :])
 
 
@@ -187,7 +187,20 @@ def project(points, intrinsic_matrix, coeffs):
     """
     normalized = points[..., :2] / tf.maximum(points[..., 2:], 1.0)
     distorted = distort_points(normalized, coeffs[..., tf.newaxis, :])
-    return tf.matmul(homogeneous(distorted), intrinsic_matrix[..., :2, :], transpose_b=True)
+    return transform(intrinsic_matrix[..., :2, :], homogeneous(distorted))
+
+
+def transform(matrix, points):
+    """Apply matrices float32 [..., r, c] to points [..., n, c], each to all of its n: float32 [..., n, r].
+
+    Elementwise: for a handful of points the start of a matrix multiplication kernel costs more than its work.
+    """
+    return tf.reduce_sum(matrix[..., tf.newaxis, :, :] * points[..., tf.newaxis, :], axis=-1)
+
+
+def compose(first, second):
+    """Matrix product of small matrices, float32 [..., a, b] and [..., b, c] -> [..., a, c]; elementwise as above."""
+    return tf.reduce_sum(first[..., tf.newaxis] * second[..., tf.newaxis, :, :], axis=-2)
 
 
 def homogeneous(points):
@@ -248,7 +261,7 @@ def crop_cameras(boxes, intrinsic_matrix, coeffs, up, crop_side):
     )
     rays = homogeneous(pixels_to_normalized(center_and_sides, intrinsic_matrix, coeffs))
     rotation = look_at_rotation(rays[:, 0], up)
-    rotated = tf.matmul(rays, rotation, transpose_b=True)
+    rotated = transform(rotation, rays)
     on_plane = rotated[..., :2] / tf.maximum(rotated[..., 2:], 1e-3)
     box_width = tf.norm(on_plane[:, 2] - on_plane[:, 1], axis=-1)
     box_height = tf.norm(on_plane[:, 4] - on_plane[:, 3], axis=-1)

@@ -1,5 +1,6 @@
 """Heatmaps to coordinates: soft-argmax, and what its coordinates mean in pixels and millimetres."""
 
+import numpy as np
 from keras import ops
 
 
@@ -24,7 +25,8 @@ def soft_argmax(logits, axes):
         size = heat.shape[axis]
         shape = [1] * len(heat.shape)
         shape[axis] = size
-        cells = ops.reshape(ops.linspace(0.0, 1.0, size), shape)
+        # not ops.linspace, which puts 70 nodes into TensorFlow's graph
+        cells = ops.convert_to_tensor(np.linspace(0.0, 1.0, size, dtype=np.float32).reshape(shape))
         mean = ops.sum(marginal * cells, axis=axis, keepdims=True)
         variance = ops.sum(marginal * ops.square(cells - mean), axis=axis, keepdims=True)
         means.append(ops.squeeze(mean, axes))
