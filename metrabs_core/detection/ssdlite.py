@@ -95,8 +95,9 @@ def _graph_path():
 def _load_network(path):
     """The convolutional part of the frozen graph: pictures [n, 300, 300, 3] in -1..1 -> encodings, person scores."""
     graph_def = tf.compat.v1.GraphDef.FromString(path.read_bytes())
-    graph_def = _cut_out_network(graph_def)
+    _skip_identities(graph_def)
     _fold_batch_norm(graph_def)
+    graph_def = _cut_out_network(graph_def)
 
     def network(pictures):
         outputs = [f"{name}:0" for name in _OUTPUTS]
@@ -107,20 +108,14 @@ def _load_network(path):
     return tf.compat.v1.wrap_function(network, [pictures])
 
 
-def _cut_out_network(graph_def):
+def _skip_identities(graph_def):
+    """Connect convolutions to their weights without the identity nodes in between."""
     nodes = {node.name: node for node in graph_def.node}
-    needed, waiting = {}, list(_OUTPUTS)
-    while waiting:
-        node = nodes[waiting.pop()]
-        if node.name not in needed and node.name != _INPUT:
-            needed[node.name] = node
-            # without the identity nodes that stand between weights and convolutions
-            for i, name in enumerate(node.input):
-                while nodes[name].op == "Identity":
-                    name = nodes[name].input[0]
-                node.input[i] = name
-            waiting += node.input
-    return tf.compat.v1.GraphDef(versions=graph_def.versions, node=needed.values())
+    for node in graph_def.node:
+        for i, name in enumerate(node.input):
+            while name in nodes and nodes[name].op == "Identity":
+                name = nodes[name].input[0]
+            node.input[i] = name
 
 
 def _fold_batch_norm(graph_def):
@@ -149,6 +144,18 @@ def _fold_batch_norm(graph_def):
         norm.name, norm.op = name, "BiasAdd"
         norm.input.extend([convolution.name, bias])
         norm.attr["T"].type = tf.float32.as_datatype_enum
+
+
+def _cut_out_network(graph_def):
+    """The part of the graph that is needed between input and outputs."""
+    nodes = {node.name: node for node in graph_def.node}
+    needed, waiting = {}, list(_OUTPUTS)
+    while waiting:
+        name = waiting.pop()
+        if name not in needed and name != _INPUT:
+            needed[name] = nodes[name]
+            waiting += nodes[name].input
+    return tf.compat.v1.GraphDef(versions=graph_def.versions, node=needed.values())
 
 
 def _anchors():
