@@ -27,8 +27,12 @@ def draw_overlay(image: np.ndarray, persons, skeleton) -> np.ndarray:
     bones = list(zip(((edge.a, edge.b) for edge in skeleton.edges), bone_sides(skeleton)))
     sides = joint_sides(skeleton)
     # The nearest person is drawn last, as it hides the others in the picture, too.
-    for person in sorted(persons.persons, key=_distance, reverse=True):
+    nearest_last = sorted(persons.persons, key=_distance, reverse=True)
+    for person in nearest_last:
         _draw_person(canvas, person, bones, sides)
+    labels = []
+    for person in nearest_last:
+        labels.append(_draw_label(canvas, person, labels))
     return canvas
 
 
@@ -55,7 +59,6 @@ def _draw_person(canvas, person, bones, sides):
     for joint, side in zip(joints[drawable], np.array(sides)[drawable]):
         cv2.circle(canvas, _fixed(joint), radius, _DARK, -1, cv2.LINE_AA, _SHIFT)
         cv2.circle(canvas, _fixed(joint), round(radius * 0.7), SIDE_COLOURS[side], -1, cv2.LINE_AA, _SHIFT)
-    _draw_label(canvas, person, colour)
 
 
 def _fixed(point) -> tuple[int, int]:
@@ -74,7 +77,8 @@ def _draw_box_corners(canvas, person, colour, thickness: int):
             cv2.polylines(canvas, [points], False, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_label(canvas, person, colour):
+def _draw_label(canvas, person, others):
+    """Write id and distance above the box and clear of other labels. Returns the place: left, top, right, bottom."""
     text = f"{_distance(person):.1f} m"
     if person.id >= 0:
         text = f"#{person.id}  {text}"
@@ -82,9 +86,15 @@ def _draw_label(canvas, person, colour):
     scale = float(np.clip(person.height / 450, 0.4, 1.5)) * max(1.0, height / 1500)
     (text_width, text_height), baseline = cv2.getTextSize(text, _FONT, scale, 1)
     pad = max(2, round(5 * scale))
-    box_width, box_height = text_width + 2 * pad, text_height + baseline + 2 * pad
-    x = int(np.clip(person.left, 0, max(width - box_width, 0)))
-    y = int(np.clip(person.top - box_height - 1, 0, max(height - box_height, 0)))
-    cv2.rectangle(canvas, (x, y), (x + box_width, y + box_height), colour, -1, cv2.LINE_AA)
-    origin = (x + pad, y + pad + text_height)
+    label_width, label_height = text_width + 2 * pad, text_height + baseline + 2 * pad
+    left = int(np.clip(person.left + (person.width - label_width) / 2, 0, max(width - label_width, 0)))
+    top = int(np.clip(person.top - label_height - 1, 0, max(height - label_height, 0)))
+    for other_left, other_top, other_right, other_bottom in sorted(others, key=lambda other: -other[1]):
+        overlaps = other_left < left + label_width and left < other_right
+        if overlaps and other_top < top + label_height and top < other_bottom:
+            top = max(other_top - label_height - 1, 0)
+    right, bottom = left + label_width, top + label_height
+    cv2.rectangle(canvas, (left, top), (right, bottom), id_colour(person.id), -1, cv2.LINE_AA)
+    origin = (left + pad, top + pad + text_height)
     cv2.putText(canvas, text, origin, _FONT, scale, _DARK, max(1, round(scale)), cv2.LINE_AA)
+    return left, top, right, bottom

@@ -139,7 +139,7 @@ PARAMETERS = (
     *DETECTION_PARAMETERS,
     Parameter(
         "track_max_age",
-        1.0,
+        1.5,
         "Seconds for which a person who is not seen keeps the id.",
         limits=(0.0, 60.0),
     ),

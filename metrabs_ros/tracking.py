@@ -5,15 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-# Along the line of sight a single camera sees position several times worse than across it.
-_DEPTH_WEIGHT = 0.3
-# Distance at which two positions are certainly not the same person's, mm; it grows while a person is not seen.
+# Differences at which two positions are certainly not the same person's: across the line of sight in mm (growing while
+# a person is not seen), and along it as a fraction of the distance, since that is how a single camera errs in depth.
 _REACH = 600.0
-_REACH_GROWTH = 1000.0  # mm per second unseen
+_REACH_GROWTH = 700.0  # mm per second unseen
+_DEPTH_REACH = 0.4
 # Sum of box overlap (0..1) and position similarity (0..1) below which two observations are not the same person.
 _MIN_SIMILARITY = 0.35
-# Time over which velocity is averaged, s.
+# Time over which velocity is averaged, s; much longer along the line of sight, as depth is so noisy.
 _VELOCITY_TIME = 0.3
+_DEPTH_VELOCITY_TIME = 2.0
 # Ends a lost track where time stands still (a driver that leaves stamps at zero).
 _MAX_MISSES = 100
 
@@ -39,7 +40,7 @@ class Tracker:
         max_age: seconds for which somebody unseen is remembered.
     """
 
-    def __init__(self, max_age: float = 1.0):
+    def __init__(self, max_age: float = 1.5):
         self.max_age = max_age
         self._tracks: list[_Track] = []
         self._next_id = 1
@@ -94,16 +95,22 @@ def _similarity(track: _Track, boxes, positions, stamp_s: float) -> np.ndarray:
     """Similarity [n], 0..2, of a track's guessed whereabouts to n observations."""
     elapsed = stamp_s - track.last_seen
     guess = track.position + track.velocity * elapsed
-    error = positions - guess
-    ray = guess / max(np.linalg.norm(guess), 1.0)
-    along = error @ ray
-    across = np.linalg.norm(error - along[:, np.newaxis] * ray, axis=1)
-    distance = np.hypot(across, _DEPTH_WEIGHT * along)
-    closeness = np.maximum(0, 1 - distance / (_REACH + _REACH_GROWTH * elapsed))
+    across, along = _split(positions - guess, guess)
+    reach = _REACH + _REACH_GROWTH * elapsed
+    depth_reach = _DEPTH_REACH * max(np.linalg.norm(guess), 1.0)
+    difference = np.hypot(np.linalg.norm(across, axis=-1) / reach, np.linalg.norm(along, axis=-1) / depth_reach)
+    closeness = np.maximum(0, 1 - difference)
 
     box = track.box.copy()
     box[:2] += track.box_velocity * elapsed
     return _iou(box, boxes) + closeness
+
+
+def _split(vectors, line_of_sight) -> tuple[np.ndarray, np.ndarray]:
+    """Parts of vectors [..., 3] across and along the direction to a point [3]."""
+    ray = line_of_sight / max(np.linalg.norm(line_of_sight), 1.0)
+    along = (vectors @ ray)[..., np.newaxis] * ray
+    return vectors - along, along
 
 
 def _iou(box, boxes) -> np.ndarray:
@@ -117,8 +124,9 @@ def _iou(box, boxes) -> np.ndarray:
 def _move(track: _Track, box, position, stamp_s: float):
     elapsed = stamp_s - track.last_seen
     if elapsed > 0:
-        gain = 1 - np.exp(-elapsed / _VELOCITY_TIME)
-        track.velocity += gain * ((position - track.position) / elapsed - track.velocity)
+        gain, depth_gain = (1 - np.exp(-elapsed / time) for time in (_VELOCITY_TIME, _DEPTH_VELOCITY_TIME))
+        across, along = _split((position - track.position) / elapsed - track.velocity, track.position)
+        track.velocity += gain * across + depth_gain * along
         centre_shift = (box[:2] + box[2:] / 2) - (track.box[:2] + track.box[2:] / 2)
         track.box_velocity += gain * (centre_shift / elapsed - track.box_velocity)
     track.box, track.position, track.last_seen, track.misses = box, position, stamp_s, 0
