@@ -8,7 +8,7 @@ from scipy.optimize import linear_sum_assignment
 # Differences at which two positions are certainly not the same person's: across the line of sight in mm (growing while
 # a person is not seen), and along it as a fraction of the distance, since that is how a single camera errs in depth.
 _REACH = 600.0
-_REACH_GROWTH = 700.0  # mm per second unseen
+_REACH_GROWTH = 1000.0  # mm per second unseen
 _DEPTH_REACH = 0.4
 # Sum of box overlap (0..1) and position similarity (0..1) below which two observations are not the same person.
 _MIN_SIMILARITY = 0.35
