@@ -191,11 +191,12 @@ class NodeClient:
         wait_for(self._publishers[topic].get_subscription_count, f"a subscriber of {topic}")
         self._publishers[topic].publish(message)
 
-    def show(self, image: np.ndarray, frame_id="camera", **camera_info) -> Time:
+    def show(self, image: np.ndarray, frame_id="camera", topics=("image", "camera_info"), **camera_info) -> Time:
         """Publish an image with its camera_info. Returns their stamp."""
         stamp = self.next_stamp()
-        self.publish("camera_info", camera_info_message(stamp, frame_id, **camera_info))
-        self.publish("image", image_message(image, stamp, frame_id))
+        image_topic, camera_info_topic = topics
+        self.publish(camera_info_topic, camera_info_message(stamp, frame_id, **camera_info))
+        self.publish(image_topic, image_message(image, stamp, frame_id))
         return stamp
 
     def call_async(self, service_type, name, request):
