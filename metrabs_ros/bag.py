@@ -16,7 +16,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from rclpy.serialization import serialize_message
 from tqdm import tqdm
 
 from metrabs_ros.bag_io import (
@@ -32,6 +31,7 @@ from metrabs_ros.bag_io import (
     open_recording,
     own_typestore,
     stamp_ns,
+    to_cdr,
 )
 from metrabs_ros.image_conversion import CameraInfoError, ImageError, camera_from_info, image_size_from_info, to_rgb
 from metrabs_ros.markers import markers_message
@@ -110,6 +110,9 @@ def process(
         for topic, kind in RESULT_TYPES.items():
             writer.add_topic(topic, kind, store, [LATCHED] if topic == SKELETON_TOPIC else [])
 
+        def write(topic, time_ns, message):
+            writer.write(Message(topic, time_ns, to_cdr(message, RESULT_TYPES[topic], store)))
+
         tracker, shown_ids, counts, problem = Tracker(), set(), Counter(), None
         progress = tqdm(total=recording.counts[image_topic], unit="image", mininterval=0.5, disable=None)
         with PredictionJournal(journal_path, job) as journal, progress:
@@ -118,7 +121,7 @@ def process(
                 if message.topic != image_topic:
                     continue
                 if not counts["images"]:
-                    writer.write(Message(SKELETON_TOPIC, message.time_ns, serialize_message(skeleton)))
+                    write(SKELETON_TOPIC, message.time_ns, skeleton)
                 try:
                     image_message = recording.deserialize(message)
                     prediction, image_size = journal.get(counts["images"]) or journal.put(
@@ -134,8 +137,8 @@ def process(
                     markers = markers_message(persons, skeleton, shown_ids)
                     shown_ids = set(ids)
                     counts["persons"] += len(ids)
-                    writer.write(Message(PERSONS_TOPIC, message.time_ns, serialize_message(persons)))
-                    writer.write(Message(MARKERS_TOPIC, message.time_ns, serialize_message(markers)))
+                    write(PERSONS_TOPIC, message.time_ns, persons)
+                    write(MARKERS_TOPIC, message.time_ns, markers)
                 counts["images"] += 1
                 progress.update()
         if not counts["images"]:

@@ -231,11 +231,11 @@ class Media(Recording):
             if topics is None or self.image_topic in topics:
                 _, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
                 message = CompressedImage(header=header, format="jpeg", data=jpeg.tobytes())
-                yield Message(self.image_topic, time_ns, serialize_message(message))
+                yield Message(self.image_topic, time_ns, to_cdr(message, COMPRESSED_IMAGE_TYPE, self.typestore))
             if topics is None or self.camera_info_topic in topics:
                 height, width = image.shape[:2]
                 message = camera_info_from_fov(header, width, height, self._fov_degrees)
-                yield Message(self.camera_info_topic, time_ns, serialize_message(message))
+                yield Message(self.camera_info_topic, time_ns, to_cdr(message, CAMERA_INFO_TYPE, self.typestore))
 
 
 class _Video(Media):
@@ -456,6 +456,15 @@ def own_typestore():
         types |= get_types_from_msg(path.read_text(), f"metrabs_msgs/msg/{path.stem}")
     store.register(types)
     return store
+
+
+def to_cdr(message, message_type: str, typestore) -> bytes:
+    """The bytes of an rclpy message, the same for equal messages.
+
+    Fast CDR leaves whatever was in memory in the gaps between fields; rosbags writes zeros.
+    """
+    data = serialize_message(message)
+    return bytes(typestore.serialize_cdr(typestore.deserialize_cdr(data, message_type), message_type))
 
 
 class BagWriter:

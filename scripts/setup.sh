@@ -142,15 +142,14 @@ install_dev() {
 # Both packages go into the virtual environment itself, which is the ament prefix of the wheels: nothing needs to be
 # sourced.
 colcon_build() {
-    local package=$1 colcon=(colcon)
+    local package=$1 colcon
     shift
-    if [[ -z $distribution ]]; then
-        colcon=("$venv/bin/python" -m colcon)
-        export AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv
-    fi
+    [[ -n $distribution ]] || export AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv
+    # Run by the environment's Python even if it is the distribution's, as that becomes the Python of the commands.
+    colcon=$(PATH=$venv/bin:$PATH; command -v colcon)
     rm -rf "build/colcon/$package"
     mkdir -p build
-    PATH=$venv/bin:$PATH VIRTUAL_ENV=$venv PYTHONWARNINGS=ignore "${colcon[@]}" --log-base build/log build \
+    PATH=$venv/bin:$PATH VIRTUAL_ENV=$venv PYTHONWARNINGS=ignore "$venv/bin/python" "$colcon" --log-base build/log build \
         --base-paths . metrabs_msgs --packages-select "$package" \
         --merge-install --install-base "$venv" --build-base build/colcon "$@" \
         >"build/$package.log" 2>&1 || { cat "build/$package.log"; return 1; }
