@@ -185,10 +185,14 @@ class NodeClient:
         cls._nanoseconds += 10**8
         return Time(sec=cls._nanoseconds // 10**9, nanosec=cls._nanoseconds % 10**9)
 
-    def publish(self, topic, message):
+    def advertise(self, topic, message_type):
+        """Wait until the node listens to a topic."""
         if topic not in self._publishers:
-            self._publishers[topic] = self._node.create_publisher(type(message), f"{self.namespace}/{topic}", 10)
+            self._publishers[topic] = self._node.create_publisher(message_type, f"{self.namespace}/{topic}", 10)
         wait_for(self._publishers[topic].get_subscription_count, f"a subscriber of {topic}")
+
+    def publish(self, topic, message):
+        self.advertise(topic, type(message))
         self._publishers[topic].publish(message)
 
     def show(self, image: np.ndarray, frame_id="camera", topics=("image", "camera_info"), **camera_info) -> Time:
