@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import keras
@@ -12,6 +12,8 @@ from keras import ops
 from metrabs_core.network.crop_model import CropModel, load_weights_dir, save_weights_dir
 from metrabs_core.skeletons import SKELETONS
 from training import losses, pretrained
+from training.dataset_format import read_description
+from training.evaluate import evaluate
 from training.examples import CropBatches, read_examples
 
 
@@ -131,6 +133,11 @@ class _Progress(keras.callbacks.Callback):
             file.write(json.dumps(row) + "\n")
 
 
+def _describe(dataset_dir: str) -> dict:
+    """What a data set says of its origin, for the model card."""
+    return {"name": Path(dataset_dir).name, **read_description(dataset_dir).other}
+
+
 def _freeze_before(backbone: keras.Model, first_trainable: str | None) -> None:
     """Train the backbone from a layer on: '' for all of it, None for nothing."""
     names = [layer.name for layer in backbone.layers]
@@ -225,5 +232,16 @@ def train(config: TrainingConfig, run_dir: str | Path, verbose: int = 1) -> Crop
         temporary = run_dir / f"{stage}.tmp.weights.h5"
         model.save_weights(temporary)
         temporary.rename(run_dir / f"{stage}.done.weights.h5")
-    save_weights_dir(model, run_dir / "model", {"name": "metrabs", "samples_seen": config.steps * config.batch_size})
+    card = {
+        "name": "metrabs",
+        "training": {**asdict(config), "datasets": [_describe(d) for d in config.datasets]},
+        "samples_seen": (config.head_steps + config.steps) * config.batch_size,
+    }
+    if held_out:
+        metrics = evaluate(model, held_out)
+        # relative to the scale that the evaluated model applies already
+        scale = metrics.pop("uncertainty_scale") * model.uncertainty_scale
+        model.config["uncertainty_scale"] = model.uncertainty_scale = round(scale, 4)
+        card["validation"] = {name: round(value, 2) for name, value in metrics.items()}
+    save_weights_dir(model, run_dir / "model", card)
     return model

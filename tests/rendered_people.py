@@ -1,0 +1,90 @@
+"""Pictures of rendered people whose places are known, as ground truth for the packaged model.
+
+Mesa's software renderer and TensorFlow bring two versions of LLVM that do not get along in one process, so the tests
+run this file as a program: ``rendered_people.py OUT.npz`` writes all pictures with their true joints.
+"""
+
+import sys
+
+import cv2
+import numpy as np
+import skimage.data
+
+from training.synthesis.renderer import Lights
+from training.synthesis.scene import Camera, Person
+from training.synthesis.worker import Worker
+
+WIDTH, HEIGHT = 768, 576
+CAMERA_HEIGHT = 1.0  # metres
+FOCAL_LENGTH = 540.0  # pixels
+
+
+def standing_people(n: int, seed: int = 11) -> tuple[Worker, list[Person]]:
+    """Adults of different statures, outfits and stances, on their feet."""
+    worker = Worker(None, "all", None, "cpu")
+    generators = [np.random.default_rng([seed, i]) for i in range(n)]
+    labels = worker.body.phenotype_labels
+    phenotypes = np.full([n, len(labels)], 0.5, np.float32)
+    phenotypes[:, labels.index("gender")] = np.arange(n) % 2
+    phenotypes[:, labels.index("age")] = 0.67
+    statures = 1.72 + 0.08 * np.linspace(-1, 1, n)
+    people = worker._people(worker.body.set_stature(phenotypes, statures), generators, [True] * n)
+    return worker, people
+
+
+def take_picture(worker: Worker, people: list[Person], focal_length: float) -> np.ndarray:
+    """RGB picture uint8 [576, 768, 3] by a camera that looks along the world's -y axis."""
+    lights = Lights(
+        np.array([[0.3, 0.6, 1.0], [-0.6, 0.5, 0.5], [0, 1, 0.2]]), np.full((3, 3), 0.35), np.full(3, 0.4),
+        np.full(3, 0.3), 0.5,
+    )  # fmt: skip
+    camera = camera_of(focal_length)
+    drawn = [(p.vertices, p.normals, p.uniforms) for p in people]
+    solids = [solid for person in people for solid in person.solids]
+    colour, *_ = worker.renderer.render(
+        camera.intrinsics, camera.extrinsics, WIDTH, HEIGHT, lights, drawn, solids, [], 1.0, False
+    )
+    background = cv2.resize(skimage.data.coffee(), (WIDTH, HEIGHT)) // 2 + 60
+    seen = cv2.resize((colour[..., 3] > 0).astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)[..., None]
+    people_only = cv2.resize(colour[..., :3], (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+    return np.clip(people_only + background * (1 - seen), 0, 255).astype(np.uint8)
+
+
+def camera_of(focal_length: float) -> Camera:
+    """The camera of ``take_picture``."""
+    intrinsics = np.array([[focal_length, 0, (WIDTH - 1) / 2], [0, focal_length, (HEIGHT - 1) / 2], [0, 0, 1.0]])
+    extrinsics = np.eye(4)
+    extrinsics[:3, :3] = [[-1, 0, 0], [0, 0, -1], [0, -1, 0]]
+    extrinsics[:3, 3] = [0, CAMERA_HEIGHT, 0]
+    return Camera(intrinsics, np.zeros(0), extrinsics, WIDTH, HEIGHT)
+
+
+def in_front(person: Person, distance: float, aside: float = 0.0, yaw: float = 180.0) -> Person:
+    """The person at a distance before the camera, metres; a yaw of 180 degrees faces the camera."""
+    return person.placed(yaw, np.array([aside, -distance]))
+
+
+def true_joints(person: Person) -> np.ndarray:
+    """Native joints float [34, 3] in millimetres in the frame of the camera of ``take_picture``."""
+    extrinsics = camera_of(1.0).extrinsics
+    return 1000 * (person.joints @ extrinsics[:3, :3].T + extrinsics[:3, 3])
+
+
+def main(path: str) -> None:
+    """Six people alone at 2, 4 and 6 m, and two of them together: ``image_NAME`` and ``joints_NAME`` each."""
+    arrays = {}
+    worker, people = standing_people(6)
+    scenes = {
+        f"{distance}m_{i}": [in_front(person, distance, yaw=150 + 12 * i)]
+        for distance in (2, 4, 6)
+        for i, person in enumerate(people)
+    }
+    scenes["pair"] = [in_front(people[0], 3.5, aside=0.8), in_front(people[3], 5, aside=-1.0, yaw=230)]
+    for name, placed in scenes.items():
+        arrays[f"image_{name}"] = take_picture(worker, placed, FOCAL_LENGTH)
+        arrays[f"joints_{name}"] = np.array([true_joints(person) for person in placed])
+    np.savez(path, intrinsic_matrix=camera_of(FOCAL_LENGTH).intrinsics, **arrays)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
