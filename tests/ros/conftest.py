@@ -19,7 +19,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TIMEOUT = 20.0  # s; for a busy machine, nothing here takes nearly as long
+TIMEOUT = 60.0  # s; for a busy machine, nothing here takes nearly as long
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 FOCAL = 400.0
