@@ -21,7 +21,7 @@ pytest.importorskip("anny", reason="the synthesis extra is not installed")
 pytest.importorskip("moderngl", reason="the synthesis extra is not installed")
 
 from training.dataset_format import read_description, read_pictures
-from training.synthesis import clothing, poses, shapes
+from training.synthesis import clothing, poses, shapes, synthesize
 from training.synthesis.bodies import PART_NAMES, sample_phenotype
 from training.synthesis.renderer import Lights, Solid, metric_depth
 from training.synthesis.scene import Camera, Person, _label, _look_at
@@ -29,14 +29,15 @@ from training.synthesis.worker import Worker
 
 ROOT = Path(__file__).parents[2]
 J = {name: i for i, name in enumerate(NATIVE.joint_names)}
-# A run without photographs and clips in shards of two scenes, so that few scenes make many shards.
+# A run without photographs and clips, in shards of two scenes, so that few scenes make many shards.
 DRIVER = "from training.synthesis import synthesize as s; s.SCENES_PER_SHARD = 2; s.main()"
 
 
 def command(out, scenes, seed=1, workers=1):
     options = {"--out": out, "--scenes": scenes, "--seed": seed, "--workers": workers}
     flat = [str(x) for pair in options.items() for x in pair]
-    return [sys.executable, "-c", DRIVER, *flat, "--backgrounds", "/nonexistent", "--motions", "/nonexistent"]
+    nothing = str(Path(__file__).parent)  # neither photographs nor clips
+    return [sys.executable, "-c", DRIVER, *flat, "--backgrounds", nothing, "--motions", nothing]
 
 
 def contents(folder):
@@ -46,7 +47,7 @@ def contents(folder):
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("synthetic") / "dataset"
-    subprocess.run(command(folder, 10), check=True, cwd=ROOT, capture_output=True)
+    subprocess.run(command(folder, 8, workers=2), check=True, cwd=ROOT, capture_output=True)
     return folder
 
 
@@ -73,7 +74,7 @@ def draw(worker, camera, people, solids=()):
     lights = Lights(np.tile([0, 0, 1.0], (3, 1)), np.full((3, 3), 0.2), np.full(3, 0.5), np.full(3, 0.5), 0.5)
     drawn = [(p.vertices, p.normals, p.uniforms) for p in people]
     colour, depth, _, _ = worker.renderer.render(
-        camera.intrinsics, camera.extrinsics, camera.width, camera.height, lights, drawn, list(solids), [], False
+        camera.intrinsics, camera.extrinsics, camera.width, camera.height, lights, drawn, list(solids), [], 1.0, False
     )
     return np.ascontiguousarray(colour[..., 3]), depth
 
@@ -308,41 +309,44 @@ def test_labels_agree_with_independent_projections(dataset):
             assert 400 < joints[:, 2].mean() < 40_000
             trunk = np.linalg.norm(joints[J["neck"]] - joints[J["pelv"]])
             assert 200 < trunk < 750
-    assert people >= 8
+    assert people >= 6
     assert lenses >= 1
 
 
-def test_one_seed_one_dataset_whatever_the_number_of_processes(dataset, tmp_path):
-    subprocess.run(command(tmp_path / "again", 10, workers=2), check=True, cwd=ROOT, capture_output=True)
-    assert contents(tmp_path / "again") == contents(dataset)
-
-
-def test_a_killed_run_goes_on_and_ends_the_same(dataset, tmp_path):
+def test_a_killed_run_goes_on_and_ends_as_another_run_with_more_processes(dataset, tmp_path):
     out = tmp_path / "killed"
-    with subprocess.Popen(command(out, 10), cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command(out, 8), cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
         while not list(out.glob("shard_*/annotations.json")) and time.monotonic() < deadline:
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
     finished = list(out.glob("shard_*/annotations.json"))
-    assert 1 <= len(finished) < 5
+    assert 1 <= len(finished) < 4
     assert not (out / "contact_sheet.png").exists()
     for path in finished:
         assert len(json.loads(path.read_text())) == 2
     kept = finished[0].stat().st_mtime_ns
-    subprocess.run(command(out, 10), check=True, cwd=ROOT, capture_output=True)
+    subprocess.run(command(out, 8), check=True, cwd=ROOT, capture_output=True)
     assert contents(out) == contents(dataset)
     assert finished[0].stat().st_mtime_ns == kept
 
 
-def test_another_seed_does_not_go_into_the_same_folder(dataset):
-    result = subprocess.run(command(dataset, 10, seed=2), cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 2
-    assert "holds a dataset made with another seed; choose another folder" in result.stderr
+def test_another_seed_does_not_go_into_the_same_folder(dataset, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["synthesize", *command(dataset, 8, seed=2)[3:]])
+    with pytest.raises(SystemExit) as error:
+        synthesize.main()
+    assert error.value.code == 2
+    assert "holds a dataset made with another seed; choose another folder" in capsys.readouterr().err
 
 
-def test_no_scenes_is_refused(tmp_path):
-    result = subprocess.run(command(tmp_path / "x", 0), cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 2
-    assert "--scenes is 0; ask for at least one" in result.stderr
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [(["--scenes", "0"], "--scenes is 0; ask for at least one"), (["--backgrounds", "/nowhere"], "which is no folder")],
+)
+def test_senseless_arguments_are_refused(tmp_path, capsys, monkeypatch, options, complaint):
+    monkeypatch.setattr(sys, "argv", ["synthesize", "--out", str(tmp_path / "x"), "--scenes", "1", *options])
+    with pytest.raises(SystemExit) as error:
+        synthesize.main()
+    assert error.value.code == 2
+    assert complaint in capsys.readouterr().err
     assert not (tmp_path / "x").exists()

@@ -2,7 +2,7 @@
 
 Photographs are optional: any folder of pictures. Debian's packages `gnome-backgrounds` (CC-BY, CC-BY-SA),
 `mate-backgrounds` (GPL-2+), `plasma-workspace-wallpapers` (GPL-2+) and `lomiri-wallpapers-20.04` (CC-BY-4.0, CC-BY-SA,
-CC0) hold some ninety; `assets.fetch` unpacks them. Everything else is procedural.
+CC0) hold some ninety; ``assets.py`` fetches them. Everything else is procedural.
 """
 
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+_POOL = 160  # textures of each kind
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -28,6 +29,7 @@ class Backgrounds:
             paths = [p for i, p in enumerate(paths) if (i % 5 == 0) == (part == "val")]
         self.paths = paths
         self._cache: dict[Path, np.ndarray] = {}
+        self._pool: dict[tuple[str, int], np.ndarray] = {}
 
     def photograph(self, rng: np.random.Generator, width: int, height: int) -> np.ndarray:
         """A random part of a random photograph, mirrored half of the time; uint8 [height, width, 3] RGB."""
@@ -47,8 +49,26 @@ class Backgrounds:
         part = cv2.resize(image[top : top + h, left : left + w], (width, height), interpolation=cv2.INTER_LINEAR)
         return np.ascontiguousarray(part[:, ::-1]) if mirrored else part
 
-    def texture(self, rng: np.random.Generator, side: int = 160) -> np.ndarray:
-        """A random repeating texture for floors, walls and objects; uint8 [side, side, 3] RGB."""
+    def texture(self, rng: np.random.Generator, kind: str = "wall") -> np.ndarray:
+        """One of a fixed pool of textures, made when first asked for.
+
+        Args:
+            rng: random generator that chooses.
+            kind: "wall" (floors, walls, pictures), "ground" (of the open air) or "view" (photographs).
+
+        Returns:
+            uint8 [h, w, 3] RGB; the same array each time that the same texture is drawn.
+        """
+        number = int(rng.integers(_POOL))
+        if (kind, number) not in self._pool:
+            own = np.random.default_rng([number, len(kind)])
+            if kind == "view" and self.paths:
+                self._pool[kind, number] = self.photograph(own, 384, 192)
+            else:
+                self._pool[kind, number] = self._ground(own) if kind == "ground" else self._wall(own)
+        return self._pool[kind, number]
+
+    def _wall(self, rng: np.random.Generator, side: int = 160) -> np.ndarray:
         kind = rng.random()
         if self.paths and kind < 0.3:
             return self.photograph(rng, side, side)
@@ -79,10 +99,10 @@ class Backgrounds:
         picture = base + (other - base) * np.clip(mix, 0, 1.3)[..., None]
         return (np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
-    def ground(self, rng: np.random.Generator, side: int = 192) -> np.ndarray:
-        """Grass, sand, snow, asphalt, gravel, paving; uint8 [side, side, 3] RGB, repeats without a seam nearly."""
+    def _ground(self, rng: np.random.Generator, side: int = 192) -> np.ndarray:
+        """Grass, sand, snow, asphalt, gravel, paving."""
         if rng.random() < 0.2:
-            return self.texture(rng, side)
+            return self._wall(rng, side)
         tones = [(0.25, 0.36, 0.12), (0.45, 0.47, 0.2), (0.72, 0.62, 0.45), (0.92, 0.93, 0.96), (0.33, 0.33, 0.34),
                  (0.5, 0.47, 0.44), (0.62, 0.6, 0.57), (0.4, 0.3, 0.22)]  # fmt: skip
         base = np.clip(np.array(tones[rng.integers(len(tones))]) * rng.normal(1, 0.12, 3), 0, 1)

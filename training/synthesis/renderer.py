@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 
+import cv2
 import moderngl
 import numpy as np
 
@@ -198,9 +199,11 @@ _OBJECT_VERTEX = (
 in vec3 in_position;
 in vec3 in_normal;
 in vec3 in_colour;
+in vec2 in_kind;  // grain, id
 out vec3 v_position;
 out vec3 v_normal;
 out vec3 v_colour;
+flat out vec2 v_kind;
 """
     + _PROJECTION
     + """
@@ -208,6 +211,7 @@ void main() {
     v_position = in_position;
     v_normal = in_normal;
     v_colour = in_colour;
+    v_kind = in_kind;
     gl_Position = u_projection * vec4(in_position, 1.0);
 }
 """
@@ -219,16 +223,17 @@ _OBJECT_FRAGMENT = (
 in vec3 v_position;
 in vec3 v_normal;
 in vec3 v_colour;
+flat in vec2 v_kind;
 out vec4 f_colour;
-uniform float u_id, u_grain;
 uniform sampler3D u_noise;
 """
     + _LIGHTING
     + """
 void main() {
-    vec4 noise = texture(u_noise, v_position * u_grain) * 2.0 - 1.0;
-    vec3 n = normalize(v_normal + 0.25 * noise.xyz * step(0.01, u_grain));
-    f_colour = vec4(shade(v_colour * (1.0 + 0.6 * noise.w * step(0.01, u_grain)), n, v_position, 0.08, 0.9), u_id);
+    float grainy = step(0.01, v_kind.x);
+    vec4 noise = (texture(u_noise, v_position * v_kind.x) * 2.0 - 1.0) * grainy;
+    vec3 n = normalize(v_normal + 0.25 * noise.xyz);
+    f_colour = vec4(shade(v_colour * (1.0 + 0.6 * noise.w), n, v_position, 0.08, 0.9), v_kind.y);
 }
 """
 )
@@ -362,6 +367,24 @@ def _noise_texture(side: int = 48) -> np.ndarray:
 _SHADOW_SIDE = 512
 
 
+def _create_context() -> moderngl.Context:
+    try:
+        return moderngl.create_standalone_context(backend="egl")
+    except Exception as error:  # what it raises depends on the driver
+        raise RuntimeError(
+            f"OpenGL can't be used off screen ({error}); install the system packages libegl1 and libgl1-mesa-dri."
+        ) from error
+
+
+def check_context() -> None:
+    """Make sure that this machine can render.
+
+    Raises:
+        RuntimeError: it can't; the message says what to install.
+    """
+    _create_context().release()
+
+
 @dataclass
 class Lights:
     """Ambient light of sky and ground, and three directional lights of which the first casts shadows.
@@ -400,6 +423,23 @@ class Solid:
 OBJECT_ID = 255
 
 
+def _pack(solids: list[Solid]) -> np.ndarray:
+    """All solids as one vertex array, float32 [n, 11]: position, normal, colour, grain, id."""
+    rows = [
+        np.concatenate(
+            [
+                solid.positions,
+                solid.normals,
+                solid.colours,
+                np.tile([solid.grain, (solid.owner or OBJECT_ID) / 255], (len(solid.positions), 1)),
+            ],
+            1,
+        )
+        for solid in solids
+    ]
+    return np.concatenate(rows).astype(np.float32)
+
+
 class Renderer:
     """Draws people and objects into a supersampled colour buffer whose alpha holds the id of what is seen.
 
@@ -410,7 +450,7 @@ class Renderer:
     """
 
     def __init__(self, faces: np.ndarray, coarse_faces: np.ndarray, surface: np.ndarray):
-        self._context = moderngl.create_standalone_context(backend="egl")
+        self._context = _create_context()
         self._context.enable(moderngl.DEPTH_TEST)
         program = self._context.program
         self._body = program(vertex_shader=_BODY_VERTEX, fragment_shader=_BODY_FRAGMENT)
@@ -434,6 +474,7 @@ class Renderer:
         self._shadow_map.repeat_x = self._shadow_map.repeat_y = False
         self._shadow_target = self._context.framebuffer(depth_attachment=self._shadow_map)
         self._targets = {}
+        self._textures = {}
         ground = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, -1, 0], [1, 1, 0], [-1, 1, 0]], np.float32) * 200
         self._ground = self._context.vertex_array(
             self._catcher, [(self._context.buffer(ground.tobytes()), "3f", "in_position")]
@@ -466,7 +507,7 @@ class Renderer:
         return self._slots[number]
 
     def render(self, intrinsics, extrinsics, width: int, height: int, lights: Lights, people: list, solids: list,
-               surfaces: list, catch_shadow: bool) -> tuple:  # fmt: skip
+               surfaces: list, surface_scale: float, catch_shadow: bool) -> tuple:  # fmt: skip
         """Draw a scene.
 
         Args:
@@ -478,7 +519,8 @@ class Renderer:
             people: (vertices [V, 3], normals [V, 3], uniforms) each, metres, world; ids 1, 2, … in this order.
             solids: other things; id 255, or their owner's.
             surfaces: (corners [4, 3] in order, normal [3], repeats [2], texture uint8 [h, w, 3], tint [3]) of the
-                textured rectangles (floor, walls), drawn without supersampling.
+                textured rectangles (floor, walls); a texture that comes again must be the same array.
+            surface_scale: pixels rendered per picture's pixel, each way, of the surfaces.
             catch_shadow: whether the shadow on the ground is wanted for a background that isn't rendered.
 
         Returns:
@@ -495,14 +537,11 @@ class Renderer:
         for i, (vertices, normals, _) in enumerate(people):
             data = np.concatenate([vertices[: self._n_vertices], normals[: self._n_vertices]], 1)
             self._slot(i)[0].write(np.ascontiguousarray(data, np.float32))
-        buffers = []
-        for solid in solids:
-            data = np.concatenate([solid.positions, solid.normals, solid.colours], 1).astype(np.float32)
-            buffers.append(self._context.buffer(data))
+        solid_buffer = self._context.buffer(_pack(solids)) if solids else None
         matrix = projection_matrix(intrinsics, extrinsics, width, height)
         camera = np.ascontiguousarray(matrix.T).tobytes()
         eye = -np.asarray(extrinsics)[:3, :3].T @ np.asarray(extrinsics)[:3, 3]
-        light_matrix = self._draw_shadow_map(lights, people, solids, buffers)
+        light_matrix = self._draw_shadow_map(lights, people, solid_buffer)
         self._shadow_map.use(1)
         self._noise.use(2)
         programs = (self._body, self._solid, self._room, self._catcher)
@@ -528,21 +567,20 @@ class Renderer:
                 if name in self._uniforms:
                     self._body[name].write(np.asarray(value, np.float32))
             self._slot(i)[1].render()
-        for solid, buffer in zip(solids, buffers):
-            self._solid["u_grain"].value = solid.grain
-            self._solid["u_id"].value = (solid.owner or OBJECT_ID) / 255
-            self._draw(self._solid, buffer, "3f 3f 3f", "in_position", "in_normal", "in_colour")
+        if solid_buffer:
+            names = ("in_position", "in_normal", "in_colour", "in_kind")
+            self._draw(self._solid, solid_buffer, "3f 3f 3f 2f", *names)
         colour = np.frombuffer(target.read(components=4), np.uint8).reshape(size[1], size[0], 4)
         depth = target.read(components=1, attachment=-1, dtype="f4")
         depth = np.frombuffer(depth, np.float32).reshape(size[1], size[0])
-        behind = self._draw_surfaces(width, height, surfaces)
+        behind = self._draw_surfaces(width, height, surface_scale, surfaces)
         shadow = None
         if catch_shadow:
             target = self._target("shadow", width, height, 1)
             self._ground.render()
             shadow = np.frombuffer(target.read(components=1, alignment=1), np.uint8).reshape(height, width)
-        for buffer in buffers:
-            buffer.release()
+        if solid_buffer:
+            solid_buffer.release()
         return colour, depth, behind, shadow
 
     def _draw(self, program, buffer, layout: str, *names: str) -> None:
@@ -550,7 +588,7 @@ class Renderer:
         array.render()
         array.release()
 
-    def _draw_shadow_map(self, lights: Lights, people: list, solids: list, buffers: list) -> np.ndarray:
+    def _draw_shadow_map(self, lights: Lights, people: list, solid_buffer) -> np.ndarray:
         """Depth seen from the first light; returns its world-to-clip matrix, float64 [4, 4]."""
         corners = np.stack([f(p[0], 0) for p in people for f in (np.min, np.max)])
         corners = np.concatenate([corners, corners * [1, 1, 0]])
@@ -571,25 +609,25 @@ class Renderer:
             self._flat["u_projection"].write(np.ascontiguousarray(matrix.T, np.float32))
             for i in range(len(people)):
                 self._slot(i)[2].render()
-            for buffer in buffers:
-                self._draw(self._flat, buffer, "3f 24x", "in_position")
+            if solid_buffer:
+                self._draw(self._flat, solid_buffer, "3f 32x", "in_position")
         return matrix
 
-    def _draw_surfaces(self, width: int, height: int, surfaces: list) -> np.ndarray:
-        target = self._target("room", width, height, 4)
-        images = {}
+    def _draw_surfaces(self, width: int, height: int, scale: float, surfaces: list) -> np.ndarray:
+        size = round(width * scale), round(height * scale)
+        target = self._target("room", *size, 4)
         for corners, normal, repeats, texture, tint in surfaces:
             uv = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * np.asarray(repeats)
             data = np.concatenate([corners, np.tile(normal, (4, 1)), uv], 1).astype(np.float32)[[0, 1, 2, 0, 2, 3]]
-            if id(texture) not in images:
+            if id(texture) not in self._textures:
                 pixels = np.ascontiguousarray(texture)
-                image = images[id(texture)] = self._context.texture(texture.shape[1::-1], 3, pixels, alignment=1)
+                image = self._context.texture(texture.shape[1::-1], 3, pixels, alignment=1)
                 image.build_mipmaps()
-            images[id(texture)].use(0)
+                self._textures[id(texture)] = image, texture  # keeps the array, lest another gets its id
+            self._textures[id(texture)][0].use(0)
             buffer = self._context.buffer(data)
             self._room["u_tint"].write(np.asarray(tint, np.float32))
             self._draw(self._room, buffer, "3f 3f 2f", "in_position", "in_normal", "in_uv")
             buffer.release()
-        for image in images.values():
-            image.release()
-        return np.frombuffer(target.read(components=4), np.uint8).reshape(height, width, 4)
+        picture = np.frombuffer(target.read(components=4), np.uint8).reshape(size[1], size[0], 4)
+        return picture if scale == 1 else cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)

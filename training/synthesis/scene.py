@@ -303,6 +303,13 @@ def _place_others(rng: np.random.Generator, camera: Camera, first: Person, other
     return placed
 
 
+_WHITE = np.full([4, 4, 3], 225, np.uint8)
+
+
+def _tint(rng: np.random.Generator) -> np.ndarray:
+    return rng.uniform(0.5, 1.15) * np.exp(rng.normal(0, rng.choice([0.03, 0.2]), 3))
+
+
 def _room_surfaces(rng: np.random.Generator, camera: Camera, people: list[Person], backgrounds: Backgrounds):
     """Floor, walls and ceiling around camera and people."""
     points = np.concatenate([p.vertices[::50, :2] for p in people] + [camera.position[None, :2]])
@@ -321,9 +328,9 @@ def _room_surfaces(rng: np.random.Generator, camera: Camera, people: list[Person
     size = rng.uniform(0.6, 3.0)
     surfaces = [
         (np.stack([corner(x0, y0, 0), corner(x1, y0, 0), corner(x1, y1, 0), corner(x0, y1, 0)]), [0, 0, 1.0],
-         [(x1 - x0) / size, (y1 - y0) / size], backgrounds.texture(rng), rng.uniform(0.5, 1.1) * np.ones(3))
+         [(x1 - x0) / size, (y1 - y0) / size], backgrounds.texture(rng), _tint(rng))
     ]  # fmt: skip
-    wall, tint = backgrounds.texture(rng), rng.uniform(0.5, 1.1) * np.ones(3)
+    wall, tint = backgrounds.texture(rng), _tint(rng)
     size = rng.uniform(0.8, 5.0)
     for (ax, ay), (bx, by) in (
         ((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x1, y1), (x0, y1)), ((x0, y1), (x0, y0))
@@ -346,20 +353,19 @@ def _room_surfaces(rng: np.random.Generator, camera: Camera, people: list[Person
             hang = np.array([0, 0, min(h, max(0.2, top - z - 0.1))])
             picture = backgrounds.texture(rng)
             quad = np.stack([p, p + along * w, p + along * w + hang, p + hang])
-            surfaces.append((quad, normal, [1, 1], picture, rng.uniform(0.4, 1.3) * np.ones(3)))
-    grey = np.full([4, 4, 3], 225, np.uint8)
+            surfaces.append((quad, normal, [1, 1], picture, _tint(rng)))
     ceiling = np.stack([corner(x0, y0, top), corner(x1, y0, top), corner(x1, y1, top), corner(x0, y1, top)])
-    surfaces.append((ceiling, [0, 0, -1.0], [1, 1], grey, rng.uniform(0.6, 1.3) * np.ones(3)))
+    surfaces.append((ceiling, [0, 0, -1.0], [1, 1], _WHITE, _tint(rng)))
     return surfaces
 
 
 def _outdoor_surfaces(rng: np.random.Generator, camera: Camera, people: list[Person], backgrounds: Backgrounds):
     """Open ground, and walls of something (houses, trees, hedges, photographs) on some sides of it."""
-    ground = backgrounds.ground(rng)
+    ground = backgrounds.texture(rng, "ground")
     size = rng.uniform(1.0, 4.0)
     corners = 55 * np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0.0]])
-    grey = rng.uniform(0.75, 1.1) * np.ones(3)
-    surfaces = [(corners + [*camera.position[:2], 0], [0, 0, 1.0], [110 / size, 110 / size], ground, grey)]
+    tint = _tint(rng)
+    surfaces = [(corners + [*camera.position[:2], 0], [0, 0, 1.0], [110 / size, 110 / size], ground, tint)]
     furthest = max(np.linalg.norm(p.joints[0, :2] - camera.position[:2]) for p in people)
     turn = rng.uniform(0, 360)
     for i in range(5):
@@ -371,12 +377,12 @@ def _outdoor_surfaces(rng: np.random.Generator, camera: Camera, people: list[Per
         quad = np.array([[-width / 2, distance, 0], [width / 2, distance, 0], [width / 2, distance, height],
                          [-width / 2, distance, height]])  # fmt: skip
         photograph = backgrounds.paths and rng.random() < 0.55
-        picture = backgrounds.photograph(rng, 512, 256) if photograph else backgrounds.texture(rng)
+        picture = backgrounds.texture(rng, "view" if photograph else "wall")
         repeats = (
             [max(1, round(width / height / 2)), 1] if photograph else np.array([width, height]) / rng.uniform(2, 8)
         )
         surfaces.append(
-            (quad[[3, 2, 1, 0]] @ rotation.T + offset, rotation @ np.array([0, -1.0, 0]), repeats, picture, grey)
+            (quad[[3, 2, 1, 0]] @ rotation.T + offset, rotation @ np.array([0, -1.0, 0]), repeats, picture, tint)
         )
     return surfaces
 
@@ -485,10 +491,11 @@ def make_scene(
     elif place == "outdoors":
         surfaces = _outdoor_surfaces(rng, camera, placed, backgrounds)
 
+    scale = float(rng.choice([0.5, 0.7, 1.0]))  # what is far away may be out of focus
     intrinsics, width, height, warp = _pinhole_canvas(camera)
     drawn = [(p.vertices, p.normals, p.uniforms) for p in placed]
     colour, depth, rendered, shadow = renderer.render(
-        intrinsics, camera.extrinsics, width, height, lights, drawn, solids, surfaces, not surfaces
+        intrinsics, camera.extrinsics, width, height, lights, drawn, solids, surfaces, scale, not surfaces
     )
     if surfaces:
         behind = rendered[..., :3]

