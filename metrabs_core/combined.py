@@ -397,6 +397,10 @@ def _camera(images, intrinsic_matrix, distortion_coeffs, extrinsic_matrix, world
     assumed = geometry.intrinsics_from_field_of_view(default_fov_degrees, tf.shape(images)[1:3])
     is_unknown = tf.reduce_all(intrinsic_matrix == UNKNOWN_INTRINSIC_MATRIX, axis=[1, 2], keepdims=True)
     intrinsic_matrix = tf.where(is_unknown, assumed, intrinsic_matrix)
+    focal_lengths = tf.linalg.diag_part(intrinsic_matrix)[:, :2]
+    message = "intrinsic_matrix: focal lengths must be positive; they are"
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(focal_lengths > 0), [message, focal_lengths])]):
+        intrinsic_matrix = tf.identity(intrinsic_matrix)
     return {
         "intrinsic_matrix": one_per_image(intrinsic_matrix, "intrinsic_matrix"),
         "distortion_coeffs": one_per_image(geometry.pad_distortion(distortion_coeffs), "distortion_coeffs"),

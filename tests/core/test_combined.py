@@ -193,6 +193,12 @@ def test_nobody_and_nothing(model, multiperson):
     assert multiperson.estimate_poses_batched(np.zeros([0, *SIZE, 3], np.uint8), no_lists)["poses3d"].shape[0] == 0
 
 
+def test_boxes_without_extent_or_outside_the_image_are_survived(multiperson):
+    boxes = np.float32([[100, 100, 0, 0], [-500, -500, 50, 50], [5000, 100, 60, 200], [10, 10, 1e5, 1e5]])
+    result = multiperson.estimate_poses(IMAGE, boxes, K, np.float32([-0.3, 0.1, 0, 0, 0]))
+    assert all(np.isfinite(values).all() for values in result.values())
+
+
 def test_one_trace_serves_all_sizes_numbers_and_arguments():
     crop_model = dot_people.DotCropModel(DISTANCES)
     model = CombinedModel(crop_model, dot_people.BoxDetector(np.c_[BOXES, [0.6, 0.9, 0.2]]))
@@ -210,6 +216,7 @@ def test_one_trace_serves_all_sizes_numbers_and_arguments():
         ({"skeleton": "octopus"}, "skeleton: .*smpl_24.*octopus"),
         ({"num_aug": 0}, "num_aug"),
         ({"antialias_factor": 0}, "antialias_factor"),
+        ({"intrinsic_matrix": np.zeros([3, 3], np.float32)}, "intrinsic_matrix: focal lengths must be positive"),
         ({"distortion_coeffs": np.zeros(14, np.float32)}, "distortion_coeffs: 5 to 12"),
         ({"boxes": np.zeros([1, 3], np.float32)}, "boxes: left, top, width and height"),
     ],
