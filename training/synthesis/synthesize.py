@@ -19,10 +19,6 @@ from tqdm import tqdm
 from metrabs_core.skeletons import NATIVE
 from training.dataset_format import read_description, write_description, write_json
 from training.synthesis.assets import CACHE
-from training.synthesis.backgrounds import Backgrounds
-from training.synthesis.poses import Clips
-from training.synthesis.renderer import check_context
-from training.synthesis.worker import Worker
 
 SCENES_PER_SHARD = 64
 
@@ -59,6 +55,11 @@ def run(args: argparse.Namespace) -> None:
         elif not folders[name].is_dir():
             raise ValueError(f"--{name} is {folders[name]}, which is no folder; leave it out to do without.")
     settings = (folders["backgrounds"], args.background_part, folders["motions"], args.device)
+    try:  # torch and Anny take seconds to import, which who wants another command needn't wait for
+        from training.synthesis import worker  # noqa: F401
+        from training.synthesis.renderer import check_context
+    except ImportError as error:
+        raise RuntimeError(f"Rendering people needs packages that are missing: {error}.") from error
     check_context()
     _describe(args.out, args.seed, *settings[:3])
 
@@ -87,6 +88,9 @@ def run(args: argparse.Namespace) -> None:
 
 def _describe(out: Path, seed: int, backgrounds: Path | None, part: str, motions: Path | None) -> None:
     """Write ``dataset.json``, or make sure that the one that is there says the same."""
+    from training.synthesis.backgrounds import Backgrounds
+    from training.synthesis.poses import Clips
+
     other = {
         "generator": "metrabs-train synthesize",
         "seed": seed,
@@ -107,6 +111,8 @@ _worker = None
 
 def _start_worker(backgrounds: Path | None, part: str, motions: Path | None, device: str) -> None:
     global _worker
+    from training.synthesis.worker import Worker
+
     cv2.setNumThreads(1)
     _worker = Worker(backgrounds, part, motions, device)
 
