@@ -176,8 +176,10 @@ def _describe_job(recording, model_path, *arguments) -> dict:
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
-    model = state(Path(model_path)) if model_path else "packaged"
-    return {"input": state(recording.path.resolve()), "model": model, "arguments": list(arguments)}
+    from metrabs_core.packaging import PACKAGED_MODEL_DIR
+
+    model = Path(model_path) if model_path else PACKAGED_MODEL_DIR
+    return {"input": state(recording.path.resolve()), "model": state(model.resolve()), "arguments": list(arguments)}
 
 
 class PredictionJournal:
