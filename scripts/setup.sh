@@ -149,8 +149,9 @@ colcon_build() {
     colcon=$(PATH=$venv/bin:$PATH; command -v colcon)
     rm -rf "build/colcon/$package"
     mkdir -p build
-    PATH=$venv/bin:$PATH VIRTUAL_ENV=$venv PYTHONWARNINGS=ignore "$venv/bin/python" "$colcon" --log-base build/log build \
-        --base-paths . metrabs_msgs --packages-select "$package" \
+    # MAKEFLAGS: colcon would otherwise have the compiler wait until the machine has nothing else to do.
+    MAKEFLAGS=-j$(nproc) PATH=$venv/bin:$PATH VIRTUAL_ENV=$venv PYTHONWARNINGS=ignore "$venv/bin/python" "$colcon" \
+        --log-base build/log build --base-paths . metrabs_msgs --packages-select "$package" \
         --merge-install --install-base "$venv" --build-base build/colcon "$@" \
         >"build/$package.log" 2>&1 || { cat "build/$package.log"; return 1; }
 }
