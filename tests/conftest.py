@@ -2,10 +2,27 @@
 
 import os
 import random
+import subprocess
+import sys
 from pathlib import Path
+
+import numpy as np
+import pytest
 
 # Before anything imports rclpy; child processes inherit it.
 os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 100))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(Path(__file__).parents[1] / "config/fastdds.xml")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@pytest.fixture(scope="session")
+def rendered_people(tmp_path_factory) -> dict[str, np.ndarray]:
+    """Pictures of people whose true places are known: the arrays that `rendered_people.py` writes."""
+    pytest.importorskip("anny", reason="rendering needs the packages of requirements/dev.txt")
+    path = tmp_path_factory.mktemp("rendered") / "people.npz"
+    tests = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": str(tests.parent)}
+    subprocess.run([sys.executable, str(tests / "rendered_people.py"), str(path)], check=True, env=environment)
+    with np.load(path) as archive:
+        return dict(archive)

@@ -1,10 +1,5 @@
 """The packaged model on rendered people whose true places are known."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import skimage.data
@@ -12,9 +7,6 @@ import skimage.data
 import metrabs_core
 from metrabs_core.skeletons import NATIVE
 
-pytest.importorskip("anny", reason="rendering needs the packages of requirements/dev.txt")
-
-TESTS = Path(__file__).parents[1]
 PELVIS = NATIVE.index("pelv")
 
 
@@ -23,13 +15,9 @@ def model():
     return metrabs_core.load()
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    path = tmp_path_factory.mktemp("rendered") / "people.npz"
-    environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
-    subprocess.run([sys.executable, str(TESTS / "rendered_people.py"), str(path)], check=True, env=environment)
-    with np.load(path) as archive:
-        return dict(archive)
+@pytest.fixture
+def pictures(rendered_people):
+    return rendered_people
 
 
 def _box(joints, intrinsics):

@@ -1,0 +1,61 @@
+"""The packaged model in the real node, on rendered people whose true places are known."""
+
+import signal
+
+import numpy as np
+import pytest
+from conftest import NodeClient, NodeProcess, image_message
+from sensor_msgs.msg import CameraInfo
+
+from metrabs_core.skeletons import NATIVE
+from metrabs_msgs.msg import PersonArray
+
+PELVIS = NATIVE.index("pelv")
+
+
+@pytest.fixture(scope="module")
+def node(ros, rendered_people):
+    process = NodeProcess(qos_reliability="reliable")
+    client = NodeClient(ros, process.namespace)
+    client.wait_until_active()
+    yield client
+    client.close()
+    assert process.end(signal.SIGTERM) == 0, process.log
+
+
+def see(node, rendered_people, name) -> tuple[np.ndarray, np.ndarray]:
+    """Show a picture to the node. Returns its people's joints [n, 34, 3] and the true ones, metres."""
+    image = rendered_people[f"image_{name}"]
+    stamp = node.next_stamp()
+    camera_info = CameraInfo(width=image.shape[1], height=image.shape[0], distortion_model="plumb_bob")
+    camera_info.header.stamp = stamp
+    camera_info.k = rendered_people["intrinsic_matrix"].ravel()
+    camera_info.d = [0.0] * 5
+    with node.listen(PersonArray, "~/persons") as persons:
+        node.publish("camera_info", camera_info)
+        node.publish("image", image_message(image, stamp, frame_id="rendering_optical"))
+        message = persons.next(lambda message: message.header.stamp == stamp)
+    assert message.header.frame_id == "rendering_optical"
+    joints = [[(joint.x, joint.y, joint.z) for joint in person.joints] for person in message.persons]
+    return np.array(joints).reshape(-1, NATIVE.n_joints, 3), rendered_people[f"joints_{name}"] / 1000
+
+
+def test_two_people_stand_where_they_were_rendered(node, rendered_people):
+    found, truth = see(node, rendered_people, "pair")
+    assert len(found) == 2
+    for joints in truth:
+        pelvis = joints[PELVIS]
+        pose = found[np.argmin(np.linalg.norm(found[:, PELVIS] - pelvis, axis=-1))]
+        assert np.linalg.norm(pose[PELVIS] - pelvis) < 0.15 * pelvis[2]
+        # Right is right, up is up, and the left hand is the left hand.
+        assert np.abs((pose - pose[PELVIS]) - (joints - pelvis)).mean() < 0.15
+
+
+@pytest.mark.parametrize("distance", [2, 4, 6])
+def test_people_come_out_at_their_distance_in_metres(node, rendered_people, distance):
+    ratios = []
+    for i in range(6):
+        found, [truth] = see(node, rendered_people, f"{distance}m_{i}")
+        ratios += [pose[PELVIS, 2] / truth[PELVIS, 2] for pose in found]
+    assert len(ratios) >= 4  # the detector overlooks some who look unlike people in photographs
+    assert np.mean(ratios) == pytest.approx(1, abs=0.12), ratios
