@@ -137,7 +137,7 @@ class MetrabsNode(LifecycleNode):
         while not loading.done():
             wait([loading], timeout=0.1)
             if not self.context.ok():
-                raise KeyboardInterrupt  # what SIGINT raises in most, and SIGTERM in no circumstances
+                raise KeyboardInterrupt  # SIGTERM raises nothing by itself
         if loading.exception():
             self.get_logger().error(_one_line(loading.exception()))
             self.stop_inference()
@@ -176,6 +176,13 @@ class MetrabsNode(LifecycleNode):
         self._unsubscribe()
         self.stop_inference()
         return super().on_shutdown(state)
+
+    def on_error(self, state):
+        """Go back to where nothing is loaded, after a transition that failed with an exception."""
+        self._state = "unconfigured"
+        self._unsubscribe()
+        self.stop_inference()
+        return super().on_error(state)
 
     def stop_inference(self):
         """End the inference thread, if there is one."""
