@@ -237,7 +237,8 @@ def look_at_rotation(direction, up):
 def crop_cameras(boxes, intrinsic_matrix, coeffs, up, crop_side):
     """Virtual cameras that look at the middle of each box, the box's longer side filling the square crop.
 
-    METHOD: perspective-corrected crops (T-BIOM 2021, section on perspective correction).
+    A turned camera and not a cut-out, so that a person looks the same at the border of a wide picture as in its middle
+    (perspective correction, T-BIOM 2021).
 
     Args:
         boxes: float32 [n, 4], left, top, width, height, pixels of the (distorted) image.
