@@ -240,16 +240,25 @@ def _linspace(start, stop, n):
 
 def _mean_over_augmentations(poses, sigma):
     """Mean pose [n, 1, J, 3] and total sigma [n, 1, J]: mean heatmap variance plus variance over the augmentations."""
+    spread = tf.square(_spread_over_augmentations(poses))[:, tf.newaxis]
     mean = tf.reduce_mean(poses, axis=1, keepdims=True)
-    spread = tf.reduce_mean(tf.reduce_sum(tf.square(poses - mean), axis=-1), axis=1, keepdims=True)
     return mean, tf.sqrt(tf.reduce_mean(tf.square(sigma), axis=1, keepdims=True) + spread)
+
+
+def _spread_over_augmentations(poses):
+    """Standard deviation of each joint's place within the person: float32 [n, A, J, 3] mm -> [n, J] mm.
+
+    Distances of people far away vary by far more than their limbs' places do, so the poses are centred first.
+    """
+    centred = poses - tf.reduce_mean(poses, axis=2, keepdims=True)
+    deviation = centred - tf.reduce_mean(centred, axis=1, keepdims=True)
+    return tf.sqrt(tf.reduce_mean(tf.reduce_sum(tf.square(deviation), axis=-1), axis=1))
 
 
 def augmentations_agree(poses):
     """Whether enough joints are at the same place in all augmentations: float32 [n, A, J, 3] mm -> bool [n]."""
-    deviation = poses - tf.reduce_mean(poses, axis=1, keepdims=True)
-    std = tf.sqrt(tf.reduce_mean(tf.reduce_sum(tf.square(deviation), axis=-1), axis=1))
-    return tf.reduce_mean(tf.cast(std < _AGREEMENT_MM, tf.float32), axis=-1) >= _AGREEING_FRACTION
+    agrees = _spread_over_augmentations(poses) < _AGREEMENT_MM
+    return tf.reduce_mean(tf.cast(agrees, tf.float32), axis=-1) >= _AGREEING_FRACTION
 
 
 def covers_box(pixels, boxes):
