@@ -8,7 +8,8 @@ demo: setup
 		"$${INPUT:-$$(scripts/sample_video.sh)}"
 
 test: setup-dev
-	@. .venv/local_setup.sh && .venv/bin/python -m pytest $(PYTEST)
+	@. .venv/local_setup.sh && .venv/bin/python -m pytest
+	@. .venv/local_setup.sh && .venv/bin/python -m pytest tests/training/test_synthesis.py
 
 lint: setup-dev
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

@@ -19,6 +19,9 @@ from metrabs_core.skeletons import NATIVE
 
 pytest.importorskip("anny", reason="the synthesis extra is not installed")
 pytest.importorskip("moderngl", reason="the synthesis extra is not installed")
+if "tensorflow" in sys.modules:
+    # Two versions of LLVM, Mesa's and TensorFlow's, end a process that has both; `make test` gives this file its own.
+    pytest.skip("run this file by itself: the renderer and TensorFlow do not share a process", allow_module_level=True)
 
 from training.dataset_format import read_description, read_pictures
 from training.synthesis import clothing, poses, shapes, synthesize
