@@ -2,7 +2,7 @@
 
 The way of one frame: image and camera_info are paired by stamp and put into the mailbox of the inference thread, where
 a newer frame takes the place of one that waits. The thread converts the image, runs the model, tracks, and publishes.
-The executor's threads only receive, so that nothing waits for the network.
+The executor only receives, so that nothing waits for the network.
 """
 
 import array
@@ -21,9 +21,10 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from visualization_msgs.msg import MarkerArray
 
@@ -117,7 +118,7 @@ class MetrabsNode(LifecycleNode):
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # A steady clock, so that diagnostics come when simulated time stands still, too.
         self.create_timer(1.0, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        # A callback group of its own: a request blocks one of the executor's two threads and leaves the other.
+        # A callback group of its own, since a coroutine that waits closes its group to all others.
         self.create_service(
             EstimatePoses, "~/estimate_poses", self._on_estimate_poses, callback_group=MutuallyExclusiveCallbackGroup()
         )
@@ -261,21 +262,35 @@ class MetrabsNode(LifecycleNode):
         overtaken = self._inference.offer(Frame(image, camera_info, time.monotonic()))
         self._statistics.count_accepted(overtaken)
 
-    def _on_estimate_poses(self, request, response):
-        inference = self._inference
+    async def _on_estimate_poses(self, request, response):
         if self._state != "active":
             response.message = f"The node is {self._state}; activate it first."
             return response
+        answer = self._inference.request(lambda: self._answer(request))
+        await self._done(answer)
         try:
-            response.persons = inference.request(lambda: self._answer(request)).result()
+            response.persons = answer.result()
             response.success = True
         except FrameError as error:
             response.message = str(error)
         except CancelledError:
-            response.message = "The node was deactivated."
+            response.message = "The node was shut down."
         except Exception as error:
             response.message = f"The model failed: {_one_line(error)}"
         return response
+
+    def _done(self, answer) -> Future:
+        """What a coroutine in the executor can await until the inference thread has an answer."""
+        done, executor = Future(executor=self.executor), self.executor
+
+        def finish(_):
+            done.set_result(None)
+            if self.context.ok():
+                # The executor looks after coroutines only when something wakes it.
+                executor.wake()
+
+        answer.add_done_callback(finish)
+        return done
 
     # Processing: runs in the inference thread
 
@@ -424,7 +439,9 @@ def main(args=None) -> NoReturn:
     try:
         rclpy.init(args=args)
         node = MetrabsNode()
-        executor = MultiThreadedExecutor(num_threads=2)
+        # One thread: with rclpy's pool of threads the waiting itself costs several milliseconds of Python per frame, in
+        # which the inference thread has to wait for the interpreter.
+        executor = SingleThreadedExecutor()
         executor.add_node(node)
         if node.get_parameter("autostart").value and not node.start():
             exit_code = 1
