@@ -55,6 +55,8 @@ def _draw_person(canvas, person, bones, sides):
         cv2.line(canvas, _fixed(joints[a]), _fixed(joints[b]), _DARK, thickness + 2, cv2.LINE_AA, _SHIFT)
     for a, b, side in visible_bones:
         cv2.line(canvas, _fixed(joints[a]), _fixed(joints[b]), SIDE_COLOURS[side], thickness, cv2.LINE_AA, _SHIFT)
+    if thickness == 1:
+        return  # dots would hide a person this small
     radius = round(0.75 * (thickness + 1) * 2**_SHIFT)
     for joint, side in zip(joints[drawable], np.array(sides)[drawable]):
         cv2.circle(canvas, _fixed(joint), radius, _DARK, -1, cv2.LINE_AA, _SHIFT)
