@@ -73,7 +73,8 @@ def run_demo(source: str, output: Path, model: str = "") -> dict:
         _write_overlay(folder, summary)
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         for name in OUTPUTS:
-            (output / name).unlink(missing_ok=True)
+            if (output / name).resolve() != Path(source).resolve():
+                (output / name).unlink(missing_ok=True)
             if (folder / name).exists():
                 (folder / name).replace(output / name)
     return summary
