@@ -267,7 +267,7 @@ def main(args=None) -> int:
     parser.add_argument("--model", default="", help="directory of an exported model (default: the packaged model)")
     parser.add_argument("--skeleton", default="", help="joint convention, for example smpl_24 (default: all joints)")
     parser.add_argument("--num-aug", type=int, default=1, help="crops per person: 1 is fastest, 5 more accurate")
-    parser.add_argument("--threshold", type=float, default=0.3, help="score from which a box counts as a person")
+    parser.add_argument("--threshold", type=float, default=0.2, help="score from which a box counts as a person")
     parser.add_argument("--force", action="store_true", help="replace an existing output")
     arguments = parser.parse_args(args)
     options = {
