@@ -265,9 +265,11 @@ def main(args=None) -> int:
         help="field of view over the longer image side, instead of camera_info (default for videos and pictures: 55)",
     )
     parser.add_argument("--model", default="", help="directory of an exported model (default: the packaged model)")
-    parser.add_argument("--skeleton", default="", help="joint convention, for example smpl_24 (default: all joints)")
-    parser.add_argument("--num-aug", type=int, default=1, help="crops per person: 1 is fastest, 5 more accurate")
-    parser.add_argument("--threshold", type=float, default=0.2, help="score from which a box counts as a person")
+    parser.add_argument("--skeleton", help="joint convention, for example smpl_24 (default: all joints)")
+    parser.add_argument("--num-aug", type=int, help="crops per person: 1 is fastest (default), 5 more accurate")
+    parser.add_argument(
+        "--threshold", type=float, help="score from which a box counts as a person (default: the node's)"
+    )
     parser.add_argument("--force", action="store_true", help="replace an existing output")
     arguments = parser.parse_args(args)
     options = {
@@ -275,6 +277,7 @@ def main(args=None) -> int:
         "num_aug": arguments.num_aug,
         "detector_threshold": arguments.threshold,
     }
+    given = {name: value for name, value in options.items() if value is not None}
     try:
         with open_recording(arguments.input, arguments.fov or 55.0) as recording:
             counts = process(
@@ -284,7 +287,7 @@ def main(args=None) -> int:
                 arguments.image_topic,
                 arguments.camera_info_topic,
                 arguments.fov,
-                options,
+                given,
                 arguments.force,
             )
     except (RecordingError, MessageError, OSError) as error:
