@@ -11,7 +11,7 @@ from training import recipes
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and run one command; known errors end with one sentence and exit status 1."""
-    parser = argparse.ArgumentParser("metrabs-train", description="Synthesize data, train and export MeTRAbs models.")
+    parser = argparse.ArgumentParser("metrabs-train", description="Render data, train and evaluate MeTRAbs models.")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_synthesize(commands)
     _add_train(commands)

