@@ -1,6 +1,6 @@
 """From annotated pictures to batches of augmented training crops (T-BIOM paper, section IV)."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,78 +9,40 @@ import keras
 import numpy as np
 
 from metrabs_core.skeletons import Skeleton
-from training import dataset_format
+from training import datasets
 from training.augmentation import augment_appearance
-
-# People of whom less is seen (behind others, behind things, outside of the picture) teach nothing.
-_MIN_VISIBLE_FRACTION = 0.15
+from training.datasets import Example
 
 
-@dataclass(frozen=True)
-class Example:
-    """One annotated person in a picture.
-
-    Attributes:
-        image_path: the picture.
-        box: left, top, width, height, pixels.
-        joints3d: float32 [J, 3], mm, camera frame, finite where invalid, too; None if there are only 2D labels.
-        joints2d: float32 [J, 2], pixels.
-        valid: bool [J], joints that are annotated.
-        intrinsic_matrix: float32 [3, 3].
-        distortion_coeffs: float32 [0 or 5..12], OpenCV order.
-    """
-
-    image_path: Path
-    box: np.ndarray
-    joints3d: np.ndarray | None
-    joints2d: np.ndarray
-    valid: np.ndarray
-    intrinsic_matrix: np.ndarray
-    distortion_coeffs: np.ndarray
-
-
-def read_examples(dataset_dir: str | Path, skeleton: Skeleton, min_box_side: float = 24) -> list[Example]:
-    """Read the people of a dataset in the project's format (``training.dataset_format``), in a fixed order.
+def read_examples(
+    name: str | Path, skeleton: Skeleton, split: str = "train", data_root: str | Path | None = None
+) -> list[Example]:
+    """Read the people of a data set with the joints of a skeleton, which are matched by name.
 
     Args:
-        dataset_dir: folder with ``dataset.json`` and one folder per shard.
-        skeleton: joints to return; those that the dataset lacks are marked invalid.
-        min_box_side: people whose box is smaller than this on its longer side are left out, pixels.
+        name: a data set's name or a folder, see ``training.datasets.read``.
+        skeleton: joints to return; those that the data set lacks are marked invalid.
+        split: "train", "val", "trainval" or "test".
+        data_root: folder that holds the data sets; None for the environment variable DATA_ROOT.
 
     Raises:
-        DatasetError: the folder is no dataset, or something in it does not follow the format.
-        ValueError: no example is left.
+        FileNotFoundError: there is no such data set.
+        ValueError: something in it does not follow its format, or nobody is left.
     """
-    names = dataset_format.read_description(dataset_dir).joint_names
+    dataset = datasets.read(name, split, data_root)
+    names = dataset.skeleton.joint_names
     columns = np.array([names.index(n) if n in names else -1 for n in skeleton.joint_names])
-    examples = []
-    for picture in dataset_format.read_pictures(dataset_dir):
-        for person in picture.people:
-            if max(person.box[2:]) < min_box_side or person.visible.mean() < _MIN_VISIBLE_FRACTION:
-                continue
-            joints2d = person.joints2d[columns]
-            joints3d = None if person.joints3d is None else person.joints3d[columns]
-            known = joints2d if joints3d is None else joints3d
-            examples.append(
-                Example(
-                    image_path=picture.path,
-                    box=person.box,
-                    joints3d=None if joints3d is None else _filled(joints3d),
-                    joints2d=np.nan_to_num(joints2d),
-                    valid=(columns >= 0) & np.isfinite(known).all(-1),
-                    intrinsic_matrix=picture.intrinsics,
-                    distortion_coeffs=picture.distortion,
-                )
-            )
-    if not examples:
-        raise ValueError(f"No example is left in {dataset_dir}: nobody is seen at a size of {min_box_side} pixels.")
-    return examples
+    return [_select_joints(example, columns) for example in dataset.examples]
 
 
-def _filled(joints3d: np.ndarray) -> np.ndarray:
-    """Put unknown joints where the known ones are on average: somewhere that has a finite projection."""
-    known = np.isfinite(joints3d).all(-1, keepdims=True)
-    return np.where(known, joints3d, joints3d.mean(0, where=known) if known.any() else [0, 0, 1000]).astype(np.float32)
+def _select_joints(example: Example, columns: np.ndarray) -> Example:
+    return replace(
+        example,
+        joints2d=example.joints2d[columns],
+        valid=(columns >= 0) & example.valid[columns],
+        joints3d=None if example.joints3d is None else example.joints3d[columns],
+        universal3d=None if example.universal3d is None else example.universal3d[columns],
+    )
 
 
 class CropBatches(keras.utils.PyDataset):
@@ -154,9 +116,9 @@ def make_crop(example: Example, skeleton: Skeleton, crop_side: int, rng: np.rand
         raise OSError(f"The picture {example.image_path} is missing or damaged.")
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     original = deltacamera.Camera(
-        intrinsic_matrix=example.intrinsic_matrix,
-        distortion_model=deltacamera.BrownConradyEx(example.distortion_coeffs)
-        if example.distortion_coeffs.any()
+        intrinsic_matrix=example.camera.intrinsic_matrix,
+        distortion_model=deltacamera.BrownConradyEx(example.camera.distortion_coeffs)
+        if example.camera.distortion_coeffs.any()
         else None,
         world_up=(0, -1, 0),
         image_shape=image.shape[:2],

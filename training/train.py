@@ -1,8 +1,10 @@
 """Train a crop model: ``metrabs-train train``."""
 
+import importlib
 import json
+import pkgutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import keras
@@ -11,7 +13,7 @@ from keras import ops
 
 from metrabs_core.network.crop_model import CropModel, load_weights_dir, save_weights_dir
 from metrabs_core.skeletons import SKELETONS
-from training import losses, pretrained
+from training import losses, pretrained, recipes
 from training.dataset_format import read_description
 from training.evaluate import evaluate
 from training.examples import CropBatches, read_examples
@@ -131,6 +133,53 @@ class _Progress(keras.callbacks.Callback):
         row |= {name: round(float(value), 4) for name, value in logs.items()}
         with open(self.path, "a") as file:
             file.write(json.dumps(row) + "\n")
+
+
+def add_arguments(parser) -> None:
+    """Add the command's arguments to an ``argparse`` parser."""
+    names = [module.name for module in pkgutil.iter_modules(recipes.__path__)]
+    parser.add_argument("--recipe", choices=names, required=True, help="experiment to start from; other flags override")
+    parser.add_argument("--logdir", required=True, help="folder for checkpoints, history and the trained model")
+    parser.add_argument("--dataset", action="append", help="folder to train on; may be given several times")
+    parser.add_argument("--validation", action="append", help="folder to validate on; may be given several times")
+    parser.add_argument("--init", help="folder of a crop model to start from")
+    parser.add_argument("--head-steps", type=int, help="optimizer steps with the backbone frozen")
+    parser.add_argument("--steps", type=int, help="optimizer steps after that")
+    parser.add_argument("--trainable-from", help="first layer of the backbone that these steps train (default: all)")
+    parser.add_argument("--steps-per-epoch", type=int, help="steps between checkpoints and validations")
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--workers", type=int, help="threads that make crops")
+    parser.add_argument("--crop-side", type=int, help="side of the crops in pixels")
+    parser.add_argument("--scale-recovery", help="metrabs, metro, bone-lengths, bone-lengths-true or true-root-depth")
+    parser.add_argument("--mixed-precision", action="store_true", default=None, help="bfloat16, for accelerators")
+    parser.add_argument("--verbose", type=int, default=1, help="0 silent, 1 progress bar, 2 a line per epoch")
+
+
+def run(args) -> None:
+    """Train what the flags say."""
+    config = importlib.import_module(f"training.recipes.{args.recipe}").CONFIG
+    flags = {
+        "datasets": args.dataset,
+        "validation": args.validation,
+        "init": args.init,
+        "steps": args.steps,
+        "head_steps": args.head_steps,
+        "trainable_from": args.trainable_from,
+        "steps_per_epoch": args.steps_per_epoch,
+        "batch_size": args.batch_size,
+        "learning_rate": args.learning_rate,
+        "seed": args.seed,
+        "workers": args.workers,
+        "mixed_precision": args.mixed_precision,
+    }
+    config = replace(config, **{name: value for name, value in flags.items() if value is not None})
+    model = {"crop_side": args.crop_side, "scale_recovery": args.scale_recovery}
+    config.model |= {name: value for name, value in model.items() if value is not None}
+    if not config.datasets:
+        raise ValueError("There is nothing to train on: give a folder with --dataset.")
+    train(config, args.logdir, args.verbose)
 
 
 def _describe(dataset_dir: str) -> dict:

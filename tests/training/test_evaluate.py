@@ -6,7 +6,7 @@ import scipy.spatial
 
 from metrabs_core.skeletons import NATIVE
 from training import evaluate as evaluation
-from training.examples import Example
+from training.datasets import Camera, Example
 
 
 def test_alignment_equals_scipy():
@@ -73,4 +73,4 @@ class _Model:
 def _example(joints3d, joints2d):
     box = np.array([0, 0, 100, 200], np.float32)
     valid = np.ones(NATIVE.n_joints, bool)
-    return Example("x.jpg", box, joints3d, joints2d, valid, np.eye(3), np.zeros(0))
+    return Example("x.jpg", box, joints2d, valid, Camera(np.eye(3)), joints3d)

@@ -116,7 +116,8 @@ def test_batches_depend_on_the_seed_and_the_step_alone(dataset):
 
 
 def test_folders_that_are_no_data_set_are_refused(tmp_path, dataset):
-    with pytest.raises(ValueError, match="has no dataset.json"):
+    with pytest.raises(FileNotFoundError, match="no data set named"):
         read_examples(tmp_path / "nowhere", NATIVE)
-    with pytest.raises(ValueError, match="No example is left"):
-        read_examples(dataset, NATIVE, min_box_side=5000)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="has no dataset.json"):
+        read_examples(tmp_path / "empty", NATIVE)

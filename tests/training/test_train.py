@@ -86,7 +86,7 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_weights(datase
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--dataset=/nowhere"], "/nowhere has no dataset.json"),
+        (["--dataset=/nowhere"], "There is no data set named /nowhere"),
         (["--trainable-from=block99"], "no layer 'block99'"),
         (["--crop-side=100"], "multiple of 64, not 100"),
     ],
