@@ -21,40 +21,64 @@ from training.examples import CropBatches, read_examples
 
 @dataclass
 class TrainingConfig:
-    """What a recipe sets and flags override.
+    """What a recipe sets and flags override; the defaults are the paper's (T-BIOM, section IV).
 
     Attributes:
-        datasets: folders in the project's dataset format to train on.
-        validation: folders to validate on after every epoch; may be empty.
-        model: arguments of ``CropModel``.
-        init: folder of a crop model to start from; empty for the backbone's pretrained weights.
-        head_steps: optimizer steps with the backbone frozen.
+        datasets: names or folders of data sets with 3D labels, mixed in proportion to their numbers of examples.
+        datasets2d: the same with 2D labels only, for weak supervision; may be empty.
+        train_on: part of the data sets to train on: "train" or "trainval".
+        validation: names or folders to validate on at every checkpoint (the "val" part); may be empty.
+        data_root: folder that holds the named data sets; empty for the environment variable DATA_ROOT.
+        universal_skeleton: 3D losses use skeletons of normalized height, where a data set has them.
+        model: arguments of ``CropModel``; ``stride`` and ``train_stride`` are those of training.
+        stride_test: stride of the finished model; 0 for that of training.
+        init: folder of a crop model to start from, or "packaged"; empty for the backbone's pretrained weights.
+        head_steps: optimizer steps with the backbone frozen, first.
         steps: optimizer steps after that.
+        epochs: passes over the 3D examples, instead of ``steps``; 0 to count steps.
         trainable_from: name of the backbone's first layer that these steps train; empty for all layers.
-        batch_size: crops per step.
+        batch_size: crops with 3D labels per step.
+        batch_size_2d: crops with 2D labels per step, if there are ``datasets2d``.
         learning_rate: of the start of training; the schedule is the paper's.
         head_learning_rate: of the stage with the frozen backbone.
+        warmup_steps: steps over which the learning rate rises at the start of each stage.
         weight_decay: of AdamW, normalized by the root of the number of steps.
+        clip_norm: largest norm of a variable's gradient; 0 for none.
+        ema_momentum: momentum of the moving average of weights that validation and the result use; 0 for none.
         absolute_from_step: step from which on the absolute loss counts.
-        steps_per_epoch: steps between checkpoints and validations.
+        background_aug_prob: how often the background is swapped where the person's mask is known.
+        occlude_aug_prob: how often something is put before the person.
+        checkpoint_steps: steps between checkpoints, each with a validation.
         seed: of initial weights, order and augmentation.
-        workers: threads that make crops.
+        workers: processes that make crops; 0 to make them in the training process.
         mixed_precision: compute in ``mixed_bfloat16``, for accelerators.
     """
 
     datasets: list[str] = field(default_factory=list)
+    datasets2d: list[str] = field(default_factory=list)
+    train_on: str = "train"
     validation: list[str] = field(default_factory=list)
+    data_root: str = ""
+    universal_skeleton: bool = False
     model: dict = field(default_factory=dict)
+    stride_test: int = 0
     init: str = ""
     head_steps: int = 0
     steps: int = 20000
+    epochs: float = 0
     trainable_from: str = ""
     batch_size: int = 32
+    batch_size_2d: int = 32
     learning_rate: float = 1e-4
     head_learning_rate: float = 1e-3
+    warmup_steps: int = 0
     weight_decay: float = 3e-3
+    clip_norm: float = 0.0
+    ema_momentum: float = 0.0
     absolute_from_step: int = 5000
-    steps_per_epoch: int = 250
+    background_aug_prob: float = 0.0
+    occlude_aug_prob: float = 0.7
+    checkpoint_steps: int = 250
     seed: int = 1
     workers: int = 2
     mixed_precision: bool = False
@@ -146,7 +170,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--head-steps", type=int, help="optimizer steps with the backbone frozen")
     parser.add_argument("--steps", type=int, help="optimizer steps after that")
     parser.add_argument("--trainable-from", help="first layer of the backbone that these steps train (default: all)")
-    parser.add_argument("--steps-per-epoch", type=int, help="steps between checkpoints and validations")
+    parser.add_argument("--checkpoint-steps", type=int, help="steps between checkpoints and validations")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--seed", type=int)
@@ -167,7 +191,7 @@ def run(args) -> None:
         "steps": args.steps,
         "head_steps": args.head_steps,
         "trainable_from": args.trainable_from,
-        "steps_per_epoch": args.steps_per_epoch,
+        "checkpoint_steps": args.checkpoint_steps,
         "batch_size": args.batch_size,
         "learning_rate": args.learning_rate,
         "seed": args.seed,
@@ -258,7 +282,7 @@ def train(config: TrainingConfig, run_dir: str | Path, verbose: int = 1) -> Crop
             jit_compile=False,
         )
         trainer([np.zeros([1, *model.backbone.input_shape[1:]], np.uint8), np.eye(3, dtype=np.float32)[None]])
-        n_steps = min(config.steps_per_epoch, steps)
+        n_steps = min(config.checkpoint_steps, steps)
         batches = CropBatches(
             examples, skeleton, model.crop_side, config.batch_size, n_steps, config.seed, workers=config.workers
         )

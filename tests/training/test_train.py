@@ -45,7 +45,7 @@ def dataset(tmp_path_factory):
 
 def _start(dataset, logdir, *flags):
     command = [sys.executable, "-m", "training", "train", "--recipe=packaged", f"--dataset={dataset}"]
-    command += [f"--logdir={logdir}", "--steps=0", "--head-steps=6", "--steps-per-epoch=2", "--batch-size=2"]
+    command += [f"--logdir={logdir}", "--steps=0", "--head-steps=6", "--checkpoint-steps=2", "--batch-size=2"]
     command += ["--crop-side=64", "--verbose=2", f"--validation={dataset}", *flags]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "tensorflow"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -17,4 +17,8 @@ CONFIG = TrainingConfig(
     learning_rate=3e-4,
     trainable_from="block11_expand",
     absolute_from_step=500,
+    warmup_steps=100,
+    clip_norm=1.0,
+    ema_momentum=0.998,
+    occlude_aug_prob=0.4,
 )
