@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from metrabs_core.tracking import Tracker
 from metrabs_ros.bag_io import (
     LATCHED,
     BagWriter,
@@ -37,7 +38,6 @@ from metrabs_ros.image_conversion import CameraInfoError, ImageError, camera_fro
 from metrabs_ros.markers import markers_message
 from metrabs_ros.parameters import DETECTION_PARAMETERS
 from metrabs_ros.person_messages import persons_message
-from metrabs_ros.tracking import Tracker
 
 PERSONS_TOPIC = "/metrabs_node/persons"
 SKELETON_TOPIC = "/metrabs_node/skeleton"

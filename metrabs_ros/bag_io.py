@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import av
 import cv2
 import numpy as np
 import rosbags.rosbag2 as rosbag2
@@ -31,13 +30,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 import metrabs_msgs
+from metrabs_core.video_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VideoError, VideoReader
 
 IMAGE_TYPE, COMPRESSED_IMAGE_TYPE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 _CLASSES = {IMAGE_TYPE: Image, COMPRESSED_IMAGE_TYPE: CompressedImage, CAMERA_INFO_TYPE: CameraInfo}
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".gif")
 
 # A folder of pictures is a recording with one picture per second.
 _PICTURE_PERIOD_NS = 1_000_000_000
@@ -240,50 +237,26 @@ class Media(Recording):
 
 class _Video(Media):
     def __init__(self, path: Path, fov_degrees: float):
-        try:
-            with av.open(str(path)) as container:
-                stream = container.streams.video[0]
-                rate = stream.average_rate or stream.guessed_rate
-                seconds = (container.duration or 0) / av.time_base
-                count = stream.frames or round(seconds * float(rate or 0))
-        except (av.error.FFmpegError, IndexError) as error:
-            raise RecordingError(f"The video {path} can't be read ({error}).") from error
-        super().__init__(path, fov_degrees, count)
+        with _readable_video():
+            self._reader = VideoReader(path)
+        super().__init__(path, fov_degrees, self._reader.n_frames)
 
     def _images(self):
-        with av.open(str(self.path)) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            period = 1 / float(stream.average_rate or stream.guessed_rate or 25)
-            frames = container.decode(stream)
-            start = seconds = None
-            n_read = 0
-            while True:
-                try:
-                    frame = next(frames, None)
-                except av.error.FFmpegError as error:
-                    raise RecordingError(
-                        f"The video {self.path} is damaged after {n_read} frames ({error})."
-                    ) from error
-                if frame is None:
-                    break
-                # Time stamps that are missing or run backwards are replaced by the frame rate.
-                stated = None if frame.time is None else float(frame.time)
-                if stated is not None and start is None:
-                    start = stated
-                elapsed = None if stated is None else stated - start
-                seconds = (
-                    elapsed
-                    if elapsed is not None and (seconds is None or elapsed > seconds)
-                    else (0.0 if seconds is None else seconds + period)
-                )
-                n_read += 1
-                image = frame.to_ndarray(format="bgr24")
-                # The turn that the camera noted for the player, in degrees counter-clockwise.
-                quarter_turns = round(frame.rotation / 90) % 4
-                yield round(seconds * 1e9), np.ascontiguousarray(np.rot90(image, quarter_turns))
-        if not n_read:
-            raise RecordingError(f"The video {self.path} holds no frames.")
+        frames = self._reader.frames()
+        while True:
+            with _readable_video():
+                frame = next(frames, None)
+            if frame is None:
+                return
+            yield round(frame.seconds * 1e9), cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
+
+
+@contextmanager
+def _readable_video():
+    try:
+        yield
+    except VideoError as error:
+        raise RecordingError(str(error)) from error
 
 
 class _Pictures(Media):

@@ -5,6 +5,7 @@ arrives. All numbers of the summary are taken from the recorded bag.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -13,13 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 from tqdm import tqdm
+
+from metrabs_core.video_files import VideoWriter
 
 # What is shown of a longer recording.
 SECONDS = 30.0
@@ -269,10 +270,10 @@ def _write_overlay(folder: Path, summary: dict):
             persons = deserialize_message(message.data, PersonArray)
             persons_at[stamp_ns(persons.header)] = persons
         skeleton = next(deserialize_message(m.data, Skeleton) for m in recording.messages([SKELETON_TOPIC]))
-        fullest = max(persons_at, key=lambda stamp: len(persons_at[stamp].persons))
+        start, fullest = min(persons_at), max(persons_at, key=lambda stamp: len(persons_at[stamp].persons))
         progress = tqdm(total=summary["frames_processed"], unit="image", desc="overlay", disable=None)
-        video = _OverlayVideo(folder / "overlay.mp4") if len(persons_at) > 1 else None
-        with progress:
+        video = VideoWriter(folder / "overlay.mp4") if len(persons_at) > 1 else None
+        with progress, video or contextlib.nullcontext():
             for message in recording.messages([find_image_topic(recording)]):
                 image_message = recording.deserialize(message)
                 stamp = stamp_ns(image_message.header)
@@ -280,52 +281,12 @@ def _write_overlay(folder: Path, summary: dict):
                     continue
                 image = draw_overlay(to_rgb(image_message), persons_at[stamp], skeleton)
                 if video:
-                    video.write(image, stamp)
+                    video.write(image, (stamp - start) * 1e-9)
                 if stamp == fullest:
                     scale = min(1.0, _PNG_WIDTH / image.shape[1])
                     image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
                     cv2.imwrite(str(folder / "overlay.png"), image[..., ::-1])
                 progress.update()
-        if video:
-            video.close()
-
-
-class _OverlayVideo:
-    """An H.264 video with the time stamps of the images."""
-
-    def __init__(self, path: Path):
-        self._container = av.open(str(path), "w")
-        self._stream = None
-        self._start = None
-
-    def write(self, image: np.ndarray, stamp: int):
-        """Append an image, uint8 [H, W, 3] RGB, with its stamp in ns; it is fitted to the size of the first."""
-        if self._stream is None:
-            self._start = stamp
-            self._stream = self._container.add_stream("libx264", rate=30, options={"crf": "20", "preset": "veryfast"})
-            self._stream.time_base = self._stream.codec_context.time_base = Fraction(1, 1000)
-            # The pixel format that every player knows wants even sizes.
-            self._stream.height, self._stream.width = (side + side % 2 for side in image.shape[:2])
-            self._stream.pix_fmt = "yuv420p"
-        frame = av.VideoFrame.from_ndarray(_fit(image, self._stream.width, self._stream.height), format="rgb24")
-        frame.pts, frame.time_base = round((stamp - self._start) * 1e-6), Fraction(1, 1000)
-        self._container.mux(self._stream.encode(frame))
-
-    def close(self):
-        """Finish the file."""
-        self._container.mux(self._stream.encode())
-        self._container.close()
-
-
-def _fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The image in the middle of a black one of the given size, scaled down or up where it must be."""
-    scale = min(width / image.shape[1], height / image.shape[0])
-    if not 1 <= scale < 1.1:
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    left, top = (width - image.shape[1]) // 2, (height - image.shape[0]) // 2
-    canvas = np.zeros([height, width, 3], np.uint8)
-    canvas[top : top + image.shape[0], left : left + image.shape[1]] = image[:height, :width]
-    return canvas
 
 
 def _isolate():

@@ -6,7 +6,8 @@ from geometry_msgs.msg import Point
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from metrabs_ros.appearance import SIDE_COLOURS, bone_sides, id_colour
+from metrabs_core.appearance import SIDE_COLOURS, bone_sides, id_colour
+from metrabs_ros.person_messages import skeleton_from_message
 
 NAMESPACES = ("bones", "joints", "ids")
 
@@ -32,7 +33,9 @@ def markers_message(persons, skeleton, previous_ids=()) -> MarkerArray:
         ``bones``, ``joints``, ``ids`` and its id is the person's.
     """
     edges = [(edge.a, edge.b) for edge in skeleton.edges]
-    bone_colours = [_colour(SIDE_COLOURS[side]) for side in bone_sides(skeleton) for _ in range(2)]
+    bone_colours = [
+        _colour(SIDE_COLOURS[side]) for side in bone_sides(skeleton_from_message(skeleton)) for _ in range(2)
+    ]
     gone = sorted(set(previous_ids) - {person.id for person in persons.persons})
     markers = [
         Marker(header=persons.header, ns=ns, id=person_id, action=Marker.DELETE)

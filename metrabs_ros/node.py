@@ -28,6 +28,7 @@ from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from visualization_msgs.msg import MarkerArray
 
+from metrabs_core.tracking import Tracker
 from metrabs_msgs.msg import PersonArray, Skeleton
 from metrabs_msgs.srv import EstimatePoses
 from metrabs_ros import parameters
@@ -46,7 +47,6 @@ from metrabs_ros.overlay import draw_overlay
 from metrabs_ros.parameters import DETECTION_PARAMETERS, ESTIMATION_PARAMETERS
 from metrabs_ros.person_messages import persons_message
 from metrabs_ros.pose_model import PoseModel
-from metrabs_ros.tracking import Tracker
 
 try:
     from message_filters import ApproximateTimeSynchronizer, Subscriber, TimeSynchronizer

@@ -5,6 +5,7 @@ import array
 import numpy as np
 from geometry_msgs.msg import Point
 
+from metrabs_core import skeletons
 from metrabs_msgs.msg import Edge, Person, PersonArray, Point2D, Skeleton
 
 _MM_PER_METRE = 1000.0
@@ -52,3 +53,8 @@ def persons_message(header, skeleton_name: str, prediction: dict, track_ids, ima
 def skeleton_message(name: str, joint_names, edges) -> Skeleton:
     """Joint names and bones (pairs of joint indices) of a convention as a message."""
     return Skeleton(name=name, joint_names=list(joint_names), edges=[Edge(a=int(a), b=int(b)) for a, b in edges])
+
+
+def skeleton_from_message(message: Skeleton) -> skeletons.Skeleton:
+    """The convention that a metrabs_msgs/Skeleton tells of."""
+    return skeletons.Skeleton(message.name, tuple(message.joint_names), tuple((e.a, e.b) for e in message.edges))

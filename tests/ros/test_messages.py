@@ -6,11 +6,11 @@ from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
+from metrabs_core.appearance import SIDE_COLOURS, bone_sides, id_colour, joint_sides
 from metrabs_core.skeletons import NATIVE, SKELETONS
-from metrabs_ros.appearance import SIDE_COLOURS, bone_sides, id_colour, joint_sides
 from metrabs_ros.markers import delete_all_message, markers_message
 from metrabs_ros.overlay import draw_overlay
-from metrabs_ros.person_messages import persons_message, skeleton_message
+from metrabs_ros.person_messages import persons_message, skeleton_from_message, skeleton_message
 
 SKELETON = skeleton_message(NATIVE.name, NATIVE.joint_names, NATIVE.edges)
 HEADER = Header(stamp=Time(sec=12, nanosec=34), frame_id="camera_optical")
@@ -68,10 +68,11 @@ def test_skeleton_message(name):
     message = skeleton_message(name, skeleton.joint_names, np.array(skeleton.edges))
     assert tuple(message.joint_names) == skeleton.joint_names
     assert tuple((edge.a, edge.b) for edge in message.edges) == skeleton.edges
+    assert skeleton_from_message(message) == skeleton
 
 
 def test_sides():
-    sides = dict(zip(NATIVE.joint_names, joint_sides(SKELETON)))
+    sides = dict(zip(NATIVE.joint_names, joint_sides(NATIVE)))
     assert (sides["lank"], sides["rwri"], sides["pelv"], sides["nose"], sides["head"]) == (
         "left",
         "right",
@@ -80,7 +81,7 @@ def test_sides():
         "middle",
     )
     names = [tuple(NATIVE.joint_names[joint] for joint in edge) for edge in NATIVE.edges]
-    bones = dict(zip(names, bone_sides(SKELETON)))
+    bones = dict(zip(names, bone_sides(NATIVE)))
     assert (bones["pelv", "lhip"], bones["spi3", "rcla"], bones["neck", "head"]) == ("left", "right", "middle")
 
 

@@ -1,4 +1,4 @@
-"""Colours of skeletons, the same in RViz and in the overlay image."""
+"""Colours of skeletons, the same in RViz, in overlay images and in the 3D viewer."""
 
 import colorsys
 
@@ -10,24 +10,18 @@ SIDE_COLOURS = {"left": (255, 150, 40), "right": (50, 180, 255), "middle": (240,
 _GOLDEN_RATIO = 0.618034
 
 
-def joint_sides(skeleton) -> list[str]:
-    """Side of the body of each joint: ``left``, ``right`` or ``middle``.
-
-    Args:
-        skeleton: metrabs_msgs/Skeleton.
-    """
-    names = tuple(skeleton.joint_names)
-    mirror = Skeleton(skeleton.name, names, ()).mirror
+def joint_sides(skeleton: Skeleton) -> list[str]:
+    """Side of the body of each joint: ``left``, ``right`` or ``middle``."""
     return [
         "middle" if other == i else {"l": "left", "r": "right"}[name[0]]
-        for i, (name, other) in enumerate(zip(names, mirror))
+        for i, (name, other) in enumerate(zip(skeleton.joint_names, skeleton.mirror))
     ]
 
 
-def bone_sides(skeleton) -> list[str]:
-    """Side of each edge of a metrabs_msgs/Skeleton: ``left`` or ``right`` where one of its joints is."""
+def bone_sides(skeleton: Skeleton) -> list[str]:
+    """Side of each bone: ``left`` or ``right`` where one of its joints is."""
     sides = joint_sides(skeleton)
-    return [sides[edge.a] if sides[edge.a] != "middle" else sides[edge.b] for edge in skeleton.edges]
+    return [sides[a] if sides[a] != "middle" else sides[b] for a, b in skeleton.edges]
 
 
 def id_colour(person_id: int) -> tuple[int, int, int]:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrabs_ros.tracking import Tracker
+from metrabs_core.tracking import Tracker
 
 FOCAL, CENTRE = 600.0, np.array([320.0, 240.0])
 # Joints of a person around the middle, mm: as tall as a person, as wide as one.
