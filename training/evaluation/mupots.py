@@ -1,0 +1,146 @@
+"""MuPoTS-3D: people matched by 2D joints, then MPJPE, PCK at 150 mm and AUC in every usual variation."""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from metrabs_core.skeletons import SKELETONS
+from training.evaluation import predictions
+from training.evaluation.options import Options
+from training.evaluation.scores import Distances, Scores
+from training.metrics import auc_per_joint, joint_distances, match_people, rescale_bones
+
+JOINT_NAMES = SKELETONS["mpi_inf_3dhp_17"].joint_names
+OPTIONS: set[str] = set()
+_IMAGE_DEPTH = 2  # TS1/img_000000.jpg
+_MATCHED_BY = slice(1, 14)  # neck to ankles
+_PARENTS = {
+    "spin": "pelv", "neck": "spin", "htop": "neck", "head": "neck",
+    "rsho": "neck", "relb": "rsho", "rwri": "relb", "lsho": "neck", "lelb": "lsho", "lwri": "lelb",
+    "rhip": "pelv", "rkne": "rhip", "rank": "rkne", "lhip": "pelv", "lkne": "lhip", "lank": "lkne",
+}  # fmt: skip
+_BONES = [(JOINT_NAMES.index(joint), JOINT_NAMES.index(parent)) for joint, parent in _PARENTS.items()]
+_JOINT_SETS = {
+    "mpjpe14": list(range(14)),
+    "mpjpe16": [*range(14), JOINT_NAMES.index("spin"), JOINT_NAMES.index("head")],
+    "mpjpe17": list(range(17)),
+}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Annotated people, by frame.
+
+    Attributes:
+        sequences: F sequence names, one per frame; the frames of a sequence follow each other.
+        images: F picture names.
+        joints2d: float [F, P, 17, 2] px; NaN for people whom a frame lacks; joints as in ``JOINT_NAMES``.
+        joints3d: float [F, P, 17, 3] mm, camera frame.
+        universal3d: float [F, P, 17, 3] mm, camera frame, of height-normalized skeletons.
+        intrinsics: float [F, 3, 3].
+    """
+
+    sequences: list[str]
+    images: list[str]
+    joints2d: np.ndarray
+    joints3d: np.ndarray
+    universal3d: np.ndarray
+    intrinsics: np.ndarray
+
+
+def score(pred_path: Path, truth: Truth, options: Options) -> Scores:
+    """Match a file's people to the annotated ones and compare them in all variations.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not of the right form, or has pictures that are not the data set's.
+    """
+    found = predictions.read(pred_path, _IMAGE_DEPTH, JOINT_NAMES, ["coords3d_pred", "coords3d_pred_world"])
+    pred = _by_frame(found, truth.images)
+    projected = np.einsum("fij,fpkj->fpki", truth.intrinsics, pred)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pred2d = projected[..., :2] / projected[..., 2:]
+    matches = match_people(truth.joints2d[:, :, _MATCHED_BY], pred2d[:, :, _MATCHED_BY])
+    frames, people = np.nonzero(matches >= 0)
+    matched = pred[frames, matches[frames, people]]
+    truths = {"univ": truth.universal3d[frames, people], "metric": truth.joints3d[frames, people]}
+
+    names = list(dict.fromkeys(truth.sequences))
+    sequence_of_frame = np.array([names.index(s) for s in truth.sequences])
+    sequence = sequence_of_frame[frames]
+    n_annotated = np.bincount(sequence_of_frame, np.isfinite(truth.joints2d).all((2, 3)).sum(1), minlength=len(names))
+    n_matched = np.bincount(sequence, minlength=len(names))
+
+    def by_sequence(per_pose, n_people):
+        sums = np.bincount(sequence, per_pose, minlength=len(names))
+        means = np.divide(sums, n_people, out=np.full(len(names), np.nan), where=n_people > 0)
+        mean = float(np.nanmean(means)) if np.isfinite(means).any() else float("nan")
+        return {**dict(zip(names, means.tolist())), "mean": mean}
+
+    root = JOINT_NAMES.index("pelv")
+    metrics, distances = {}, {}
+    for skeleton, relation, bone_lengths in itertools.product(
+        ("univ", "metric"), ("root-relative", "absolute"), ("rescaled", "not rescaled")
+    ):
+        true = truths[skeleton]
+        poses = rescale_bones(matched, true, _BONES) if bone_lengths == "rescaled" else matched
+        values = joint_distances(poses, true, root if relation == "root-relative" else None)
+        correct, area = 100 * (values[:, :14] < 150).mean(1), 100 * auc_per_joint(values[:, :14]).mean(1)
+        variation = f"{skeleton}, {relation}, {bone_lengths}"
+        metrics[variation] = {
+            **{name: by_sequence(values[:, joints].mean(1), n_matched) for name, joints in _JOINT_SETS.items()},
+            "pck_matched": by_sequence(correct, n_matched),
+            "auc_matched": by_sequence(area, n_matched),
+            "pck_all": by_sequence(correct, n_annotated),
+            "auc_all": by_sequence(area, n_annotated),
+        }
+        distances[variation] = Distances(JOINT_NAMES, values)
+    recall = 100 * float(n_matched.sum() / max(n_annotated.sum(), 1))
+    rescaled = {r: metrics[f"univ, {r}, rescaled"] for r in ("root-relative", "absolute")}
+    plain = {r: metrics[f"metric, {r}, not rescaled"] for r in ("root-relative", "absolute")}
+    pck_rows = {
+        f"{relation} PCK, {people} people": rescaled[relation][key]
+        for people, key in (("all", "pck_all"), ("matched", "pck_matched"))
+        for relation in rescaled
+    }
+    return Scores(
+        n_poses=len(matched),
+        metrics={**metrics, "recall": {"mean": recall}},
+        tables={
+            "MuPoTS-3D: means over the sequences (mm, %)": {
+                variation: {name: row["mean"] for name, row in rows.items()} for variation, rows in metrics.items()
+            },
+            "MuPoTS-3D: PCK@150 in %, normalized skeletons, bones rescaled": pck_rows,
+            "MuPoTS-3D: annotated people who were found (recall in %)": {"recall": {"mean": recall}},
+        },
+        latex={
+            **{f"normalized skeletons, bones rescaled: {title}": row for title, row in pck_rows.items()},
+            "metric skeletons, matched people: MPJPE, root-relative MPJPE, PCK, root-relative PCK, recall": {
+                "MPJPE": plain["absolute"]["mpjpe14"]["mean"],
+                "root-relative MPJPE": plain["root-relative"]["mpjpe14"]["mean"],
+                "PCK": plain["absolute"]["pck_matched"]["mean"],
+                "root-relative PCK": plain["root-relative"]["pck_matched"]["mean"],
+                "recall": recall,
+            },
+        },
+        distances={v: d for v, d in distances.items() if v.startswith("metric") and v.endswith("not rescaled")},
+    )
+
+
+def _by_frame(found, frame_images):
+    """Predictions as float [F, most people in a frame, J, 3], NaN where a frame has fewer."""
+    index = {image: frame for frame, image in enumerate(frame_images)}
+    unknown = sorted(set(found.images) - index.keys())
+    if unknown:
+        raise ValueError(f"{found.path}: {len(unknown)} images are not in MuPoTS-3D, the first is {unknown[0]}.")
+    frames = np.array([index[image] for image in found.images], int)
+    order = np.argsort(frames, kind="stable")
+    ranks = np.empty(len(frames), int)
+    counts = np.bincount(frames, minlength=len(frame_images))
+    starts = np.cumsum(counts) - counts
+    ranks[order] = np.arange(len(frames)) - starts[frames[order]]
+    result = np.full([len(frame_images), counts.max(initial=0), *found.coords.shape[1:]], np.nan)
+    result[frames, ranks] = found.coords
+    return result

@@ -1,0 +1,114 @@
+"""Prediction files as ``metrabs-train predict`` writes them: ``predictions_DATASET.npz``, one row per pose."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+_N_NAMED = 5  # how many missing images an error names
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a prediction file holds.
+
+    Attributes:
+        path: the file.
+        images: names of the M pictures, as ``image_name`` shortens them.
+        coords: float64 [M, J, 3], mm.
+    """
+
+    path: Path
+    images: list[str]
+    coords: np.ndarray
+
+
+def image_name(path: str | Path, depth: int) -> str:
+    """The last parts of a picture's path, such as TS1/img_000000.jpg: the same wherever the data set lies."""
+    return str(PurePosixPath(*PurePosixPath(str(path).replace("\\", "/")).parts[-depth:]))
+
+
+def read(path: str | Path, depth: int, joint_names: Sequence[str], arrays: Sequence[str]) -> Predictions:
+    """Read a prediction file.
+
+    Args:
+        path: npz file.
+        depth: how many parts of a picture's path tell the pictures of the data set apart.
+        joint_names: joints to return. A file that has an array ``joint_names`` may have them in any order; in another
+            file the joints must be exactly these.
+        arrays: names that the poses may have in the file; the first that is there is read.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it lacks an array, holds Python objects, has other joints, or poses that are not numbers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no prediction file {path}.")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            found = [name for name in arrays if name in archive.files]
+            if not found or "image_path" not in archive.files:
+                wanted = "image_path" if found else " or ".join(arrays)
+                raise ValueError(f"{path} has no array {wanted}; it has {', '.join(archive.files) or 'none'}.")
+            images, coords = archive["image_path"], archive[found[0]].astype(np.float64)
+            names = [str(n) for n in archive["joint_names"]] if "joint_names" in archive.files else list(joint_names)
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{path} is no npz file, or damaged: {error}.") from error
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise ValueError(
+            f"{path} holds pickled Python objects, which could run code and are not loaded: save the image paths as an"
+            " array of strings."
+        ) from error
+    if coords.shape != (len(images), len(names), 3):
+        raise ValueError(
+            f"{path}: {found[0]} is {list(coords.shape)}, but {len(images)} images and {len(names)} joints"
+            f" ({' '.join(names)}) need {[len(images), len(names), 3]}."
+        )
+    missing = [name for name in joint_names if name not in names]
+    if missing:
+        raise ValueError(f"{path} lacks the joints {', '.join(missing)}; it has {', '.join(names)}.")
+    paths = [i.decode() if isinstance(i, bytes) else str(i) for i in images]
+    broken = np.flatnonzero(~np.isfinite(coords).all((1, 2)))
+    if len(broken):
+        raise ValueError(f"{path}: {len(broken)} poses are not finite: {_some([paths[i] for i in broken])}.")
+    coords = coords[:, [names.index(name) for name in joint_names]]
+    return Predictions(path, [image_name(p, depth) for p in paths], coords)
+
+
+def one_per_image(predictions: Predictions, images: list[str]) -> np.ndarray:
+    """Order predictions as the pictures of the data set, each of which shows one person.
+
+    Args:
+        predictions: what a file holds.
+        images: names of the N pictures, unique.
+
+    Returns:
+        float64 [N, J, 3], mm.
+
+    Raises:
+        ValueError: a picture has no prediction or several, or a prediction's picture is not one of them.
+    """
+    rows = {}
+    repeated = []
+    for row, image in enumerate(predictions.images):
+        (repeated.append(image) if image in rows else rows.setdefault(image, row))
+    problems = {
+        "without prediction": [image for image in images if image not in rows],
+        "predicted more than once": repeated,
+        "not in the test part": sorted(rows.keys() - set(images)),
+    }
+    if any(problems.values()):
+        lists = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in problems.items() if names)
+        raise ValueError(
+            f"{predictions.path} has {len(predictions.images)} poses, the data set's test part {len(images)} ({lists})."
+        )
+    return predictions.coords[[rows[image] for image in images]]
+
+
+def _some(names):
+    rest = f" and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else ""
+    return ", ".join(names[:_N_NAMED]) + rest
