@@ -1,27 +1,129 @@
 """Data sets: ``read("h36m", "train")`` or ``read("my/folder", "train")`` gives annotated people."""
 
+import importlib
+import os
+import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from training.datasets import own_format
+from training.datasets.annotations import (
+    content_key,
+    load_table,
+    read_cached,
+    report_missing,
+    with_existing_images,
+)
 from training.datasets.example import Camera, Dataset, Example
 
-__all__ = ["Camera", "Dataset", "Example", "read"]
+__all__ = ["READERS", "Camera", "Dataset", "Example", "Reader", "data_root_folder", "read"]
 
 
-def read(name: str | Path, split: str = "train", data_root: str | Path | None = None) -> Dataset:
+@dataclass(frozen=True)
+class Reader:
+    """Who reads a data set.
+
+    Attributes:
+        module: of ``training.datasets``, has ``find(root, split, **options) -> Annotations``.
+        splits: the parts that the data set has.
+        options: what makes this variant of the data set.
+    """
+
+    module: str
+    splits: tuple[str, ...]
+    options: dict = field(default_factory=dict)
+
+    def find(self, root: Path, split: str):
+        """Look for the files of a part; see ``training.datasets.annotations.Annotations``."""
+        return importlib.import_module(f"training.datasets.{self.module}").find(root, split, **self.options)
+
+
+READERS = {
+    "h36m": Reader("h36m", ("train", "test")),
+    "h36m-partial": Reader("h36m", ("train", "test")),
+    "h36m-incorrect-S9": Reader("h36m", ("train", "test"), {"correct_s9": False}),
+    "mpi-inf-3dhp": Reader("mpi_inf_3dhp", ("train", "val", "test")),
+    "muco": Reader("muco", ("train",)),
+    "muco-17-150k": Reader("muco", ("train", "val", "test"), {"n_composites": 150_000, "like_mupots": True}),
+    "mupots": Reader("mupots", ("val", "test")),
+    "mpii": Reader("mpii", ("train",)),
+    "mpii-yolo": Reader("mpii", ("train",), {"detected": True}),
+    "3dpw": Reader("threedpw", ("train", "val", "test")),
+    "coco": Reader("coco", ("train", "val")),
+}
+
+
+def read(
+    name: str | Path, split: str = "train", data_root: str | Path | None = None, allow_missing: bool = False
+) -> Dataset:
     """Read the people of one part of a data set.
 
+    The cropped-and-shrunk pictures that ``metrabs-train prepare`` makes of the parts for training are read if they
+    belong to today's annotations, else the original pictures.
+
     Args:
-        name: a data set's name, or a folder in the project's own format (``training.dataset_format``), whose people
-            are all of them in every part.
-        split: "train", "val", "trainval" or "test".
+        name: a data set's name (``READERS``), or a folder in the project's own format (``training.dataset_format``),
+            whose people are all of them in every part.
+        split: "train", "val", "trainval" (both, or what the data set has of them) or "test".
         data_root: folder that holds the data sets; None for the environment variable DATA_ROOT.
+        allow_missing: go on without subjects, videos and pictures that are missing, with a warning.
 
     Raises:
-        FileNotFoundError: there is neither a data set of that name nor such a folder, or files of it are missing.
-        ValueError: something in it does not follow its format, or nobody is left.
+        FileNotFoundError: there is neither a data set of that name nor such a folder, or files of it are missing: all
+            of them are listed.
+        ValueError: something in it does not follow its format, there is no such part, or nobody is left.
     """
-    folder = Path(name)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no data set named {name}, and no folder {folder.absolute()}.")
-    return own_format.read(folder)
+    if str(name) not in READERS:
+        if not Path(name).is_dir():
+            known = ", ".join(READERS)
+            raise FileNotFoundError(f"There is no data set named {name} (but {known}), and no folder {Path(name)}.")
+        return own_format.read(Path(name))
+    name = str(name)
+    reader, root = READERS[name], data_root_folder(data_root)
+    splits = [s for s in ("train", "val") if s in reader.splits] if split == "trainval" else [split]
+    if not splits or not set(splits) <= set(reader.splits):
+        raise ValueError(f"The data set {name} has no part {split!r}; it has {', '.join(reader.splits)}.")
+    parts = [_read_part(name, reader, root, part, allow_missing) for part in splits]
+    examples = parts[0].examples if len(parts) == 1 else [e for part in parts for e in part.examples]
+    return Dataset(name, parts[0].skeleton, examples)
+
+
+def data_root_folder(data_root: str | Path | None) -> Path:
+    """The folder of the data sets, as given or from the environment.
+
+    Raises:
+        FileNotFoundError: neither names a folder that is there.
+    """
+    root = data_root or os.environ.get("DATA_ROOT")
+    if not root:
+        raise FileNotFoundError("Say where the data sets are: --data-root, or the environment variable DATA_ROOT.")
+    if not Path(root).is_dir():
+        raise FileNotFoundError(f"The folder of the data sets, {root}, is not there.")
+    return Path(root)
+
+
+def shrunk_index(root: Path, name: str, split: str) -> Path:
+    """Where the table of a part's cropped-and-shrunk pictures is."""
+    return root / f"{name}_downscaled" / f"{split}.npz"
+
+
+def _read_part(name: str, reader: Reader, root: Path, split: str, allow_missing: bool) -> Dataset:
+    index = shrunk_index(root, name, split)
+    found = reader.find(root, split)
+    if not found.files:  # a machine that has only what training needs
+        table = load_table(index, root, lambda facts: True)
+        if table is not None:
+            return Dataset(name, found.skeleton, with_existing_images(table, name, allow_missing))
+    report_missing(f"The {split} part of {name} in {root}", found.missing, allow_missing)
+    if not found.files:
+        raise ValueError(f"Nobody is left in the {split} part of {name} in {root}.")
+    key = content_key(root, found.files, name, split)
+    table = load_table(index, root, lambda facts: facts.get("key") == key)
+    if table is None:
+        if index.is_file():
+            warnings.warn(f"{index} belongs to other annotations: run metrabs-train prepare {name}.", stacklevel=3)
+        table = read_cached(f"{name}-{split}", key, root, found.read)
+    table = with_existing_images(table, f"The {split} part of {name} in {root}", allow_missing)
+    if not len(table):
+        raise ValueError(f"Nobody is left in the {split} part of {name} in {root}.")
+    return Dataset(name, found.skeleton, table)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from metrabs_core.skeletons import Skeleton
@@ -23,6 +24,27 @@ class Camera:
     distortion_coeffs: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     extrinsic_matrix: np.ndarray = field(default_factory=lambda: np.eye(4, dtype=np.float32))
 
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """Where points [..., 3] of the camera frame (mm) are in the picture: float32 [..., 2], pixels."""
+        flat = np.asarray(points, np.float64).reshape(-1, 1, 3)
+        if not len(flat):
+            return np.zeros([*np.shape(points)[:-1], 2], np.float32)
+        zero = np.zeros(3)
+        pixels, _ = cv2.projectPoints(
+            flat, zero, zero, np.float64(self.intrinsic_matrix), np.float64(self.distortion_coeffs)
+        )
+        return pixels.reshape([*np.shape(points)[:-1], 2]).astype(np.float32)
+
+    def to_camera(self, points: np.ndarray) -> np.ndarray:
+        """Points [..., 3] of the world in the camera frame: float64 [..., 3], mm."""
+        matrix = np.float64(self.extrinsic_matrix)
+        return np.asarray(points, np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+
+    def to_world(self, points: np.ndarray) -> np.ndarray:
+        """Points [..., 3] of the camera frame in the world: float64 [..., 3], mm."""
+        matrix = np.linalg.inv(np.float64(self.extrinsic_matrix))
+        return np.asarray(points, np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+
 
 @dataclass(frozen=True)
 class Example:
@@ -39,6 +61,7 @@ class Example:
         mask: {"size", "counts"} of the person in the picture, COCO run lengths, or None.
         activity: what the person does, for evaluation by activity.
         scene: where, for evaluation by scene.
+        person: number of the person in its sequence, where a data set follows several.
     """
 
     image_path: Path
@@ -51,6 +74,7 @@ class Example:
     mask: dict | None = None
     activity: str = ""
     scene: str = ""
+    person: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,64 @@
+"""Files that are there whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside the final one, and rename it when the block has ended without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_image(path: Path, rgb: np.ndarray) -> None:
+    """Write an RGB or RGBA picture: a JPEG of quality 95, or what else the name's ending says."""
+    to_bgr = cv2.COLOR_RGBA2BGRA if rgb.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    done, data = cv2.imencode(path.suffix, cv2.cvtColor(rgb, to_bgr), [cv2.IMWRITE_JPEG_QUALITY, 95])
+    if not done:
+        raise OSError(f"The picture {path} can't be encoded.")
+    with written_atomically(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def read_image(path: Path, flags: int = cv2.IMREAD_COLOR_RGB) -> np.ndarray:
+    """Read a picture, RGB unless the flags say otherwise.
+
+    Raises:
+        OSError: it is missing or damaged.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise OSError(f"The picture {path} can't be read: {error.strerror}.") from error
+    image = cv2.imdecode(data, flags) if is_complete_image(data) else None
+    if image is None:
+        raise OSError(f"The picture {path} is damaged.")
+    return image
+
+
+def is_complete_image(data: np.ndarray) -> bool:
+    """Whether a JPEG has its end: OpenCV decodes a truncated one without complaint. Other formats pass.
+
+    Cameras write things after the end, and a thumbnail, which has an end of its own, at the start.
+    """
+    is_jpeg = data[:2].tobytes() == b"\xff\xd8"
+    return len(data) > 4 and (not is_jpeg or b"\xff\xd9" in data[len(data) // 2 :].tobytes())
+
+
+def image_exists(path: Path) -> bool:
+    """Whether a picture is there and has its end."""
+    try:
+        return is_complete_image(np.fromfile(path, np.uint8))
+    except OSError:
+        return False
