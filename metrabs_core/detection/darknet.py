@@ -95,8 +95,8 @@ def read_network(sections, weights_path, input_size=None):
         input_size: height and width of the pictures, if not those of the [net] section.
 
     Returns:
-        keras.Model from float32 [n, height, width, 3], RGB in 0..1, to a list of one output for each [yolo] section:
-        float32 [n, rows * columns * anchors, 5 + classes]: box centre x and y, width and height as fractions of the
+        keras.Model from float32 [n, height, width, 3], RGB in 0..1, to the boxes of all [yolo] sections, each by rows,
+        columns and anchors: float32 [n, boxes, 5 + classes]: centre x and y, width and height as fractions of the
         picture, the probability of an object, and the probability of each class if there is an object.
 
     Raises:
@@ -161,7 +161,7 @@ class _Builder:
             self._outputs.append(x)
         if not self._found:
             raise ValueError("The Darknet cfg has no [yolo] section, so it is no detector that can be read here.")
-        return keras.Model(inputs, self._found)
+        return keras.Model(inputs, layers.Concatenate(axis=1)(self._found) if len(self._found) > 1 else self._found[0])
 
     def _convolutional(self, section, x):
         n_filters, size, stride = [section.number(name, 1) for name in ("filters", "size", "stride")]

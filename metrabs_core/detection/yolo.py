@@ -30,15 +30,10 @@ class Yolo(SingleShotDetector):
         super().__init__(name="yolo")
         network = read_network(sections, weights_path, input_size)
         self._input_size = network.input_shape[1:3]
-        weights = [variable.numpy() for variable in network.trainable_variables]
-
-        def run(pictures):
-            # as constants of the graph, see metrabs_core.packaging.FrozenCropModel
-            constants = [tf.constant(array) for array in weights]
-            return network.stateless_call(constants, [], pictures, training=False)[0]
-
-        # in a closure, so that the variables do not become part of an exported model
-        self._network = run
+        # These alone are exported, not the Keras model around them. Constants of the graph, which make the small crop
+        # model faster, make a network of this size no faster, but its first call takes five times as long.
+        self._weights = [variable.value for variable in network.variables]
+        self._network = lambda pictures: network(pictures, training=False)
 
     def _pictures(self, images):
         size, before = self._letterbox(tf.shape(images)[1:3])
@@ -53,7 +48,7 @@ class Yolo(SingleShotDetector):
         return tf.ensure_shape(pictures, [None, *self._input_size, 3]) / 255.0
 
     def _candidates(self, pictures, image_size):
-        found = tf.concat([found[..., : 5 + _PERSON + 1] for found in self._network(pictures)], axis=1)
+        found = self._network(pictures)
         center, size = found[..., 1::-1], found[..., 3:1:-1]  # y before x
         letterbox_size, before = self._letterbox(image_size)
         # from fractions of the network's input to fractions of the image
