@@ -1,8 +1,32 @@
-"""Backbones by name: crops float32 [N, P, P, 3], RGB 0..1, to features float32 [N, P/stride, P/stride, C]."""
+"""Backbones by name: crops float32 [N, P, P, 3], RGB 0..1, to features float32 [N, P/stride, P/stride, C].
+
+Each takes RGB in 0..1 and prepares it inside as its pretrained weights expect it, and each has centred striding (see
+``metrabs_core.network.striding``) at a stride of 32 or finer with the same weights.
+"""
 
 import keras
+import numpy as np
+from keras import applications, layers, ops
 
 from metrabs_core.network.blazepose import build_blazepose
+from metrabs_core.network.efficientnet_lite import build_efficientnet_lite0
+from metrabs_core.network.resnet import build_resnet
+from metrabs_core.network.striding import with_stride
+
+# The models of keras.applications, and how their weights want RGB in 0..255, if they do not see to that themselves.
+APPLICATIONS = {
+    "mobilenetv3-small": (applications.MobileNetV3Small, None),
+    "mobilenetv3-large": (applications.MobileNetV3Large, None),
+    "efficientnetv2-s": (applications.EfficientNetV2S, None),
+    "efficientnetv2-m": (applications.EfficientNetV2M, None),
+    "efficientnetv2-l": (applications.EfficientNetV2L, None),
+    "resnet50": (applications.ResNet50, "caffe"),
+    "resnet101": (applications.ResNet101, "caffe"),
+    "resnet152": (applications.ResNet152, "caffe"),
+    "resnet50v2": (applications.ResNet50V2, "signed"),
+    "resnet101v2": (applications.ResNet101V2, "signed"),
+    "resnet152v2": (applications.ResNet152V2, "signed"),
+}
 
 
 def build_backbone(name: str, crop_side: int, stride: int = 32) -> keras.Model:
@@ -10,15 +34,55 @@ def build_backbone(name: str, crop_side: int, stride: int = 32) -> keras.Model:
 
     Args:
         name: one of ``BACKBONES``.
-        crop_side: P, pixels.
-        stride: pixels between cells of the feature map.
+        crop_side: P, pixels, a multiple of 32 (of 64 for blazepose).
+        stride: pixels between cells of the feature map: 4, 8, 16 or 32. The weights do not depend on it.
+
+    Returns:
+        Model from crops float32 [N, P, P, 3], RGB 0..1, to features float32 [N, P/stride, P/stride, C].
 
     Raises:
-        ValueError: unknown name, or a stride that the backbone can't have.
+        ValueError: unknown name, or a crop side or stride that the backbone can't have.
     """
     if name not in BACKBONES:
         raise ValueError(f"There is no backbone {name!r}; choose one of {', '.join(BACKBONES)}.")
-    return BACKBONES[name](crop_side, stride)
+    if crop_side % 32:
+        raise ValueError(f"The crop side must be a multiple of 32, not {crop_side}.")
+    if name == "blazepose":
+        return build_blazepose(crop_side, stride)
+    return with_stride(build_classifier_body(name, crop_side), stride)
 
 
-BACKBONES = {"blazepose": build_blazepose}
+def build_classifier_body(name: str, side: int) -> keras.Model:
+    """Build a classifier's network up to its last map, on its own grid of stride 32, with random weights.
+
+    Args:
+        name: one of ``BACKBONES`` but "blazepose".
+        side: of the square input images, pixels.
+
+    Returns:
+        Model from images float32 [N, side, side, 3], RGB 0..1, to features float32 [N, side/32, side/32, C]. Its
+        weights have the names and the order of those of ``build_backbone``.
+    """
+    images = layers.Input([side, side, 3], name="crops")
+    if name in ("resnet18", "resnet34"):
+        return build_resnet(_standardize(images, "imagenet"), int(name.removeprefix("resnet")))
+    if name == "efficientnet-lite0":
+        return build_efficientnet_lite0(layers.Rescaling(255.0, name="to_255")(images))
+    build, preparation = APPLICATIONS[name]
+    return build(include_top=False, weights=None, input_tensor=_standardize(images, preparation))
+
+
+def _standardize(images, preparation: str | None):
+    """RGB 0..1 as pretrained weights want it; None: 0..255."""
+    if preparation == "imagenet":
+        mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+        return layers.Rescaling(list(1 / deviation), list(-mean / deviation), name="standardize")(images)
+    if preparation == "caffe":  # BGR without their means, since these weights were once ported from Caffe
+        x = layers.Rescaling(255.0, [-123.68, -116.779, -103.939], name="subtract_mean")(images)
+        return ops.flip(x, axis=-1)
+    if preparation == "signed":
+        return layers.Rescaling(2.0, -1.0, name="to_signed")(images)
+    return layers.Rescaling(255.0, name="to_255")(images)
+
+
+BACKBONES = ("blazepose", "efficientnet-lite0", "resnet18", "resnet34", *APPLICATIONS)

@@ -6,7 +6,9 @@ folded into the convolutions. Taps: 144 and 288 channels at stride 32, and 288 c
 """
 
 import keras
-from keras import layers
+from keras import layers, ops
+
+from metrabs_core.network.striding import STRIDES
 
 # kernel, stride, expanded channels, output channels; residual where the stride is 1 and the channels stay
 _BLOCKS = (
@@ -36,7 +38,7 @@ def build_blazepose(crop_side: int, stride: int = 32) -> keras.Model:
 
     Args:
         crop_side: side P of the square crops, in pixels, a multiple of 64.
-        stride: 32, 16 or 8. Below 32 the last strided convolutions become dilated ones (atrous), same weights.
+        stride: 32, 16, 8 or 4. Below 32 the last strided convolutions become dilated ones (atrous), same weights.
 
     Returns:
         Model from RGB crops float32 [N, P, P, 3] in 0..1 to features float32 [N, P/stride, P/stride, 720].
@@ -46,8 +48,8 @@ def build_blazepose(crop_side: int, stride: int = 32) -> keras.Model:
     """
     if crop_side % 64:
         raise ValueError(f"The BlazePose encoder needs a crop side that is a multiple of 64, not {crop_side}.")
-    if stride not in (8, 16, 32):
-        raise ValueError(f"The BlazePose encoder has strides 8, 16 and 32, not {stride}.")
+    if stride not in STRIDES:
+        raise ValueError(f"Backbones have strides 4, 8, 16 and 32, not {stride}.")
     crops = layers.Input([crop_side, crop_side, 3], name="crops")
     x = layers.ZeroPadding2D(1)(crops)
     x = layers.Conv2D(24, 3, strides=2, name="stem")(x)
@@ -91,8 +93,9 @@ def build_blazepose(crop_side: int, stride: int = 32) -> keras.Model:
     wide = layers.ReLU(6.0)(x)
 
     # Twice as coarse for a view of the whole person, then back to the resolution of the other maps
-    pooled = layers.MaxPool2D(2)(wide)
-    x = layers.ZeroPadding2D(((0, 1), (0, 1)))(wide)
+    whole = _split_phases(wide, dilation)
+    pooled = layers.MaxPool2D(2)(whole)
+    x = layers.ZeroPadding2D(((0, 1), (0, 1)))(whole)
     x = layers.DepthwiseConv2D(3, strides=2, name="coarse0_depthwise")(x)
     x = layers.ReLU(6.0)(x)
     x = layers.Conv2D(288, 1, name="coarse0_project")(x)
@@ -103,7 +106,7 @@ def build_blazepose(crop_side: int, stride: int = 32) -> keras.Model:
         x = layers.ReLU(6.0)(x)
         x = layers.Conv2D(288, 1, name=f"coarse{i}_project")(x)
         x = layers.ReLU(6.0)(layers.Add()([x, shortcut]))
-    coarse = layers.UpSampling2D(2, interpolation="bilinear")(x)
+    coarse = _join_phases(layers.UpSampling2D(2, interpolation="bilinear")(x), dilation)
     return keras.Model(crops, layers.Concatenate()([fine, wide, coarse]), name="blazepose")
 
 
@@ -118,3 +121,24 @@ def _depthwise(x, kernel, name, stride=1, dilation=1, centred=False):
     before, after = (reach - 1, reach) if centred else (reach, reach)
     x = layers.ZeroPadding2D(((before, after), (before, after)))(x)
     return layers.DepthwiseConv2D(kernel, strides=stride, name=name)(x)
+
+
+def _split_phases(x, dilation: int):
+    """Map [N, H, W, C] to the ``dilation**2`` maps [.., H/dilation, W/dilation, C] of every ``dilation``-th cell.
+
+    Each of them is a map of stride 32, so that what follows is the same network at every stride.
+    """
+    if dilation == 1:
+        return x
+    height, width, channels = x.shape[1:]
+    x = ops.reshape(x, [-1, height // dilation, dilation, width // dilation, dilation, channels])
+    return ops.reshape(ops.transpose(x, [0, 2, 4, 1, 3, 5]), [-1, height // dilation, width // dilation, channels])
+
+
+def _join_phases(x, dilation: int):
+    """Inverse of ``_split_phases``."""
+    if dilation == 1:
+        return x
+    height, width, channels = x.shape[1:]
+    x = ops.transpose(ops.reshape(x, [-1, dilation, dilation, height, width, channels]), [0, 3, 1, 4, 2, 5])
+    return ops.reshape(x, [-1, height * dilation, width * dilation, channels])

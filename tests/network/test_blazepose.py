@@ -54,21 +54,22 @@ def _pad_symmetrically(layer):
     return layer.__class__.from_config(layer.get_config())
 
 
-def test_smaller_strides_refine_the_same_grid(encoder, photograph):
-    # With the same weights, cell (i, j) at stride 32 sees what the cells around it see at stride 16: move the picture
-    # by the distance between the cell centres, and the features agree away from the border.
-    finer = build_blazepose(256, stride=16)
-    finer.set_weights(encoder.get_weights())
-    moved = np.roll(photograph, (-8, -8), (0, 1))  # centre of a stride-16 cell: 16j+8; of a stride-32 cell: 32i+16
-    at_32 = encoder.predict(photograph[None], verbose=0)[0, ..., :144]
-    at_16 = finer.predict(moved[None], verbose=0)[0, ::2, ::2, :144]
-    inner = np.s_[3:5, 3:5]
-    difference = np.abs(at_32[inner] - at_16[inner]).mean() / np.abs(at_32[inner]).mean()
-    elsewhere = np.abs(at_32[3:5, 3:5] - at_16[2:4, 2:4]).mean() / np.abs(at_32[inner]).mean()
-    assert difference < 0.5 * elsewhere
-    assert finer.output_shape[1:] == (16, 16, 720)
+@pytest.mark.parametrize("stride", [16, 4])
+def test_a_finer_map_contains_the_coarse_one(stride):
+    # Random weights have no biases, so black is like the padding, and a patch far from the borders knows none
+    crop = np.zeros([1, 256, 256, 3], np.float32)
+    crop[:, 112:145, 112:145] = np.random.default_rng(0).uniform(size=(33, 33, 3))
+    coarse, finer = build_blazepose(256), build_blazepose(256, stride)
+    finer.set_weights(coarse.get_weights())
+    # cell i of stride 32 is at pixel 32i+16, and cell j of the finer one at stride*j + stride/2
+    moved = np.roll(crop, (stride // 2 - 16,) * 2, (1, 2))
+    expected = coarse.predict(crop, verbose=0)
+    contained = finer.predict(moved, verbose=0)[:, :: 32 // stride, :: 32 // stride]
+    np.testing.assert_allclose(contained, expected, atol=2e-3 * expected.max())
 
 
-def test_impossible_stride_is_refused():
-    with pytest.raises(ValueError, match="8, 16 and 32, not 4"):
-        build_blazepose(256, stride=4)
+def test_impossible_sizes_are_refused():
+    with pytest.raises(ValueError, match="4, 8, 16 and 32, not 2"):
+        build_blazepose(256, stride=2)
+    with pytest.raises(ValueError, match="multiple of 64, not 160"):
+        build_blazepose(160)
