@@ -1,41 +1,13 @@
-"""The metrics on cases with known answers, and the alignment against SciPy."""
+"""Errors of a crop model on cases with known answers."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import scipy.spatial
 
 from metrabs_core.skeletons import NATIVE
 from training import evaluate as evaluation
 from training.datasets import Camera, Example
-
-
-def test_alignment_equals_scipy():
-    rng = np.random.default_rng(0)
-    points, target = rng.normal(size=(2, 17, 3))
-    aligned = evaluation.align_similarity(points, target)
-    _, _, disparity = scipy.spatial.procrustes(target, points)
-    # SciPy's disparity is relative to the centred target's squared norm; it may reflect, so compare where it need not
-    norm = ((target - target.mean(0)) ** 2).sum()
-    reflected = _kabsch_reflects(points, target)
-    assert ((aligned - target) ** 2).sum() / norm >= disparity - 1e-9
-    if not reflected:
-        assert ((aligned - target) ** 2).sum() / norm == pytest.approx(disparity)
-
-
-def test_alignment_undoes_a_similarity_but_not_a_mirroring():
-    rng = np.random.default_rng(1)
-    target = rng.normal(size=(17, 3))
-    rotation = scipy.spatial.transform.Rotation.random(random_state=2).as_matrix()
-    moved = 2.5 * target @ rotation.T + [1, 2, 3]
-    np.testing.assert_allclose(evaluation.align_similarity(moved, target), target, atol=1e-9)
-    mirrored = moved * [-1, 1, 1]
-    assert np.abs(evaluation.align_similarity(mirrored, target) - target).max() > 0.1
-
-
-def _kabsch_reflects(points, target):
-    a, b = points - points.mean(0), target - target.mean(0)
-    u, _, vt = np.linalg.svd(a.T @ b)
-    return np.linalg.det(u @ vt) < 0
 
 
 def test_metrics_of_a_known_error(monkeypatch):
@@ -47,11 +19,11 @@ def test_metrics_of_a_known_error(monkeypatch):
     error[..., 1] = length
     predicted = true[:, root : root + 1] * 1.1 + (true - true[:, root : root + 1]) + error  # 10 % too far
     sigma = np.tile(2 * length + 5, [4, 1])
-    monkeypatch.setattr(evaluation, "predict", lambda *_: (predicted, true, sigma))
+    monkeypatch.setattr(evaluation, "predict_poses", lambda *_: (predicted, sigma))
     joints2d = np.full([NATIVE.n_joints, 2], 50.0)
     cut_off = joints2d.copy()
     cut_off[:20] = -30
-    examples = [_example(true[0], joints2d)] * 3 + [_example(true[3], cut_off)]
+    examples = [_example(pose, cut_off if i == 3 else joints2d) for i, pose in enumerate(true)]
 
     metrics = evaluation.evaluate(_Model(), examples)
 
@@ -64,6 +36,29 @@ def test_metrics_of_a_known_error(monkeypatch):
     assert metrics["uncertainty_rank_correlation"] == pytest.approx(1, abs=0.01)
     expected_scale = np.sqrt((length**2).mean() / (sigma[0] ** 2).mean())
     assert metrics["uncertainty_scale"] == pytest.approx(expected_scale)
+
+
+def test_joints_without_annotation_do_not_count(monkeypatch):
+    true = np.random.default_rng(0).normal(size=(3, NATIVE.n_joints, 3)) * 300 + [0, 0, 4000]
+    predicted = true + [0, 0, 50.0]
+    predicted[:, 5] += [30, 40, 0]
+    sigma = np.linspace(1, 2, true[..., 0].size).reshape(true.shape[:2])
+    monkeypatch.setattr(evaluation, "predict_poses", lambda *_: (predicted, sigma))
+    examples = [_example(pose, np.full([NATIVE.n_joints, 2], 50.0)) for pose in true]
+    all_joints = evaluation.evaluate(_Model(), examples)
+    for example in examples:
+        example.valid[5] = False
+        example.joints3d[5] = 1e6
+    without = evaluation.evaluate(_Model(), examples)
+    assert all_joints["mpjpe_mm"] == pytest.approx(50 / NATIVE.n_joints)
+    assert without["mpjpe_mm"] == pytest.approx(0, abs=1e-6)
+    assert without["pa_mpjpe_mm"] == pytest.approx(0, abs=1e-6)
+
+
+def test_nobody_with_3d_labels_is_an_error():
+    example = replace(_example(None, np.zeros([NATIVE.n_joints, 2])), joints3d=None)
+    with pytest.raises(ValueError, match="no example has a 3D label"):
+        evaluation.evaluate(_Model(), [example])
 
 
 class _Model:

@@ -1,5 +1,7 @@
 """Prediction files as ``metrabs-train predict`` writes them: ``predictions_DATASET.npz``, one row per pose."""
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -46,6 +48,8 @@ def read(path: str | Path, depth: int, joint_names: Sequence[str], arrays: Seque
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no prediction file {path}.")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no npz file, or damaged.")
     try:
         with np.load(path, allow_pickle=False) as archive:
             found = [name for name in arrays if name in archive.files]
@@ -54,8 +58,8 @@ def read(path: str | Path, depth: int, joint_names: Sequence[str], arrays: Seque
                 raise ValueError(f"{path} has no array {wanted}; it has {', '.join(archive.files) or 'none'}.")
             images, coords = archive["image_path"], archive[found[0]].astype(np.float64)
             names = [str(n) for n in archive["joint_names"]] if "joint_names" in archive.files else list(joint_names)
-    except (OSError, EOFError) as error:
-        raise ValueError(f"{path} is no npz file, or damaged: {error}.") from error
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is damaged: {error}.") from error
     except ValueError as error:
         if "allow_pickle" not in str(error):
             raise

@@ -51,7 +51,7 @@ def write(runs: list[Scores], path: Path, facts: dict) -> list[Path]:
         title: dict(zip(d.joint_names, _pooled(runs, title).mean(0).tolist())) for title, d in runs[0].distances.items()
     }
     with written_atomically(path) as temporary:
-        temporary.write_text(json.dumps(_without_nan(document), indent=2, ensure_ascii=False) + "\n")
+        temporary.write_text(json.dumps(without_nan(document), indent=2, ensure_ascii=False) + "\n")
     latex = path.with_suffix(".tex")
     with written_atomically(latex) as temporary:
         temporary.write_text(_latex(runs))
@@ -80,10 +80,10 @@ def _latex(runs):
     return "\n".join(lines) + "\n"
 
 
-def _without_nan(value):
+def without_nan(value):
     """JSON knows no NaN: null."""
     if isinstance(value, dict):
-        return {name: _without_nan(v) for name, v in value.items()}
+        return {name: without_nan(v) for name, v in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
