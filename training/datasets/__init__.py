@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from metrabs_core.skeletons import Skeleton
 from training.datasets import own_format
 from training.datasets.annotations import (
     content_key,
@@ -15,6 +16,7 @@ from training.datasets.annotations import (
     with_existing_images,
 )
 from training.datasets.example import Camera, Dataset, Example
+from training.datasets.table import Table
 
 __all__ = ["READERS", "Camera", "Dataset", "Example", "Reader", "data_root_folder", "read"]
 
@@ -83,9 +85,8 @@ def read(
     splits = [s for s in ("train", "val") if s in reader.splits] if split == "trainval" else [split]
     if not splits or not set(splits) <= set(reader.splits):
         raise ValueError(f"The data set {name} has no part {split!r}; it has {', '.join(reader.splits)}.")
-    parts = [_read_part(name, reader, root, part, allow_missing) for part in splits]
-    examples = parts[0].examples if len(parts) == 1 else [e for part in parts for e in part.examples]
-    return Dataset(name, parts[0].skeleton, examples)
+    skeletons, tables = zip(*(_read_part(name, part, root, allow_missing) for part in splits))
+    return Dataset(name, skeletons[0], tables[0] if len(tables) == 1 else Table.concatenate(tables))
 
 
 def data_root_folder(data_root: str | Path | None) -> Path:
@@ -107,23 +108,49 @@ def shrunk_index(root: Path, name: str, split: str) -> Path:
     return root / f"{name}_downscaled" / f"{split}.npz"
 
 
-def _read_part(name: str, reader: Reader, root: Path, split: str, allow_missing: bool) -> Dataset:
-    index = shrunk_index(root, name, split)
-    found = reader.find(root, split)
-    if not found.files:  # a machine that has only what training needs
-        table = load_table(index, root, lambda facts: True)
-        if table is not None:
-            return Dataset(name, found.skeleton, with_existing_images(table, name, allow_missing))
-    report_missing(f"The {split} part of {name} in {root}", found.missing, allow_missing)
+@dataclass(frozen=True)
+class Part:
+    """One part of a data set, with its original pictures.
+
+    Attributes:
+        skeleton: joints of the people.
+        table: the people.
+        key: of the annotations' content.
+    """
+
+    skeleton: Skeleton
+    table: Table
+    key: str
+
+
+def read_original(name: str, split: str, root: Path, allow_missing: bool = False) -> Part:
+    """Read one part of a data set, with its original pictures, no matter whether there are shrunk ones.
+
+    Raises:
+        FileNotFoundError, ValueError: see ``read``.
+    """
+    where = f"The {split} part of {name} in {root}"
+    found = READERS[name].find(root, split)
+    report_missing(where, found.missing, allow_missing)
     if not found.files:
-        raise ValueError(f"Nobody is left in the {split} part of {name} in {root}.")
+        raise ValueError(f"{where} has nobody left.")
     key = content_key(root, found.files, name, split)
-    table = load_table(index, root, lambda facts: facts.get("key") == key)
-    if table is None:
-        if index.is_file():
-            warnings.warn(f"{index} belongs to other annotations: run metrabs-train prepare {name}.", stacklevel=3)
-        table = read_cached(f"{name}-{split}", key, root, found.read)
-    table = with_existing_images(table, f"The {split} part of {name} in {root}", allow_missing)
+    table = with_existing_images(read_cached(f"{name}-{split}", key, root, found.read), where, allow_missing)
     if not len(table):
-        raise ValueError(f"Nobody is left in the {split} part of {name} in {root}.")
-    return Dataset(name, found.skeleton, table)
+        raise ValueError(f"{where} has nobody left.")
+    return Part(found.skeleton, table, key)
+
+
+def _read_part(name: str, split: str, root: Path, allow_missing: bool) -> tuple[Skeleton, Table]:
+    """Read one part, with its shrunk pictures if they belong to the annotations that are there."""
+    index = shrunk_index(root, name, split)
+    if index.is_file():
+        found = READERS[name].find(root, split)
+        # a machine may have only what training needs; and what was missing when the pictures were made was accepted
+        key = content_key(root, found.files, name, split) if found.files else None
+        table = load_table(index, root, lambda facts: key in (None, facts.get("key")))
+        if table is not None:
+            return found.skeleton, with_existing_images(table, f"{name}_downscaled", allow_missing)
+        warnings.warn(f"{index} belongs to other annotations: run metrabs-train prepare {name}.", stacklevel=3)
+    part = read_original(name, split, root, allow_missing)
+    return part.skeleton, part.table

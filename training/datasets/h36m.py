@@ -1,4 +1,6 @@
-"""Human3.6M (Ionescu et al., PAMI 2014), as the official archives unpack::
+"""Human3.6M (Ionescu et al., PAMI 2014).
+
+As the official archives unpack::
 
     h36m/Release-v1.2/metadata.xml                                   cameras
     h36m/S1/MyPoseFeatures/D3_Positions/Directions.cdf               Pose [1, frames, 96], mm, world frame
@@ -17,14 +19,18 @@ from pathlib import Path
 
 import cdflib
 import cv2
+import h5py
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from metrabs_core.skeletons import SKELETONS
 from training.datasets.annotations import Annotations
+from training.datasets.atomic_files import written_atomically
 from training.datasets.example import Camera
 from training.datasets.frame_selection import moved_frames
+from training.datasets.preparation import Preparation
 from training.datasets.table import Table, TableBuilder
+from training.datasets.videos import Frames, write_all_frames
 
 SKELETON = SKELETONS["h36m_17"]
 SUBJECTS = {"train": (1, 5, 6, 7, 8), "test": (9, 11)}
@@ -39,6 +45,14 @@ _ACTIVITIES = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}
 # Of subject 9, three recordings are shifted by this, mm, in world coordinates.
 _SHIFTED = {(9, "SittingDown 1"), (9, "Waiting 1"), (9, "Greeting")}
 _SHIFT = np.array([-200.0, 0.0, 0.0])
+DOWNLOAD = """Human3.6M is for academic use, after registration: http://vision.imar.ro/human3.6m
+Download, for each of the subjects 1, 5, 6, 7, 8, 9 and 11, Videos, Segments (mat_gt_bb) and Poses (D3_Positions), and
+code-v1.2.zip, and unpack them all in $DATA_ROOT/h36m, so that there are
+  h36m/Release-v1.2/metadata.xml
+  h36m/S1/MyPoseFeatures/D3_Positions/Directions.cdf ...
+  h36m/S1/MySegmentsMat/ground_truth_bb/Directions.54138969.mat ...
+  h36m/S1/Videos/Directions.54138969.mp4 ..."""
+_EVERY_NTH = (5, 64)
 
 
 @dataclass(frozen=True)
@@ -94,9 +108,7 @@ def find(root: Path, split: str, correct_s9: bool = True) -> Annotations:
             files += [path for path in [recording.poses, *boxes] if path not in lacking]
     if not usable:
         files = []
-    return Annotations(
-        SKELETON, files, lambda: _read(root, usable, read_cameras(metadata), split, correct_s9), missing
-    )
+    return Annotations(SKELETON, files, lambda: _read(root, usable, read_cameras(metadata), split, correct_s9), missing)
 
 
 def find_recordings(folder: Path, subjects: tuple[int, ...]) -> tuple[list[Recording], list[str]]:
@@ -128,7 +140,9 @@ def read_cameras(metadata: Path) -> dict[tuple[int, str], Camera]:
         outside = numbers[:264].reshape(len(CAMERAS), _N_SUBJECTS, 6)
         inside = numbers[264:].reshape(len(CAMERAS), 9)
     except (AttributeError, ValueError, xml.etree.ElementTree.ParseError) as error:
-        raise ValueError(f"{metadata} has no camera parameters of Human3.6M (300 numbers in the element w0).") from error
+        raise ValueError(
+            f"{metadata} has no camera parameters of Human3.6M (300 numbers in the element w0)."
+        ) from error
     cameras = {}
     for name, per_subject, (fx, fy, cx, cy, k1, k2, k3, p1, p2) in zip(CAMERAS, outside, inside):
         intrinsics = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)
@@ -211,7 +225,9 @@ def _move_boxes(boxes: np.ndarray, poses: np.ndarray, camera: Camera) -> np.ndar
         np.float64(corners).reshape(-1, 1, 2), np.float64(camera.intrinsic_matrix), np.float64(camera.distortion_coeffs)
     )
     depth = poses[:, -1:, 2:]
-    points = np.concatenate([undistorted.reshape(-1, 2, 2) * depth, np.broadcast_to(depth, [*corners.shape[:2], 1])], -1)
+    points = np.concatenate(
+        [undistorted.reshape(-1, 2, 2) * depth, np.broadcast_to(depth, [*corners.shape[:2], 1])], -1
+    )
     moved = camera.project(points + camera.extrinsic_matrix[:3, :3] @ _SHIFT)
     return np.concatenate([moved[:, 0], moved[:, 1] - moved[:, 0]], axis=-1)
 
@@ -221,3 +237,65 @@ def _filled_boxes(boxes: np.ndarray, joints2d: np.ndarray) -> np.ndarray:
     low, high = joints2d.min(axis=1), joints2d.max(axis=1)
     around_joints = np.concatenate([low, high - low], axis=-1)
     return np.where((boxes[:, 2:] > 0).all(-1, keepdims=True), boxes, around_joints)
+
+
+def prepare(preparation: Preparation) -> None:
+    """Write every 5th and every 64th frame of the videos as pictures, and the boxes as arrays.
+
+    Args:
+        preparation: the run.
+
+    Raises:
+        FileNotFoundError: official files are missing.
+    """
+    root, folder = preparation.root, preparation.root / "h36m"
+    subjects = sorted({subject for group in SUBJECTS.values() for subject in group})
+    recordings, missing = find_recordings(folder, subjects)
+    if not (folder / "Release-v1.2/metadata.xml").is_file():
+        missing.insert(0, "h36m/Release-v1.2/metadata.xml")
+    videos, masks = [], []
+    for recording in recordings:
+        wanted = [recording.poses]
+        for camera in CAMERAS:
+            # what was prepared already needs no source any more
+            wanted += [] if recording.boxes(camera).is_file() else [recording.box_masks(camera)]
+            wanted += [] if recording.image(camera, 0).is_file() else [recording.video(camera)]
+            masks += [(recording.box_masks(camera), recording.boxes(camera))]
+            videos += [(recording, camera)]
+        missing += [str(path.relative_to(root)) for path in wanted if not path.is_file()]
+    preparation.require("Human3.6M", missing, DOWNLOAD)
+    frames = []
+    for recording, camera in videos:
+        if recording.poses.is_file() and recording.video(camera).is_file():
+            numbers = range(len(read_poses(recording.poses)))
+            paths = {n: recording.image(camera, n) for n in numbers if any(n % step == 0 for step in _EVERY_NTH)}
+            frames.append(Frames(recording.video(camera), paths))
+    write_all_frames(preparation, frames)
+    todo = [(source, target) for source, target in masks if source.is_file() and not target.is_file()]
+    boxes = preparation.run("boxes", _write_boxes, todo)
+    preparation.done.append(f"{sum(n for n in boxes if n)} boxes in {folder}/S*/BBoxes")
+
+
+def _write_boxes(task: tuple[Path, Path]) -> tuple[int, list[str]]:
+    """Turn a file of box masks into an array of boxes; empty masks become boxes of no size."""
+    source, target = task
+    boxes = []
+    try:
+        with h5py.File(source, "r") as file:
+            for reference in file["Masks"][:].ravel():
+                boxes.append(_mask_box(file[reference]))
+    except (OSError, KeyError, ValueError) as error:
+        return 0, [f"The boxes in {source} can't be read: {error}."]
+    with written_atomically(target) as temporary, temporary.open("wb") as file:
+        np.save(file, np.array(boxes, np.float32).reshape(-1, 4))
+    return len(boxes), []
+
+
+def _mask_box(dataset: h5py.Dataset) -> list[float]:
+    if dataset.attrs.get("MATLAB_empty"):
+        return [0.0, 0.0, 0.0, 0.0]
+    mask = dataset[:] != 0  # MATLAB's columns are HDF5's rows
+    columns, rows = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(columns):
+        return [0.0, 0.0, 0.0, 0.0]
+    return [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]

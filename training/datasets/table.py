@@ -57,6 +57,25 @@ class Table(Sequence):
         selected = {k: v if k in _PER_CAMERA else v[rows] for k, v in self.columns.items()}
         return Table(self.root, selected)
 
+    @classmethod
+    def concatenate(cls, tables: list["Table"]) -> "Table":
+        """The people of several tables with the same root and joints, in the order of their image paths."""
+        offsets = np.cumsum([0, *(len(table.cameras) for table in tables)])
+        columns = {}
+        for name in _PER_CAMERA:
+            columns[name] = np.concatenate([table.columns[name] for table in tables])
+        has_masks = any("mask" in table.columns for table in tables)
+        for name in [*_PER_PERSON, *_OPTIONAL]:
+            parts = [table.columns.get(name) for table in tables]
+            if name == "camera":
+                parts = [part + offset for part, offset in zip(parts, offsets)]
+            elif name.startswith("mask") and has_masks:
+                parts = [_no_masks(len(t))[name] if part is None else part for part, t in zip(parts, tables)]
+            if all(part is not None for part in parts):
+                columns[name] = np.concatenate(parts)
+        order = np.lexsort([columns["person"], columns["image_path"]])
+        return cls(tables[0].root, columns).select(order)
+
     def save(self, path: Path, **facts: str) -> None:
         """Write the people, and facts about them, to an ``.npz`` file; the file is there whole or not at all."""
         columns = dict(self.columns)
@@ -149,16 +168,11 @@ class TableBuilder:
             ValueError: nobody was added.
         """
         if not self._chunks:
-            raise ValueError("Nobody is left.")
+            raise ValueError("Nobody is left in this part of the data set.")
         if any("mask" in chunk for chunk in self._chunks):
-            for chunk in self._chunks:
-                n = len(chunk["image_path"])
-                chunk.setdefault("mask", _objects([b""] * n))
-                chunk.setdefault("mask_size", np.zeros([n, 2], np.int32))
+            self._chunks = [_no_masks(len(chunk["image_path"])) | chunk for chunk in self._chunks]
         names = [*_PER_PERSON, *(name for name in _OPTIONAL if name in self._chunks[0])]
         columns = {name: np.concatenate([chunk[name] for chunk in self._chunks]) for name in names}
-        order = np.lexsort([columns["person"], columns["image_path"]])
-        columns = {name: column[order] for name, column in columns.items()}
         cameras = [camera for _, camera in self._cameras.values()]
         columns["intrinsic_matrix"] = np.array([c.intrinsic_matrix for c in cameras], np.float32)
         columns["extrinsic_matrix"] = np.array([c.extrinsic_matrix for c in cameras], np.float32)
@@ -166,12 +180,16 @@ class TableBuilder:
         for row, camera in zip(coeffs, cameras):
             row[: len(camera.distortion_coeffs)] = camera.distortion_coeffs
         columns["distortion_coeffs"] = coeffs
-        return Table(self.root, columns)
+        return Table(self.root, columns).select(np.lexsort([columns["person"], columns["image_path"]]))
 
 
 def _counts(mask: dict | None) -> bytes:
     counts = b"" if mask is None else mask["counts"]
     return counts.encode() if isinstance(counts, str) else bytes(counts)
+
+
+def _no_masks(n: int) -> dict[str, np.ndarray]:
+    return {"mask": _objects([b""] * n), "mask_size": np.zeros([n, 2], np.int32)}
 
 
 def _objects(values: list) -> np.ndarray:

@@ -7,18 +7,17 @@ import cdflib.cdfwrite
 import cv2
 import h5py
 import numpy as np
+from scipy.spatial.transform import Rotation
+
 from generated_datasets import people
 from generated_datasets.videos import write_video
-from scipy.spatial.transform import Rotation
 
 CAMERAS = ("54138969", "55011271", "58860488", "60457274")
 ALL_SUBJECTS = (1, 5, 6, 7, 8, 9, 11)
-NAMES = "rhip rkne rank lhip lkne lank tors neck head htop lsho lelb lwri rsho relb rwri pelv".split()
+NAMES = ["rhip", "rkne", "rank", "lhip", "lkne", "lank", "tors", "neck", "head", "htop",
+         "lsho", "lelb", "lwri", "rsho", "relb", "rwri", "pelv"]  # fmt: skip
 PLACES = (1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27, 0)  # of the 17 among the 32 recorded joints
-EDGES = [(NAMES.index(a), NAMES.index(b)) for a, b in zip(
-    "rkne rank lkne lank rhip lhip tors neck head htop lsho lelb lwri rsho relb rwri".split(),
-    "rhip rkne lhip lkne pelv pelv pelv tors neck head neck lsho lelb neck rsho relb".split(),
-)]  # fmt: skip
+EDGES = people.bones(NAMES)
 
 
 @dataclass

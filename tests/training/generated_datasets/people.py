@@ -15,6 +15,40 @@ _SIDE = {
     "elb": (220, -20, 220), "wri": (230, 30, -40), "han": (230, 40, -120), "eye": (35, 110, 670), "ear": (75, 40, 660),
 }  # fmt: skip
 _LEG, _ARM = ("kne", "ank", "foo", "toe", "hee"), ("elb", "wri", "han")
+_BONES = [
+    "rkne-rhip",
+    "rank-rkne",
+    "lkne-lhip",
+    "lank-lkne",
+    "rhip-pelv",
+    "lhip-pelv",
+    "tors-pelv",
+    "spin-pelv",
+    "neck-tors",
+    "neck-spin",
+    "head-neck",
+    "htop-head",
+    "lsho-neck",
+    "lelb-lsho",
+    "lwri-lelb",
+    "rsho-neck",
+    "relb-rsho",
+    "rwri-relb",
+    "lhan-lwri",
+    "rhan-rwri",
+    "lfoo-lank",
+    "rfoo-rank",
+    "neck-spi3",
+    "spi1-pelv",
+    "spi2-spi1",
+    "spi3-spi2",
+]
+
+
+def bones(names) -> list[tuple[int, int]]:
+    """Pairs of indices between which a stick person of these joints has sticks."""
+    pairs = [bone.split("-") for bone in _BONES]
+    return [(names.index(a), names.index(b)) for a, b in pairs if a in names and b in names]
 
 
 def walk(

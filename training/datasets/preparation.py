@@ -1,0 +1,107 @@
+"""What the preparation of every data set needs: checks, space, parallel work that goes on past damaged files."""
+
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+
+
+class Preparation:
+    """One run of ``metrabs-train prepare``.
+
+    Args:
+        root: data root.
+        workers: processes; with one, the work is done in this process.
+        allow_missing: go on without what is missing.
+
+    Attributes:
+        skipped: damaged files that were left out, one sentence each.
+        done: what was made, one line each.
+    """
+
+    def __init__(self, root: Path, workers: int = 1, allow_missing: bool = False):
+        self.root, self.workers, self.allow_missing = Path(root), workers, allow_missing
+        self.skipped: list[str] = []
+        self.done: list[str] = []
+
+    def require(self, name: str, missing: list[str], instructions: str) -> None:
+        """Stop if official files are missing, with what to download and where to put it.
+
+        Raises:
+            FileNotFoundError: something is missing, and that isn't allowed.
+        """
+        if not missing:
+            return
+        listed = "\n  ".join(missing)
+        if not self.allow_missing:
+            raise FileNotFoundError(
+                f"{name} is not complete in {self.root} (--allow-missing goes on with the rest). "
+                f"Missing:\n  {listed}\n\n{instructions}"
+            )
+        print(f"Left out of {name} is what is missing:\n  {listed}", flush=True)
+
+    def need_space(self, what: str, n_bytes: float) -> None:
+        """Say how much disk space some work takes, and stop if there is less.
+
+        Raises:
+            OSError: the disk has too little space.
+        """
+        if not n_bytes:
+            return
+        free = shutil.disk_usage(self.root).free
+        print(f"{what}: about {n_bytes / 1e9:.1f} GB; {free / 1e9:.1f} GB are free.", flush=True)
+        if n_bytes > free:
+            raise OSError(
+                f"{what} takes about {n_bytes / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free on the disk of "
+                f"{self.root}. A link in its place can lead to another disk."
+            )
+
+    def run(self, what: str, function: Callable, tasks: Sequence) -> list:
+        """Do a function's work on every task, in parallel.
+
+        Args:
+            what: name for the progress bar.
+            function: of a module's top level; gives ``(result, sentences about damaged files)``. If it raises an
+                OSError or ValueError, the whole task is skipped.
+            tasks: its arguments, one each.
+
+        Returns:
+            list of the results, None for skipped tasks.
+        """
+        results = []
+        for result, problems in tqdm(self._map(function, tasks), what, total=len(tasks), disable=not len(tasks)):
+            for problem in problems:
+                tqdm.write(f"skipped: {problem}")
+            self.skipped += problems
+            results.append(result)
+        return results
+
+    def _map(self, function: Callable, tasks: Sequence) -> Iterator:
+        work = _Guarded(function)
+        if self.workers <= 1 or len(tasks) <= 1:
+            yield from map(work, tasks)
+            return
+        # TensorFlow, if it is loaded here, doesn't survive a fork
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(self.workers, len(tasks)), context) as pool:
+            try:
+                yield from pool.map(work, tasks)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+class _Guarded:
+    """A function whose errors about files become sentences."""
+
+    def __init__(self, function: Callable):
+        self.function = function
+
+    def __call__(self, task):
+        try:
+            return self.function(task)
+        except (OSError, ValueError) as error:
+            return None, [str(error)]
