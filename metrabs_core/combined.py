@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from metrabs_core import geometry
-from metrabs_core.estimator import PoseEstimator
+from metrabs_core.estimator import PoseEstimator, convertible_skeletons
 
 UNKNOWN_INTRINSIC_MATRIX = ((-1.0, -1.0, -1.0),) * 3
 _NO_DISTORTION = (0.0,) * 5
@@ -70,11 +70,7 @@ class _PoseModel(tf.Module):
         super().__init__(name=name)
         self.estimator = PoseEstimator(crop_model)
         self.crop_model = crop_model
-        skeletons = self.estimator.skeletons
-        self.joint_names = _constant(crop_model.skeleton.joint_names)
-        self.joint_edges = _constant(crop_model.skeleton.edges)
-        self.per_skeleton_joint_names = {name: _constant(s.joint_names) for name, s in skeletons.items()}
-        self.per_skeleton_edges = {name: _constant(s.edges) for name, s in skeletons.items()}
+        describe_skeletons(self, crop_model.skeleton)
 
     @tf.function(autograph=False, input_signature=[_IMAGE, _BOXES, *_CAMERA, *_POSE_OPTIONS])
     def estimate_poses(
@@ -374,8 +370,21 @@ class CombinedModel(_PoseModel):
         return boxes, *self._first_release(images, boxes, intrinsics, internal_batch_size, n_aug)
 
 
-def _constant(values):
-    # only variables are kept as attributes of a SavedModel
+def describe_skeletons(module, skeleton):
+    """Give a module the attributes that tell its users about its joints.
+
+    ``joint_names`` and ``joint_edges`` of the module's own skeleton, ``per_skeleton_joint_names`` and
+    ``per_skeleton_edges`` (dicts) of all the skeletons that can be had from it.
+    """
+    skeletons = convertible_skeletons(skeleton)
+    module.joint_names = constant(skeleton.joint_names)
+    module.joint_edges = constant(skeleton.edges)
+    module.per_skeleton_joint_names = {name: constant(s.joint_names) for name, s in skeletons.items()}
+    module.per_skeleton_edges = {name: constant(s.edges) for name, s in skeletons.items()}
+
+
+def constant(values):
+    """An attribute that a SavedModel keeps: those keep variables only."""
     return tf.Variable(values, trainable=False)
 
 

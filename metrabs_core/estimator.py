@@ -29,8 +29,8 @@ class PoseEstimator(tf.Module):
     """Absolute 3D poses of people whose boxes are known, in batches of full images.
 
     Args:
-        crop_model: callable on ``[crops float32 [N, P, P, 3], intrinsics float32 [N, 3, 3]]`` that returns a dict of
-            ``poses3d`` float32 [N, J, 3] (mm, crop camera frame) and ``uncertainty`` float32 [N, J] (mm); it has the
+        crop_model: has ``estimate(crops float32 [N, P, P, 3], intrinsics float32 [N, 3, 3])`` that returns a dict of
+            ``poses3d`` float32 [N, J, 3] (mm, crop camera frame) and ``uncertainty`` float32 [N, J] (mm), and the
             attributes ``crop_side`` (P), ``skeleton`` and ``bone_lengths`` (mean length in mm of each edge, by which
             poses are judged; None leaves that part of the judgement out).
     """
@@ -98,7 +98,7 @@ class PoseEstimator(tf.Module):
                 options["antialias_factor"],
             )
             middle = (self.crop_model.crop_side - 1.0) / 2.0
-            prediction = self.crop_model([crops, geometry.intrinsics(crop_focal, middle)])
+            prediction = self.crop_model.estimate(crops, geometry.intrinsics(crop_focal, middle))
             # back into the frame of the image's camera; a mirrored crop shows joints of the left side on the right
             pose = geometry.transform(tf.linalg.matrix_transpose(rotation), prediction["poses3d"])
             uncertainty = prediction["uncertainty"]

@@ -12,11 +12,18 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from metrabs_core.combined import CombinedModel, MultipersonModel
+from metrabs_core.combined import CombinedModel, MultipersonModel, constant, describe_skeletons
+from metrabs_core.detection import load_detector
+from metrabs_core.skeletons import Skeleton
 
+WEIGHTS_DTYPES = ("float16", "float32")
 PACKAGED_MODEL_DIR = Path(__file__).parent / "model"
 _CARD = "model_card.json"
+# Scale recoveries that find absolute poses from a crop alone
+_ABSOLUTE = ("metrabs", "bone-lengths")
 _WARM_UP_PEOPLE = (4, 3, 2, 1)
+_CROPS = tf.TensorSpec([None, None, None, 3], tf.float32, "crops")
+_INTRINSICS = tf.TensorSpec([None, 3, 3], tf.float32, "intrinsics")
 _METHODS = (
     "detect_poses",
     "detect_poses_batched",
@@ -27,11 +34,78 @@ _METHODS = (
 )
 
 
-class FrozenCropModel(tf.Module):
+class _CropModel(tf.Module):
+    """A crop model as the models for full images use it, and as it is exported.
+
+    Args:
+        network: function of crops float32 [N, P, P, 3] and intrinsics float32 [N, 3, 3] that returns the dict of
+            ``estimate``.
+        skeleton: the joints that it predicts.
+        crop_side: P, pixels.
+        bone_lengths: mean length in millimetres of each of the skeleton's edges; None if unknown.
+
+    Attributes:
+        skeleton, crop_side, bone_lengths: as above.
+        joint_names, joint_edges, per_skeleton_joint_names, per_skeleton_edges: as for the models for full images.
+        input_resolution, skeleton_name, mean_bone_lengths: crop_side, skeleton's name and bone_lengths as variables,
+            which an exported model keeps; unknown bone lengths are empty.
+        crop_model: the model itself.
+    """
+
+    def __init__(self, network, skeleton, crop_side, bone_lengths):
+        super().__init__(name="crop_model")
+        self.skeleton, self.crop_side = skeleton, crop_side
+        self.bone_lengths = None if bone_lengths is None else np.float32(bone_lengths)
+        # in a closure, so that its variables do not become part of an exported model
+        self._network = network
+        describe_skeletons(self, skeleton)
+        self.input_resolution = constant(crop_side)
+        self.skeleton_name = constant(skeleton.name)
+        self.mean_bone_lengths = constant(np.float32([] if bone_lengths is None else bone_lengths))
+        self.crop_model = self
+
+    @tf.function(autograph=False, input_signature=[_CROPS, _INTRINSICS])
+    def estimate(self, crops, intrinsics):
+        """Poses in crops, with their uncertainty.
+
+        Args:
+            crops: float32 [N, P, P, 3], RGB in 0..1.
+            intrinsics: float32 [N, 3, 3], of each crop's camera; integer coordinates are pixel centres.
+
+        Returns:
+            dict of ``poses3d`` float32 [N, J, 3], millimetres, crop camera frame, and ``uncertainty`` float32 [N, J],
+            millimetres, one sigma.
+        """
+        shape = [None, self.crop_side, self.crop_side, 3]
+        message = f"crops: must have shape [N, {self.crop_side}, {self.crop_side}, 3]; theirs is"
+        is_right = tf.reduce_all(tf.shape(crops)[1:] == shape[1:])
+        with tf.control_dependencies([tf.debugging.Assert(is_right, [message, tf.shape(crops)])]):
+            crops = tf.ensure_shape(tf.identity(crops), shape)
+        prediction = self._network(crops, intrinsics)
+        return {name: prediction[name] for name in ("poses3d", "uncertainty")}
+
+    @tf.function(autograph=False, input_signature=[_CROPS, _INTRINSICS])
+    def __call__(self, crops, intrinsics):
+        """The first release's method: as ``estimate``, but poses3d [N, J, 3] alone."""
+        return self.estimate(crops, intrinsics)["poses3d"]
+
+    @tf.function(
+        autograph=False,
+        input_signature=[
+            tf.TensorSpec([None, None, None, 3], tf.float16, "image"),
+            tf.TensorSpec([None, 3, 3], tf.float32, "intrinsic_matrix"),
+        ],
+    )
+    def predict_multi(self, image, intrinsic_matrix):
+        """The later releases' method: as ``__call__``, with float16 crops."""
+        return self.estimate(tf.cast(image, tf.float32), intrinsic_matrix)["poses3d"]
+
+
+class FrozenCropModel(_CropModel):
     """A Keras crop model with its weights as constants of the graph: a quarter faster on CPUs than with variables.
 
     Args:
-        crop_model: Keras model, see ``metrabs_core.estimator.PoseEstimator`` for its inputs and outputs.
+        crop_model: ``metrabs_core.network.crop_model.CropModel``.
         weights_dtype: "float32", or "float16" to store the weights in half the space. Computation is float32.
 
     Raises:
@@ -39,40 +113,37 @@ class FrozenCropModel(tf.Module):
     """
 
     def __init__(self, crop_model, weights_dtype="float32"):
-        if weights_dtype not in ("float16", "float32"):
-            raise ValueError(f"weights_dtype is {weights_dtype!r}; it must be 'float16' or 'float32'.")
-        super().__init__(name="crop_model")
-        self.crop_side = crop_model.crop_side
-        self.skeleton = crop_model.skeleton
-        self.bone_lengths = None if crop_model.bone_lengths is None else np.float32(crop_model.bone_lengths)
-
+        if weights_dtype not in WEIGHTS_DTYPES:
+            raise ValueError(f"weights_dtype is {weights_dtype!r}; it must be one of {', '.join(WEIGHTS_DTYPES)}.")
         weights = [
             [variable.numpy().astype(weights_dtype) for variable in variables]
             for variables in (crop_model.trainable_variables, crop_model.non_trainable_variables)
         ]
 
-        def network(inputs):
+        def network(crops, intrinsics):
             constants = [[tf.cast(tf.constant(array), tf.float32) for array in arrays] for arrays in weights]
-            return crop_model.stateless_call(*constants, inputs, training=False)[0]
+            return crop_model.stateless_call(*constants, [crops, intrinsics], training=False)[0]
 
-        # in a closure, so that the variables do not become part of an exported model
-        self._network = network
+        super().__init__(network, crop_model.skeleton, crop_model.crop_side, crop_model.bone_lengths)
 
-    @tf.function(
-        autograph=False,
-        input_signature=[
-            [
-                tf.TensorSpec([None, None, None, 3], tf.float32, "crops"),
-                tf.TensorSpec([None, 3, 3], tf.float32, "intrinsics"),
-            ]
-        ],
-    )
-    def __call__(self, inputs):
-        """Poses in crops: see ``metrabs_core.estimator.PoseEstimator``."""
-        crops, intrinsics = inputs
-        crops = tf.ensure_shape(crops, [None, self.crop_side, self.crop_side, 3])
-        prediction = self._network([crops, intrinsics])
-        return {name: prediction[name] for name in ("poses3d", "uncertainty")}
+
+class SavedCropModel(_CropModel):
+    """A crop model out of a SavedModel that ``export`` wrote.
+
+    Args:
+        module: what ``tf.saved_model.load`` returned, or its ``crop_model``.
+    """
+
+    def __init__(self, module):
+        self._module = module  # its constants must stay alive and be exported again
+        skeleton = Skeleton(
+            module.skeleton_name.numpy().decode(),
+            tuple(_strings(module.joint_names)),
+            tuple(map(tuple, module.joint_edges.numpy().tolist())),
+        )
+        bone_lengths = module.mean_bone_lengths.numpy()
+        crop_side = int(module.input_resolution.numpy())
+        super().__init__(module.estimate, skeleton, crop_side, bone_lengths if len(bone_lengths) else None)
 
 
 def export(model, path, model_card):
@@ -81,8 +152,8 @@ def export(model, path, model_card):
     Args:
         model: a FrozenCropModel, MultipersonModel or CombinedModel.
         path: directory to create; it must not exist. It appears only once everything is written.
-        model_card: what to tell about the model, written as ``model_card.json``. ``skeleton`` and ``crop_side`` are
-            added.
+        model_card: what to tell about the model, written as ``model_card.json``. ``kind`` ("crop_model",
+            "multiperson" or "combined"), ``skeleton`` and ``crop_side`` are added.
 
     Raises:
         FileExistsError: there is something at the path.
@@ -92,8 +163,13 @@ def export(model, path, model_card):
         raise FileExistsError(f"{path} exists already: remove it or choose another place for the model.")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    crop_model = getattr(model, "crop_model", model)
-    card = {**model_card, "skeleton": crop_model.skeleton.name, "crop_side": crop_model.crop_side}
+    crop_model = model.crop_model
+    card = {
+        **model_card,
+        "kind": model.name,
+        "skeleton": crop_model.skeleton.name,
+        "crop_side": crop_model.crop_side,
+    }
     try:
         tf.saved_model.save(model, str(temporary))
         (temporary / _CARD).write_text(json.dumps(card, indent=2) + "\n")
@@ -131,26 +207,82 @@ def load(path=None, warm_up_image_size=None):
         raise FileNotFoundError(
             f"The packaged model is missing in {directory}: install the package again or give the path of a model."
         )
-    if not directory.exists():
-        raise FileNotFoundError(f"There is no model at {directory}: no such directory.")
-    if (directory / "saved_model.pb").is_file():
-        model = _load_saved_model(directory)
-    elif (directory / _CARD).is_file():
-        model = _load_weights(directory)
+    if _is_saved_model(directory):
+        module, card = _load_saved_model(directory)
+        if not (hasattr(module, "detect_poses") or hasattr(module, "estimate_poses")):
+            raise ValueError(
+                f"{directory} holds a SavedModel, but none of full images: it has neither detect_poses nor "
+                "estimate_poses. If it is a crop model, use metrabs-train build-multiperson or build-combined."
+            )
     else:
-        raise ValueError(f"{directory} is not a model: it has neither saved_model.pb nor {_CARD}.")
+        crop_model, card = load_crop_model(directory)
+        check_absolute(card)
+        module = CombinedModel(crop_model, load_detector("ssdlite"))
+    model = Model(module, card)
     if warm_up_image_size is not None:
         model.warm_up(warm_up_image_size)
     return model
 
 
-def _load_weights(directory):
-    from metrabs_core.detection.ssdlite import SSDLite
-    from metrabs_core.network.crop_model import load_weights_dir
+def load_crop_model(path, weights_dtype=None, stride=None):
+    """Load a crop model to put into a model for full images, or to export.
 
-    crop_model = FrozenCropModel(load_weights_dir(directory))
-    module = CombinedModel(crop_model, SSDLite())
-    return Model(module, json.loads((directory / _CARD).read_text()))
+    Args:
+        path: a folder with the weights and card of a crop model, or an exported model of any kind.
+        weights_dtype: "float16" or "float32", how the weights will be exported; None for float32. An exported model
+            keeps what it has.
+        stride: pixels between heatmap cells, if not those of the card; an exported model keeps what it has.
+
+    Returns:
+        The crop model and the model card, a dict.
+
+    Raises:
+        FileNotFoundError: there is nothing at the path.
+        ValueError: there is no model at the path, or a dtype or stride was given for an exported one.
+    """
+    directory = Path(path)
+    if not _is_saved_model(directory):
+        from metrabs_core.network.crop_model import load_weights_dir
+
+        keras_model = load_weights_dir(directory, **({} if stride is None else {"stride": stride}))
+        weights_dtype = weights_dtype or "float32"
+        card = {**_read_card(directory), "crop_model": keras_model.get_config(), "weights_dtype": weights_dtype}
+        return FrozenCropModel(keras_model, weights_dtype), card
+    if weights_dtype or stride:
+        raise ValueError(
+            f"{directory} is exported already: weights dtype and stride can be chosen only for a folder of weights."
+        )
+    module, card = _load_saved_model(directory)
+    module = getattr(module, "crop_model", None)
+    if not hasattr(module, "estimate"):
+        raise ValueError(f"{directory} holds a SavedModel, but no crop model that metrabs-train exported.")
+    return SavedCropModel(module), card
+
+
+def check_absolute(card):
+    """Raise ValueError if the crop model of a card gives poses without a place in space, useless in full images."""
+    scale_recovery = card.get("crop_model", {}).get("scale_recovery", "metrabs")
+    if scale_recovery not in _ABSOLUTE:
+        raise ValueError(
+            f"The crop model's scale recovery is {scale_recovery!r}, so its poses have no place in space: full images "
+            f"need a crop model with {' or '.join(_ABSOLUTE)}."
+        )
+
+
+def _is_saved_model(directory):
+    """Whether a directory holds a SavedModel and not weights; an error if neither."""
+    if not directory.exists():
+        raise FileNotFoundError(f"There is no model at {directory}: no such directory.")
+    if (directory / "saved_model.pb").is_file():
+        return True
+    if (directory / _CARD).is_file():
+        return False
+    raise ValueError(f"{directory} is not a model: it has neither saved_model.pb nor {_CARD}.")
+
+
+def _read_card(directory):
+    card = directory / _CARD
+    return json.loads(card.read_text()) if card.is_file() else {}
 
 
 def _load_saved_model(directory):
@@ -158,12 +290,7 @@ def _load_saved_model(directory):
         module = tf.saved_model.load(str(directory))
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise ValueError(f"{directory} is not a model that TensorFlow can load: {error}") from error
-    if not (hasattr(module, "detect_poses") or hasattr(module, "estimate_poses")):
-        raise ValueError(
-            f"{directory} holds a SavedModel, but none of full images: it has neither detect_poses nor estimate_poses."
-        )
-    card = directory / _CARD
-    return Model(module, json.loads(card.read_text()) if card.is_file() else {})
+    return module, _read_card(directory)
 
 
 class Model:
@@ -177,7 +304,7 @@ class Model:
         joint_edges: int array [n_edges, 2], the bones of the model's own skeleton.
         per_skeleton_joint_names: dict of skeleton name to joint names.
         per_skeleton_edges: dict of skeleton name to int array [n_edges, 2].
-        crop_model: callable on ``[crops, intrinsics]``, see ``metrabs_core.estimator.PoseEstimator``.
+        crop_model: the crop model, callable on crops and intrinsics; see ``metrabs_core.packaging.FrozenCropModel``.
         has_detector: whether there are ``detect_poses`` and ``detect_poses_batched``.
         card: the model card, a dict.
     """
@@ -211,6 +338,7 @@ class Model:
 
 
 def _strings(variable):
+    """The names in a variable of an exported model."""
     return [name.decode() for name in variable.numpy()]
 
 

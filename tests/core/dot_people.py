@@ -81,12 +81,12 @@ class DotCropModel(tf.Module):
     @tf.function(
         autograph=False,
         input_signature=[
-            [tf.TensorSpec([None, None, None, 3], tf.float32), tf.TensorSpec([None, 3, 3], tf.float32)],
+            tf.TensorSpec([None, None, None, 3], tf.float32),
+            tf.TensorSpec([None, 3, 3], tf.float32),
         ],
     )
-    def __call__(self, inputs):
+    def estimate(self, crops, intrinsics):
         self.n_traces += 1
-        crops, intrinsics = inputs
         red, green, blue = tf.unstack(crops, axis=-1)
         presence = tf.nn.relu(
             tf.stack(

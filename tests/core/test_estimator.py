@@ -98,8 +98,8 @@ def test_crops_are_upright_when_up_is_told():
         """Keeps which way the head is in the crop, as the spread of a second of its outputs: up is 1, down is 2."""
 
         @tf.function(autograph=False)
-        def __call__(self, inputs):
-            prediction = super().__call__(inputs)
+        def estimate(self, crops, intrinsics):
+            prediction = super().estimate(crops, intrinsics)
             head, pelvis = prediction["poses3d"][:, NATIVE.index("head")], prediction["poses3d"][:, 0]
             is_up = head[:, 1] < pelvis[:, 1] - 500
             return {**prediction, "uncertainty": tf.where(is_up[:, None], 1.0, tf.fill([tf.shape(is_up)[0], 34], 2.0))}

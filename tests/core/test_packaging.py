@@ -46,7 +46,8 @@ batched = model.estimate_poses_batched(np.stack([image, image]), ragged, K[None]
 result["batched"] = batched["poses3d"][0].numpy()
 result["detections"], result["first_release"], _ = [value.numpy() for value in model.predict_single_image(image, K)]
 crops = np.ones([1, 128, 128, 3], np.float32) * 0.5
-result["crop_model"] = model.crop_model([crops, K[None]])["poses3d"].numpy()
+result["crop_model"] = model.crop_model(crops, K[None]).numpy()
+result["crop_model16"] = model.crop_model.predict_multi(crops.astype(np.float16), K[None]).numpy()
 result["joint_names"] = model.per_skeleton_joint_names["smpl_24"].numpy().astype(str)
 result["joint_edges"] = model.joint_edges.numpy()
 assert "metrabs_core" not in sys.modules
@@ -81,7 +82,7 @@ def test_constants_compute_what_the_keras_model_computes(keras_model):
     crops = np.random.default_rng(1).uniform(size=[3, 128, 128, 3]).astype(np.float32)
     intrinsics = np.repeat(np.float32([[[300, 0, 63.5], [0, 300, 63.5], [0, 0, 1]]]), 3, axis=0)
     expected = keras_model([crops, intrinsics])
-    prediction = packaging.FrozenCropModel(keras_model)([crops, intrinsics])
+    prediction = packaging.FrozenCropModel(keras_model).estimate(crops, intrinsics)
     for name, values in prediction.items():
         np.testing.assert_allclose(values, expected[name], rtol=2e-3, atol=0.5)
 
@@ -96,7 +97,8 @@ def test_a_process_without_this_package_gets_the_same(combined, exported, tmp_pa
     here |= {f"estimate_{k}": v for k, v in combined.estimate_poses(IMAGE, BOXES, K, num_aug=1).items()}
     here["batched"] = here["estimate_poses3d"]
     here["detections"], here["first_release"], _ = combined.predict_single_image(IMAGE, K)
-    here["crop_model"] = combined.crop_model([np.full([1, 128, 128, 3], 0.5, np.float32), K[None]])["poses3d"]
+    here["crop_model"] = combined.crop_model(np.full([1, 128, 128, 3], 0.5, np.float32), K[None])
+    here["crop_model16"] = here["crop_model"]
     for name, expected in here.items():
         np.testing.assert_allclose(result[name], expected, rtol=1e-3, atol=0.5, err_msg=name)
     assert result["joint_names"].tolist() == list(SKELETONS["smpl_24"].joint_names)
@@ -108,7 +110,7 @@ def test_loaded_models_have_the_same_methods_and_plain_attributes(combined, expo
     here, there = combined.detect_poses(IMAGE, K), model.detect_poses(IMAGE, K.tolist())
     for name in here:
         np.testing.assert_allclose(there[name], here[name], rtol=1e-3, atol=0.5)
-    assert model.card == {"name": "test", "skeleton": NATIVE.name, "crop_side": 128}
+    assert model.card == {"name": "test", "kind": "combined", "skeleton": NATIVE.name, "crop_side": 128}
     assert model.joint_names == list(NATIVE.joint_names)
     assert model.per_skeleton_joint_names["coco_17"] == list(SKELETONS["coco_17"].joint_names)
     assert model.per_skeleton_edges["coco_17"].tolist() == [list(edge) for edge in SKELETONS["coco_17"].edges]
@@ -132,7 +134,7 @@ def test_float16_takes_half_the_space(keras_model, tmp_path):
         sizes[dtype] = (tmp_path / dtype / "saved_model.pb").stat().st_size
     n_bytes = 4 * sum(np.prod(w.shape) for w in keras_model.weights)
     assert sizes["float32"] - sizes["float16"] == pytest.approx(n_bytes / 2, rel=0.05)
-    with pytest.raises(ValueError, match="bfloat16.*must be 'float16' or 'float32'"):
+    with pytest.raises(ValueError, match="bfloat16.*must be one of float16, float32"):
         packaging.FrozenCropModel(keras_model, "bfloat16")
 
 
