@@ -6,12 +6,10 @@ _MAX_BOXES = 200
 
 
 class SingleShotDetector(tf.Module):
-    """A detector (see ``metrabs_core.detection.Detector``); a subclass says how it looks at images.
+    """A detector (see ``metrabs_core.detection.Detector``); a subclass has its network.
 
-    It has two methods:
-        _pictures(images): uint8 [n, H, W, 3] -> what its network sees, any [n, side, side, 3].
-        _candidates(pictures, image_size): boxes float32 [n, m, 4] (top, left, bottom, right as fractions of the
-            *image*, 0 and 1 are its borders) and scores float32 [n, m]; ``image_size`` is int32 [2], H and W.
+    That is a method ``_candidates(images)``: uint8 [n, H, W, 3], n > 0 -> boxes float32 [n, m, 4] (top, left, bottom,
+    right as fractions of the image, 0 and 1 are its borders) and scores float32 [n, m] (below 0: never a detection).
     """
 
     @tf.function(
@@ -26,14 +24,11 @@ class SingleShotDetector(tf.Module):
     )
     def __call__(self, images, threshold, nms_iou_threshold, max_detections, flip_aug):
         """Find people: see ``metrabs_core.detection.Detector``."""
-        n_images, image_size = tf.shape(images)[0], tf.shape(images)[1:3]
+        n_images = tf.shape(images)[0]
         # an empty batch stops the convolutions: give them something to do and drop it below
-        images = tf.pad(images, [[0, tf.cast(n_images == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-        pictures = self._pictures(images)
+        images = tf.cond(n_images == 0, lambda: tf.zeros([1, 1, 1, 3], tf.uint8), lambda: images)
         boxes, scores = tf.cond(
-            flip_aug,
-            lambda: self._candidates_of_both_ways(pictures, image_size),
-            lambda: self._candidates(pictures, image_size),
+            flip_aug, lambda: self._candidates_of_both_ways(images), lambda: self._candidates(images)
         )
         limit = tf.where(max_detections < 1, _MAX_BOXES, max_detections)
         found = tf.image.combined_non_max_suppression(
@@ -46,15 +41,15 @@ class SingleShotDetector(tf.Module):
             clip_boxes=True,
         )
         top, left, bottom, right = tf.unstack(found.nmsed_boxes, axis=-1)
-        height, width = tf.unstack(tf.cast(image_size, tf.float32))
+        height, width = tf.unstack(tf.cast(tf.shape(images)[1:3], tf.float32))
         # the borders of the image are half a pixel outside the centres of its outermost pixels
         result = [left * width - 0.5, top * height - 0.5, (right - left) * width, (bottom - top) * height]
         detections = tf.stack([*result, found.nmsed_scores], axis=-1)
         return tf.RaggedTensor.from_tensor(detections, lengths=found.valid_detections)
 
-    def _candidates_of_both_ways(self, pictures, image_size):
-        boxes, scores = self._candidates(pictures, image_size)
-        mirrored_boxes, mirrored_scores = self._candidates(tf.reverse(pictures, axis=[2]), image_size)
+    def _candidates_of_both_ways(self, images):
+        boxes, scores = self._candidates(images)
+        mirrored_boxes, mirrored_scores = self._candidates(tf.reverse(images, axis=[2]))
         top, left, bottom, right = tf.unstack(mirrored_boxes, axis=-1)
         mirrored_back = tf.stack([top, 1.0 - right, bottom, 1.0 - left], axis=-1)
         return tf.concat([boxes, mirrored_back], axis=1), tf.concat([scores, mirrored_scores], axis=1)

@@ -35,11 +35,8 @@ class SSDLite(SingleShotDetector):
         self._network = _load_network(_graph_path())
         self._anchors = _anchors()
 
-    def _pictures(self, images):
-        return tf.raw_ops.ResizeBilinear(images=images, size=[_INPUT_SIDE, _INPUT_SIDE], half_pixel_centers=True)
-
-    def _candidates(self, pictures, image_size):
-        del image_size  # the picture is the whole image
+    def _candidates(self, images):
+        pictures = tf.raw_ops.ResizeBilinear(images=images, size=[_INPUT_SIDE, _INPUT_SIDE], half_pixel_centers=True)
         encodings, scores = self._network(pictures / 127.5 - 1.0)
         center = encodings[..., :2] / _CENTER_SCALE * self._anchors[:, 2:] + self._anchors[:, :2]
         half_size = tf.exp(encodings[..., 2:] / _SIZE_SCALE) * self._anchors[:, 2:] / 2.0

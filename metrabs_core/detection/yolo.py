@@ -35,8 +35,18 @@ class Yolo(SingleShotDetector):
         self._weights = [variable.value for variable in network.variables]
         self._network = lambda pictures: network(pictures, training=False)
 
-    def _pictures(self, images):
+    def _candidates(self, images):
         size, before = self._letterbox(tf.shape(images)[1:3])
+        found = self._network(self._picture(images, size, before))
+        # from fractions of the network's input to fractions of the image, y before x
+        start, extent = [tf.cast(value, tf.float32) / np.float32(self._input_size) for value in (before, size)]
+        center, half_size = (found[..., 1::-1] - start) / extent, found[..., 3:1:-1] / extent / 2.0
+        # never in the gray beside the image
+        is_inside = tf.reduce_all((center >= 0.0) & (center <= 1.0), axis=-1)
+        scores = tf.where(is_inside, found[..., 4] * found[..., 5 + _PERSON], -1.0)
+        return tf.concat([center - half_size, center + half_size], axis=-1), scores
+
+    def _picture(self, images, size, before):
         resized = tf.cond(
             tf.reduce_all(size <= tf.shape(images)[1:3]),
             lambda: tf.raw_ops.ResizeArea(images=images, size=size),
@@ -46,15 +56,6 @@ class Yolo(SingleShotDetector):
         pads = tf.concat([[[0, 0]], tf.stack([before, after], axis=-1), [[0, 0]]], axis=0)
         pictures = tf.pad(resized, pads, constant_values=_GRAY)
         return tf.ensure_shape(pictures, [None, *self._input_size, 3]) / 255.0
-
-    def _candidates(self, pictures, image_size):
-        found = self._network(pictures)
-        center, size = found[..., 1::-1], found[..., 3:1:-1]  # y before x
-        letterbox_size, before = self._letterbox(image_size)
-        # from fractions of the network's input to fractions of the image
-        start, extent = [tf.cast(v, tf.float32) / np.float32(self._input_size) for v in (before, letterbox_size)]
-        center, half_size = (center - start) / extent, size / extent / 2.0
-        return tf.concat([center - half_size, center + half_size], axis=-1), found[..., 4] * found[..., 5 + _PERSON]
 
     def _letterbox(self, image_size):
         """Size of the image in the network's input, and how much gray is before it: int32 [2] each, vertical first."""
