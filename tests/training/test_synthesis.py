@@ -56,7 +56,7 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def worker():
-    return Worker(None, "all", None, "cpu")
+    return Worker(None, "all", None)
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +69,13 @@ def standing(worker):
     vertices, normals = body.skin(bodies, rotations, positions)
     joints = worker.joints(positions[0], vertices[0])
     ground = np.array([0, 0, vertices[0, :, 2].min()], np.float32)
-    uniforms = clothing.sample_outfit(np.random.default_rng(0), 1.0, 0.7).uniforms | {"u_hairline": 9.0}
-    return Person(vertices[0] - ground, normals[0], joints - ground, "stand", None, uniforms, [])
+    look = clothing.sample_outfit(np.random.default_rng(0), 1.0, 0.7).look | {"hairline": 9.0}
+    return Person(vertices[0] - ground, normals[0], joints - ground, "stand", None, look, [])
 
 
 def draw(worker, camera, people, solids=()):
     lights = Lights(np.tile([0, 0, 1.0], (3, 1)), np.full((3, 3), 0.2), np.full(3, 0.5), np.full(3, 0.5), 0.5)
-    drawn = [(p.vertices, p.normals, p.uniforms) for p in people]
+    drawn = [(p.vertices, p.normals, p.look) for p in people]
     colour, depth, _, _ = worker.renderer.render(
         camera.intrinsics, camera.extrinsics, camera.width, camera.height, lights, drawn, list(solids), [], 1.0, False
     )
@@ -114,7 +114,7 @@ def test_statures_are_what_was_asked_for(worker):
     rng = np.random.default_rng(3)
     phenotypes, wanted = zip(*[sample_phenotype(rng, worker.body.phenotype_labels) for _ in range(40)])
     bodies = worker.body.build(worker.body.set_stature(np.stack(phenotypes), np.array(wanted)))
-    z = bodies.vertices[..., 2].numpy()
+    z = bodies.vertices[..., 2]
     np.testing.assert_allclose(z.max(1) - z.min(1), wanted, atol=0.03)
     assert min(wanted) < 1.4 < 1.7 < max(wanted)  # children and grown-ups
 

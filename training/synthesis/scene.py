@@ -20,7 +20,7 @@ _FLESH = np.array([
     0.1 if name in ("nose", "leye", "reye", "lear", "rear") else 0.16 if name[1:] in ("wri", "han", "toe", "hee", "elb",
     "ank") else 0.22 if name[1:] in ("kne", "sho") else 0.32 for name in NATIVE.joint_names
 ])  # fmt: skip
-_SIZES = ((640, 480), (512, 384), (384, 512), (512, 512), (576, 384), (480, 640), (640, 360))
+_SIZES = ((384, 288), (288, 384), (320, 320), (400, 232), (352, 240), (240, 336), (300, 400))
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Person:
         joints: float32 [34, 3], native joints in the same frame.
         kind: family of the pose.
         seat: height of the seat that carries the person, metres, or None.
-        uniforms: of the body shader.
+        look: what the body's shaders need, see `clothing.Outfit`.
         solids: hair, skirt, bag, things in the hands; owner `accessories.OWN` if they count as the person.
     """
 
@@ -42,7 +42,7 @@ class Person:
     joints: np.ndarray
     kind: str
     seat: float | None
-    uniforms: dict
+    look: dict
     solids: list[Solid]
 
     def placed(self, yaw: float, position: np.ndarray) -> "Person":
@@ -55,7 +55,7 @@ class Person:
             self.joints @ rotation.T + offset,
             self.kind,
             self.seat,
-            self.uniforms,
+            self.look,
             [
                 replace(s, positions=s.positions @ rotation.T + offset, normals=s.normals @ rotation.T)
                 for s in self.solids
@@ -135,11 +135,11 @@ def _sample_camera(rng: np.random.Generator, person: Person, kind: str) -> Camer
 
     low, high = person.vertices.min(0), person.vertices.max(0)
     extent = max(high[2] - low[2], 0.6 * np.linalg.norm((high - low)[:2]), 0.5)
-    wanted = np.exp(rng.uniform(np.log(140), np.log(430)))
+    wanted = np.exp(rng.uniform(np.log(110), np.log(290)))
     if kind == "close":
-        wanted = rng.uniform(400, 800)
+        wanted = rng.uniform(260, 520)
     elif kind == "street":
-        wanted = np.exp(rng.uniform(np.log(70), np.log(230)))
+        wanted = np.exp(rng.uniform(np.log(50), np.log(150)))
     distance = np.clip(focal * extent / wanted, 0.9, 30.0 if kind == "street" else 12.0)
     style = rng.random()
     if style < 0.62:
@@ -156,11 +156,11 @@ def _sample_camera(rng: np.random.Generator, person: Person, kind: str) -> Camer
     position = np.array([*(middle[:2] + horizontal * np.array([np.sin(azimuth), -np.cos(azimuth)])), camera_height])
     roll = rng.normal(0, 3) if rng.random() < 0.85 else rng.uniform(-25, 25)
     target = middle.copy()
-    if wanted > 400:  # close: aim at some part of the body, most often the upper half
+    if wanted > 260:  # close: aim at some part of the body, most often the upper half
         target[2] = low[2] + (high[2] - low[2]) * rng.uniform(0.35, 0.95)
     camera = Camera(intrinsics, distortion, _look_at(position, target, roll), width, height)
     # Turn away such that the person isn't always in the middle.
-    reach = np.array([width, height]) / 2 * rng.uniform(-0.75, 0.75, 2) * np.clip(1.2 - wanted / 900, 0.2, 1)
+    reach = np.array([width, height]) / 2 * rng.uniform(-0.75, 0.75, 2) * np.clip(1.2 - wanted / 580, 0.2, 1)
     yaw, pitch = np.arctan(reach[0] / focal), np.arctan(reach[1] / focal)
     turn = cv2.Rodrigues(np.array([0.0, yaw, 0.0]))[0] @ cv2.Rodrigues(np.array([pitch * 0.6, 0.0, 0.0]))[0]
     extrinsics = camera.extrinsics.copy()
@@ -387,6 +387,20 @@ def _outdoor_surfaces(rng: np.random.Generator, camera: Camera, people: list[Per
     return surfaces
 
 
+_GRAIN = np.random.default_rng(3).normal(0, 24, (512, 512)).round().clip(-127, 127).astype(np.int8)
+
+
+def _add_noise(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """Sensor noise of a standard deviation of 1 to 10, the same in all channels or in each its own."""
+    height, width = image.shape[:2]
+    planes = []
+    for _ in range(3 if rng.random() < 0.4 else 1):
+        top, left = rng.integers(0, 512 - np.minimum([height, width], 500))
+        planes.append(_GRAIN[top : top + height, left : left + width])
+    grain = cv2.merge(planes * (3 // len(planes)))
+    return cv2.addWeighted(image, 1.0, grain, rng.uniform(1, 10) / 24, 0, dtype=cv2.CV_8U)
+
+
 def _degrade(rng: np.random.Generator, image: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, int]:
     """What cameras do to pictures: blur, motion, exposure, white balance, noise; and a JPEG quality."""
     # The camera meters the light, on people and all, not quite right, before its white balance errs as well.
@@ -415,9 +429,7 @@ def _degrade(rng: np.random.Generator, image: np.ndarray, people: np.ndarray) ->
         soft = cv2.GaussianBlur(image, (0, 0), 1.5)
         image = cv2.addWeighted(image, 1.7, soft, -0.7, 0)
     if rng.random() < 0.5:
-        scale = rng.uniform(1, 10)
-        small = rng.normal(0, scale, (image.shape[0], image.shape[1], 1)).astype(np.float32)
-        image = np.clip(image + small, 0, 255).astype(np.uint8)
+        image = _add_noise(rng, image)
     if rng.random() < 0.03:
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     return image, int(rng.integers(45, 97))
@@ -449,6 +461,11 @@ def _pinhole_canvas(camera: Camera) -> tuple[np.ndarray, int, int, np.ndarray | 
     lookup = [((v + step) / step).astype(np.float32) for v in (x, y)]
     fine = cv2.remap(coarse, lookup[0], lookup[1], cv2.INTER_CUBIC)
     return intrinsics, int(size[0]), int(size[1]), fine
+
+
+def _nearest_sample(pixels: np.ndarray) -> np.ndarray:
+    """Indices of the samples that lie nearest pixels' centres."""
+    return np.round((pixels + 0.5) * SUPERSAMPLING - 0.5).astype(int)
 
 
 def make_scene(
@@ -493,7 +510,7 @@ def make_scene(
 
     scale = float(rng.choice([0.5, 0.7, 1.0]))  # what is far away may be out of focus
     intrinsics, width, height, warp = _pinhole_canvas(camera)
-    drawn = [(p.vertices, p.normals, p.uniforms) for p in placed]
+    drawn = [(p.vertices, p.normals, p.look) for p in placed]
     colour, depth, rendered, shadow = renderer.render(
         intrinsics, camera.extrinsics, width, height, lights, drawn, solids, surfaces, scale, not surfaces
     )
@@ -501,25 +518,26 @@ def make_scene(
         behind = rendered[..., :3]
         if place == "outdoors":
             sky = backgrounds.sky(rng, width, height)
-            behind = np.where(rendered[..., 3:] > 0, behind, sky)
+            behind = cv2.copyTo(behind, rendered[..., 3], sky)
     else:
         source = backgrounds.photograph if place == "photograph" else backgrounds.clutter
         behind = source(rng, width, height)
         if rng.random() < 0.7:
-            soft = cv2.GaussianBlur(shadow, (0, 0), rng.uniform(0.6, 4.0))[..., None]
-            behind = (behind * (1 - soft * np.float32(rng.uniform(0.2, 0.7) / 255))).astype(np.uint8)
+            soft = cv2.GaussianBlur(shadow, (0, 0), rng.uniform(0.6, 4.0))
+            light = 255 - cv2.multiply(soft, rng.uniform(0.2, 0.7))
+            behind = cv2.multiply(behind, cv2.cvtColor(light, cv2.COLOR_GRAY2RGB), scale=1 / 255)
 
     ids = np.ascontiguousarray(colour[..., 3])
-    covered = cv2.compare(ids, 0, cv2.CMP_GT)
-    alpha = cv2.resize(covered, (width, height), interpolation=cv2.INTER_AREA)[..., None] * np.float32(1 / 255)
-    image = cv2.resize(colour, (width, height), interpolation=cv2.INTER_AREA)[..., :3] + behind * (1 - alpha)
-    image = np.clip(image, 0, 255).astype(np.uint8)
+    uncovered = cv2.compare(ids, 0, cv2.CMP_EQ)
+    uncovered = cv2.cvtColor(cv2.resize(uncovered, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB)
+    image = cv2.cvtColor(cv2.resize(colour, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGBA2RGB)
+    image = cv2.add(image, cv2.multiply(behind, uncovered, scale=1 / 255))
     if warp is None:
-        warp = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
+        rows, columns = (_nearest_sample(np.arange(n)) for n in (height, width))
+        ids_at_pixels = ids[rows[:, None], columns]
     else:
-        image = cv2.remap(image, warp[..., 0], warp[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    fine = (warp + 0.5) * np.float32(SUPERSAMPLING) - 0.5
-    ids_at_pixels = cv2.remap(ids, fine[..., 0], fine[..., 1], cv2.INTER_NEAREST)
+        image = cv2.remap(image, warp, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        ids_at_pixels = cv2.remap(ids, (warp + 0.5) * np.float32(SUPERSAMPLING) - 0.5, None, cv2.INTER_NEAREST)
     labels = []
     for i, person in enumerate(placed):
         label = _label(person, i + 1, camera, intrinsics, ids, depth, ids_at_pixels)
@@ -549,7 +567,7 @@ def _label(person: Person, number: int, camera: Camera, intrinsics: np.ndarray, 
     if np.count_nonzero(mask) < 250:
         return None
     joints = camera.to_camera(person.joints.astype(np.float64))
-    vertices = camera.to_camera(person.vertices[::3].astype(np.float64))
+    vertices = camera.to_camera(person.vertices[::5].astype(np.float64))
     if joints[:, 2].min() < 0.2 or vertices[:, 2].min() < 0.1:
         return None
     joints2d = camera.project(joints)
@@ -557,7 +575,7 @@ def _label(person: Person, number: int, camera: Camera, intrinsics: np.ndarray, 
 
     # A joint is visible if what the depth buffer has at its place is this person's skin or cloth right before it.
     undistorted = joints[:, :2] / joints[:, 2:] * intrinsics[[0, 1], [0, 1]] + intrinsics[[0, 1], [2, 2]]
-    pixels = np.round((np.clip(undistorted, -1e6, 1e6) + 0.5) * SUPERSAMPLING - 0.5).astype(int)
+    pixels = _nearest_sample(np.clip(undistorted, -1e6, 1e6))
     pixels = np.clip(pixels, 0, np.array(ids.shape[::-1]) - 1)
     surface = metric_depth(depth[pixels[:, 1], pixels[:, 0]])
     size = np.linalg.norm(person.joints[12] - person.joints[0])  # trunk length

@@ -7,8 +7,11 @@ rendered in shards; a finished shard is renamed into place, so that a killed run
 import argparse
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import shutil
+import threading
+import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from metrabs_core.skeletons import NATIVE
 from training.dataset_format import read_description, write_description, write_json
 from training.synthesis.assets import CACHE
 
-SCENES_PER_SHARD = 64
+SCENES_PER_SHARD = 32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="photographs to use: all, all but every fifth, or every fifth",
     )  # fmt: skip
     parser.add_argument("--motions", type=Path, help=f"folder of humanoid3d_*.txt clips (default: {CACHE}/motions)")
-    parser.add_argument("--device", default="cpu", help="torch device of the body model, such as cuda")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -54,14 +56,16 @@ def run(args: argparse.Namespace) -> None:
             folders[name] = CACHE / name if (CACHE / name).is_dir() else None
         elif not folders[name].is_dir():
             raise ValueError(f"--{name} is {folders[name]}, which is no folder; leave it out to do without.")
-    settings = (folders["backgrounds"], args.background_part, folders["motions"], args.device)
-    try:  # torch and Anny take seconds to import, which who wants another command needn't wait for
-        from training.synthesis import worker  # noqa: F401
+    settings = (folders["backgrounds"], args.background_part, folders["motions"])
+    try:  # these take seconds to import, which who wants another command needn't wait for
+        from training.synthesis import bodies
         from training.synthesis.renderer import check_context
+
+        bodies.prepare()
     except ImportError as error:
         raise RuntimeError(f"Rendering people needs packages that are missing: {error}.") from error
     check_context()
-    _describe(args.out, args.seed, *settings[:3])
+    _describe(args.out, args.seed, *settings)
 
     shards = []
     for number, start in enumerate(range(0, args.scenes, SCENES_PER_SHARD)):
@@ -72,18 +76,22 @@ def run(args: argparse.Namespace) -> None:
                 continue
             shutil.rmtree(folder)
         shards.append((args.seed, start, count, folder))
+    started, rendered = time.monotonic(), 0
     with tqdm(total=args.scenes, unit="scene", desc="synthesize", smoothing=0.05) as bar:
         bar.update(args.scenes - sum(shard[2] for shard in shards))
-        if args.workers > 1 and len(shards) > 1:
+        if shards:
+            os.environ.update(_ONE_THREAD)
             context = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(min(args.workers, len(shards)), context, _start_worker, settings) as pool:
                 for job in as_completed([pool.submit(_render_shard, shard) for shard in shards]):
-                    bar.update(job.result())
-        elif shards:
-            _start_worker(*settings)
-            for shard in shards:
-                bar.update(_render_shard(shard))
-    draw_contact_sheet(args.out, args.out / "contact_sheet.png")
+                    scenes, people = job.result()
+                    bar.update(scenes)
+                    rendered += people
+                    bar.set_postfix_str(f"{rendered / (time.monotonic() - started):.0f} people/s")
+    seconds = time.monotonic() - started
+    sheet = args.out / "contact_sheet.png"
+    draw_contact_sheet(args.out, sheet)
+    print(f"{rendered} people rendered in {seconds:.0f} s ({rendered / seconds:.0f} people/s); look at {sheet}")
 
 
 def _describe(out: Path, seed: int, backgrounds: Path | None, part: str, motions: Path | None) -> None:
@@ -106,18 +114,28 @@ def _describe(out: Path, seed: int, backgrounds: Path | None, part: str, motions
         write_description(out, list(NATIVE.joint_names), NATIVE.edges, **other)
 
 
+# One core for each worker, in NumPy's linear algebra and in Mesa's software rasterizer.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "LP_NUM_THREADS": "1"}
 _worker = None
 
 
-def _start_worker(backgrounds: Path | None, part: str, motions: Path | None, device: str) -> None:
+def _start_worker(backgrounds: Path | None, part: str, motions: Path | None) -> None:
     global _worker
     from training.synthesis.worker import Worker
 
     cv2.setNumThreads(1)
-    _worker = Worker(backgrounds, part, motions, device)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _worker = Worker(backgrounds, part, motions)
 
 
-def _render_shard(shard: tuple) -> int:
+def _end_with_parent() -> None:
+    """End this process when its parent is killed; else it would wait for work forever."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
+def _render_shard(shard: tuple) -> tuple[int, int]:
+    """Render and write one shard; returns the numbers of scenes and people."""
     seed, start, count, folder = shard
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -129,7 +147,7 @@ def _render_shard(shard: tuple) -> int:
         annotations.append({"image": name, "camera": camera, "people": people})
     write_json(temporary / "annotations.json", annotations)
     temporary.rename(folder)
-    return count
+    return count, sum(len(annotation["people"]) for annotation in annotations)
 
 
 def draw_contact_sheet(dataset: Path, path: Path, columns: int = 8, rows: int = 6, cell: int = 320) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from training.synthesis import accessories, clothing, poses
 from training.synthesis.backgrounds import Backgrounds
@@ -15,7 +14,7 @@ from training.synthesis.scene import Person, make_scene
 
 _MAX_PENETRATION = 0.03  # metres that limbs may sink into each other before another pose is tried
 _ATTEMPTS = 5
-_PEOPLE = ((1, 2, 3, 4, 5), (0.42, 0.28, 0.16, 0.09, 0.05))
+_PEOPLE = ((1, 2, 3, 4, 5), (0.34, 0.28, 0.19, 0.12, 0.07))
 
 
 class Worker:
@@ -25,17 +24,15 @@ class Worker:
         backgrounds: folder of photographs or None.
         part: which of them, see `Backgrounds`.
         motions: folder of motion-capture clips or None.
-        device: torch device of the body model.
     """
 
-    def __init__(self, backgrounds: Path | None, part: str, motions: Path | None, device: str):
-        torch.set_num_threads(1)
-        self.body = BodyModel(device)
+    def __init__(self, backgrounds: Path | None, part: str, motions: Path | None):
+        self.body = BodyModel()
         self.joints = JointRegressor(self.body)
         self.backgrounds = Backgrounds(backgrounds, part)
         self.clips = poses.Clips(motions)
         surface = clothing.surface_coordinates(self.body)
-        self.renderer = Renderer(self.body.faces, self.body.coarse_faces, surface[: self.body.n_shown])
+        self.renderer = Renderer(self.body.faces, surface[: self.body.n_shown], clothing.landmarks(self.body))
         self._down = np.where(surface[:, 3] > 0, 9.0, surface[:, 4])
         heads = self.body.template_heads
         index = self.body.bone_index
@@ -128,7 +125,7 @@ class Worker:
             for solid in solids:
                 solid.positions = solid.positions - ground
             people.append(
-                Person(vertices[i] - ground, normals[i], joints - ground, chosen[i].kind, seat, outfit.uniforms, solids)
+                Person(vertices[i] - ground, normals[i], joints - ground, chosen[i].kind, seat, outfit.look, solids)
             )
         return people
 
@@ -143,9 +140,7 @@ class Worker:
             return parts[PART_INDEX[part]].astype(float)
 
         size = float(np.linalg.norm(rest[index["head"]] - rest[index["neck01"]])) / self._head_length
-        solids = accessories.hair_and_hat(
-            rng, at("head"), turned("head"), size, outfit.uniforms["u_hair"], outfit.long_hair
-        )
+        solids = accessories.hair_and_hat(rng, at("head"), turned("head"), size, outfit.look["hair"], outfit.long_hair)
         if outfit.skirt_hem is not None:
             left = turned("root")[:, 0]
             cloth = accessories.skirt(
