@@ -1,70 +1,230 @@
-"""Appearance augmentation of training crops: colour and occlusion (T-BIOM paper, section IV)."""
+"""Appearance augmentation of training crops: background, occlusion, colour (T-BIOM paper, section IV)."""
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from training.synthesis.assets import CACHE
 
-def augment_appearance(crop: np.ndarray, rng: np.random.Generator, occlusion_probability: float = 0.4) -> np.ndarray:
-    """Change colours in random order and cover parts of a crop.
+_PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
+# Backgrounds are kept in memory at this size: they are scenery, and a crop shows a part of one
+_BACKGROUND_SIDE = 400
+# The crop side that the sizes of cut-outs refer to
+_REFERENCE_SIDE = 256
+_OCCLUDER_SCALE = 0.8
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What may happen to a crop's pixels.
+
+    Attributes:
+        occlude_prob: how often something is put before the person.
+        background_prob: how often the background is swapped where the person's mask is known.
+        cutouts: RGBA pictures of things to put before people; empty for drawn shapes.
+        backgrounds: photographs without people.
+    """
+
+    occlude_prob: float = 0.7
+    background_prob: float = 0.0
+    cutouts: tuple[str, ...] = ()
+    backgrounds: tuple[str, ...] = ()
+
+
+def find_appearance(occlude_prob: float, background_prob: float, data_root: str | Path | None = None) -> Appearance:
+    """Look for cut-outs and backgrounds where ``metrabs-train prepare`` leaves them.
+
+    Cut-outs are ``pascal_voc/cutouts/*.png``. Backgrounds are the pictures of ``inria_holidays/non_person`` or, without
+    them, the free photographs that ``synthesize`` uses.
+
+    Args:
+        occlude_prob: see ``Appearance``.
+        background_prob: the same.
+        data_root: folder that holds the data sets; None for the environment variable DATA_ROOT.
+
+    Raises:
+        ValueError: a probability is not between 0 and 1, or backgrounds are wanted and there are none.
+    """
+    for name, value in (("occlude-aug-prob", occlude_prob), ("background-aug-prob", background_prob)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"--{name} is {value}; a probability is between 0 and 1.")
+    root = Path(data_root or os.environ.get("DATA_ROOT", "") or "/nowhere")
+    cutouts = sorted(str(p) for p in (root / "pascal_voc" / "cutouts").glob("*.png")) if occlude_prob else []
+    backgrounds = []
+    if background_prob:
+        for folder in (root / "inria_holidays" / "non_person", CACHE / "backgrounds"):
+            backgrounds = backgrounds or sorted(str(p) for p in folder.rglob("*") if p.suffix.lower() in _PICTURES)
+        if not backgrounds:
+            raise ValueError(
+                f"There are no backgrounds in {root / 'inria_holidays' / 'non_person'} (metrabs-train prepare) or"
+                f" {CACHE / 'backgrounds'} (python -m training.synthesis.assets); or use --background-aug-prob=0."
+            )
+    return Appearance(occlude_prob, background_prob, tuple(cutouts), tuple(backgrounds))
+
+
+def change_colours(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Change brightness, contrast, hue and saturation in random order.
 
     Args:
         crop: uint8 [P, P, 3], RGB.
         rng: source of randomness.
-        occlusion_probability: how often something covers part of the crop.
 
     Returns:
         uint8 [P, P, 3].
     """
-    if rng.uniform() < occlusion_probability:
-        crop = _cover_with_rectangle(crop, rng) if rng.uniform() < 0.5 else _cover_with_blobs(crop, rng)
-    steps = [_change_hue_and_saturation, _change_brightness_and_contrast]
-    for k in rng.permutation(len(steps)):
-        crop = steps[k](crop, rng)
+    changes = [_change_brightness, _change_contrast, _change_hue, _change_saturation]
+    for k in rng.permutation(len(changes)):
+        crop = changes[k](crop, rng)
     return crop
 
 
-def _change_hue_and_saturation(crop, rng):
-    """Hue by up to 72 degrees, saturation by a factor of 0.5 to 1.5."""
-    hsv = cv2.cvtColor(crop, cv2.COLOR_RGB2HSV)
-    turn = int(rng.uniform(-36, 36))  # OpenCV's unit is two degrees
-    hsv[..., 0] = cv2.LUT(hsv[..., 0], ((np.arange(256) + turn) % 180).astype(np.uint8))
+def _change_brightness(crop, rng):
+    """By up to 0.125 of the full range."""
+    return _map_values(crop, np.arange(256) + 255 * rng.uniform(-0.125, 0.125))
+
+
+def _change_contrast(crop, rng):
+    """By a factor of 0.5 to 1.5, around the mean of each channel."""
     factor = rng.uniform(0.5, 1.5)
-    hsv[..., 1] = cv2.LUT(hsv[..., 1], np.clip(np.arange(256) * factor, 0, 255).astype(np.uint8))
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    mean = np.array(cv2.mean(crop)[:3])
+    return _map_values(crop, (np.arange(256)[:, None] - mean) * factor + mean)
 
 
-def _change_brightness_and_contrast(crop, rng):
-    """Brightness by up to 0.125, contrast around the mean by a factor of 0.5 to 1.5, as one table."""
-    brightness, contrast = rng.uniform(-0.125, 0.125) * 255, rng.uniform(0.5, 1.5)
-    mean = float(crop.mean())
-    table = (np.arange(256) - mean) * contrast + mean + brightness
-    return cv2.LUT(crop, np.clip(table, 0, 255).astype(np.uint8))
+def _change_hue(crop, rng):
+    """By up to 72 degrees."""
+    hsv = cv2.cvtColor(crop, cv2.COLOR_RGB2HSV)
+    turned = (np.arange(256) + round(rng.uniform(-36, 36))) % 180  # OpenCV's unit is two degrees
+    return cv2.cvtColor(_map_values(hsv, np.stack([turned, np.arange(256), np.arange(256)], 1)), cv2.COLOR_HSV2RGB)
 
 
-def _cover_with_rectangle(crop, rng):
-    """Noise in a rectangle of up to 0.8 * 1/3 of the area, aspect 0.3 to 3.3."""
+def _change_saturation(crop, rng):
+    """By a factor of 0.5 to 1.5."""
+    hsv = cv2.cvtColor(crop, cv2.COLOR_RGB2HSV)
+    scaled = np.arange(256) * rng.uniform(0.5, 1.5)
+    return cv2.cvtColor(_map_values(hsv, np.stack([np.arange(256), scaled, np.arange(256)], 1)), cv2.COLOR_HSV2RGB)
+
+
+def _map_values(image, table):
+    """Replace value v by table[v], or table[v, channel]."""
+    table = np.clip(np.rint(table), 0, 255).astype(np.uint8)
+    return cv2.LUT(image, table if table.ndim == 1 else table[:, None])
+
+
+def swap_background(
+    crop: np.ndarray, mask: np.ndarray, rng: np.random.Generator, backgrounds: tuple[str, ...]
+) -> np.ndarray:
+    """Put another background behind a person.
+
+    Args:
+        crop: uint8 [P, P, 3], RGB.
+        mask: uint8 [P, P], 255 where the person is.
+        rng: source of randomness.
+        backgrounds: pictures to choose from.
+
+    Returns:
+        uint8 [P, P, 3].
+
+    Raises:
+        OSError: the chosen picture can't be read.
+    """
     side = crop.shape[0]
-    area, aspect = rng.uniform(0, 0.8 / 3) * side * side, np.exp(rng.uniform(np.log(0.3), np.log(3.3)))
+    photograph = _read_background(backgrounds[rng.integers(len(backgrounds))])
+    height, width = photograph.shape[:2]
+    part = int(min(height, width) * rng.uniform(0.5, 1))
+    top, left = rng.integers(0, height - part + 1), rng.integers(0, width - part + 1)
+    background = cv2.resize(photograph[top : top + part, left : left + part], (side, side))
+    if rng.uniform() < 0.5:
+        background = background[:, ::-1]
+    alpha = cv2.merge([mask] * 3)
+    person = cv2.multiply(crop, alpha, scale=1 / 255)
+    return cv2.add(person, cv2.multiply(np.ascontiguousarray(background), 255 - alpha, scale=1 / 255))
+
+
+@lru_cache(maxsize=512)
+def _read_background(path):
+    image = cv2.imread(path, cv2.IMREAD_REDUCED_COLOR_2)
+    if image is None:
+        raise OSError(f"The background picture {path} is missing or damaged.")
+    scale = _BACKGROUND_SIDE / max(image.shape[:2])
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def cover(crop: np.ndarray, rng: np.random.Generator, cutouts: tuple[str, ...] = ()) -> np.ndarray:
+    """Put something before a person: half of the time one to seven things, else a rectangle of noise.
+
+    Args:
+        crop: uint8 [P, P, 3], RGB.
+        rng: source of randomness.
+        cutouts: RGBA pictures of things; empty for drawn shapes.
+
+    Returns:
+        uint8 [P, P, 3].
+
+    Raises:
+        OSError: a cut-out can't be read.
+    """
+    if rng.uniform() < 0.5:
+        return _cover_with_noise(crop, rng)
+    crop = crop.copy()
+    for _ in range(rng.integers(1, 8)):
+        thing = _read_cutout(cutouts[rng.integers(len(cutouts))]) if cutouts else _draw_thing(crop, rng)
+        scale = rng.uniform(0.2, 1) * _OCCLUDER_SCALE * crop.shape[0] / _REFERENCE_SIDE
+        size = [max(1, round(s * scale)) for s in thing.shape[1::-1]]
+        thing = cv2.resize(thing, size, interpolation=cv2.INTER_AREA)
+        _paste(crop, thing, rng.uniform(0, crop.shape[0], 2))
+    return crop
+
+
+def _cover_with_noise(crop, rng):
+    """A rectangle of up to 0.8 * 1/3 of the area, aspect 0.3 to 3.3."""
+    side = crop.shape[0]
+    area = rng.uniform(0, _OCCLUDER_SCALE / 3) * side * side
+    aspect = np.exp(rng.uniform(np.log(0.3), np.log(3.3)))
     height, width = int(np.sqrt(area * aspect)), int(np.sqrt(area / aspect))
     top, left = rng.integers(0, side, 2) - np.array([height, width]) // 2
     crop = crop.copy()
-    target = crop[max(top, 0) : top + height, max(left, 0) : left + width]
+    target = crop[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
     target[:] = rng.integers(0, 256, target.shape, np.uint8)
     return crop
 
 
-def _cover_with_blobs(crop, rng):
-    """One to five filled shapes, each of one colour or of a piece of the crop itself."""
-    side = crop.shape[0]
-    crop = crop.copy()
-    for _ in range(rng.integers(1, 6)):
-        centre, radius = rng.uniform(0, side, 2), rng.uniform(0.04, 0.16) * side
-        angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(4, 10)))
-        reach = radius * rng.uniform(0.6, 1.4, len(angles))
-        outline = centre + np.stack([np.cos(angles), np.sin(angles)], 1) * reach[:, None]
-        mask = cv2.fillPoly(np.zeros([side, side], np.uint8), [outline.astype(np.int32)], 1).astype(bool)
-        if rng.uniform() < 0.5:
-            crop[mask] = rng.integers(0, 256, 3, np.uint8)
-        else:
-            crop[mask] = np.roll(crop, tuple(rng.integers(side // 4, side, 2)), (0, 1))[mask]
-    return crop
+@lru_cache(maxsize=512)
+def _read_cutout(path):
+    image = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+    if image is None or image.ndim != 3 or image.shape[2] != 4:
+        raise OSError(f"The cut-out {path} is damaged, or no RGBA picture.")
+    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
+
+
+def _draw_thing(crop, rng):
+    """A shape of one colour or of a piece of the crop itself: uint8 [h, w, 4], RGBA, as large as cut-outs are."""
+    side = int(rng.uniform(60, 250))
+    angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(4, 10)))
+    reach = side / 2 * rng.uniform(0.5, 1, len(angles))
+    outline = side / 2 + np.stack([np.cos(angles), np.sin(angles)], 1) * reach[:, None]
+    thing = np.empty([side, side, 4], np.uint8)
+    if rng.uniform() < 0.5:
+        thing[..., :3] = rng.integers(0, 256, 3, np.uint8)
+    else:
+        top, left = rng.integers(0, crop.shape[0] // 2, 2)
+        piece = crop[top : top + crop.shape[0] // 2, left : left + crop.shape[0] // 2]
+        thing[..., :3] = cv2.resize(piece, (side, side))
+    thing[..., 3] = cv2.fillPoly(np.zeros([side, side], np.uint8), [outline.astype(np.int32)], 255)
+    return thing
+
+
+def _paste(crop, thing, centre):
+    """Blend an RGBA picture over a crop, in place; what leaves the crop is lost."""
+    height, width = thing.shape[:2]
+    left, top = np.rint(centre - np.array([width, height]) / 2).astype(int)
+    target = crop[max(top, 0) : top + height, max(left, 0) : left + width]
+    if top + height <= 0 or left + width <= 0 or not target.size:
+        return
+    thing = thing[max(-top, 0) :, max(-left, 0) :][: target.shape[0], : target.shape[1]]
+    alpha = thing[..., 3:].astype(np.float32) / 255
+    target[:] = np.rint(target + alpha * (thing[..., :3].astype(np.float32) - target))

@@ -1,17 +1,25 @@
-"""From annotated pictures to batches of augmented training crops (T-BIOM paper, section IV)."""
+"""From annotated people in pictures to augmented training crops (T-BIOM paper, section IV). NumPy and OpenCV only."""
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
-import deltacamera
-import keras
 import numpy as np
+import rlemasklib
 
 from metrabs_core.skeletons import Skeleton
 from training import datasets
-from training.augmentation import augment_appearance
-from training.datasets import Example
+from training.augmentation import Appearance, change_colours, cover, swap_background
+from training.datasets import Camera, Example
+
+# The JPEG decoder gives pictures at a half, a quarter or an eighth of their size for less than the full price
+_REDUCED = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
+_REDUCED[8] = cv2.IMREAD_REDUCED_COLOR_8
+# Crops with rays closer than this to the image plane (per unit length) are drawn point by point
+_MIN_DEPTH = 0.05
+# Radii on the plane z = 1 on which the lens model is searched for the place where it folds over: up to 85 degrees
+_RADII = np.geomspace(0.02, np.tan(np.deg2rad(85)), 512)
 
 
 def read_examples(
@@ -29,13 +37,28 @@ def read_examples(
         FileNotFoundError: there is no such data set.
         ValueError: something in it does not follow its format, or nobody is left.
     """
-    dataset = datasets.read(name, split, data_root)
+    return select_joints(datasets.read(name, split, data_root), skeleton)
+
+
+def select_joints(dataset: datasets.Dataset, skeleton: Skeleton) -> list[Example]:
+    """The people of a data set with the joints of a skeleton, which are matched by name.
+
+    Raises:
+        ValueError: the data set has none of the joints, or nobody.
+    """
     names = dataset.skeleton.joint_names
     columns = np.array([names.index(n) if n in names else -1 for n in skeleton.joint_names])
-    return [_select_joints(example, columns) for example in dataset.examples]
+    if (columns < 0).all():
+        raise ValueError(
+            f"{dataset.name} has none of the joints of {skeleton.name} ({' '.join(skeleton.joint_names)}),"
+            f" but {' '.join(names)}."
+        )
+    if not len(dataset.examples):
+        raise ValueError(f"No example is left in {dataset.name}.")
+    return [_with_joints(example, columns) for example in dataset.examples]
 
 
-def _select_joints(example: Example, columns: np.ndarray) -> Example:
+def _with_joints(example: Example, columns: np.ndarray) -> Example:
     return replace(
         example,
         joints2d=example.joints2d[columns],
@@ -45,64 +68,27 @@ def _select_joints(example: Example, columns: np.ndarray) -> Example:
     )
 
 
-class CropBatches(keras.utils.PyDataset):
-    """Batches of crops in a random order that depends on the seed alone, so that a run can resume at any step.
-
-    Args:
-        examples: the people.
-        skeleton: their joints.
-        crop_side: P, pixels.
-        batch_size: crops per batch.
-        n_steps: batches per epoch.
-        seed: of order and augmentation.
-        augment: geometric and appearance augmentation; without it every person comes once, in order.
-    """
-
-    def __init__(self, examples, skeleton, crop_side, batch_size, n_steps, seed, augment=True, **kwargs):
-        super().__init__(**kwargs)
-        self.examples, self.skeleton, self.crop_side = examples, skeleton, crop_side
-        self.batch_size, self.n_steps, self.seed, self.augment = batch_size, n_steps, seed, augment
-        self.epoch = 0
-
-    def __len__(self):
-        return self.n_steps
-
-    def on_epoch_end(self):
-        """Go on to the next epoch's batches."""
-        self.epoch += 1
-
-    def __getitem__(self, index):
-        step = self.epoch * self.n_steps + index if self.augment else index
-        rows = []
-        for k in range(step * self.batch_size, (step + 1) * self.batch_size):
-            lap, position = divmod(k, len(self.examples))
-            if self.augment:
-                position = _shuffled(len(self.examples), self.seed, lap)[position]
-            rng = np.random.default_rng([self.seed, k]) if self.augment else None
-            rows.append(make_crop(self.examples[position], self.skeleton, self.crop_side, rng))
-        crops, intrinsics, *labels = (np.stack(column) for column in zip(*rows))
-        return (crops, intrinsics), dict(zip(("joints3d", "joints2d", "valid3d", "valid2d"), labels))
-
-
-_orders: dict = {}
-
-
-def _shuffled(n: int, seed: int, lap: int) -> np.ndarray:
-    key = (n, seed, lap)
-    if key not in _orders:
-        _orders.clear()
-        _orders[key] = np.random.default_rng([seed, lap, n]).permutation(n)
-    return _orders[key]
-
-
-def make_crop(example: Example, skeleton: Skeleton, crop_side: int, rng: np.random.Generator | None):
+def make_crop(
+    example: Example,
+    skeleton: Skeleton,
+    crop_side: int,
+    rng: np.random.Generator | None,
+    appearance: Appearance | None = None,
+    universal_skeleton: bool = False,
+):
     """Look at a person through a virtual camera and give the picture and the labels that it sees.
+
+    The camera stands where the real one does, is turned to look at the middle of the person's box, has square pixels
+    and no lens distortion, and the longer side of the box fills its picture. Augmentation then zooms by 0.75 to 1.25,
+    rolls by up to 20 degrees, shifts within a disc of 10 % of the crop side and mirrors every second crop.
 
     Args:
         example: the person.
         skeleton: names of the joints, to mirror them.
         crop_side: P, pixels.
         rng: source of the augmentation; None for the plain crop.
+        appearance: what augmentation does to the pixels; None for nothing.
+        universal_skeleton: 3D labels are of the skeleton of normalized height, where the example has one.
 
     Returns:
         crop uint8 [P, P, 3] RGB, intrinsics float32 [3, 3], joints3d float32 [J, 3] mm in the crop camera's frame,
@@ -111,64 +97,139 @@ def make_crop(example: Example, skeleton: Skeleton, crop_side: int, rng: np.rand
     Raises:
         OSError: the picture can't be read.
     """
-    image = cv2.imread(str(example.image_path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise OSError(f"The picture {example.image_path} is missing or damaged.")
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    original = deltacamera.Camera(
-        intrinsic_matrix=example.camera.intrinsic_matrix,
-        distortion_model=deltacamera.BrownConradyEx(example.camera.distortion_coeffs)
-        if example.camera.distortion_coeffs.any()
-        else None,
-        world_up=(0, -1, 0),
-        image_shape=image.shape[:2],
-    )
-    camera = _look_at_box(original, example.box, crop_side)
-    mirrored = False
+    rotation, focal = look_at_box(example.camera, example.box, crop_side)
+    middle = np.full(2, (crop_side - 1) / 2)
+    order = np.arange(skeleton.n_joints)
     if rng is not None:
-        camera.zoom(rng.uniform(0.75, 1.25))
-        camera.rotate(roll=np.deg2rad(rng.uniform(-20, 20)))
-        angle, reach = rng.uniform(0, 2 * np.pi), 0.1 * crop_side * np.sqrt(rng.uniform())
-        camera.shift_image(np.array([np.cos(angle), np.sin(angle)], np.float32) * reach)
-        mirrored = rng.uniform() < 0.5
-        if mirrored:
-            camera.horizontal_flip()
-    # A person larger than the crop is reduced first, or thin limbs would alias
-    reduction = original.intrinsic_matrix[0, 0] / camera.intrinsic_matrix[0, 0]
-    crop = deltacamera.reproject_image(
-        image,
-        original,
-        camera,
-        interp=cv2.INTER_LINEAR,
-        antialias_factor=int(np.clip(np.ceil(reduction - 0.2), 1, 4)),
-    )
-    order = np.array(skeleton.mirror) if mirrored else np.arange(skeleton.n_joints)
+        focal *= rng.uniform(0.75, 1.25)
+        rotation = _roll(np.deg2rad(rng.uniform(-20, 20))) @ rotation
+        direction, reach = rng.uniform(0, 2 * np.pi), 0.1 * crop_side * np.sqrt(rng.uniform())
+        middle += reach * np.array([np.cos(direction), np.sin(direction)])
+        if rng.uniform() < 0.5:
+            rotation = np.diag([-1.0, 1, 1]) @ rotation
+            order = np.array(skeleton.mirror)
+    intrinsics = np.array([[focal, 0, middle[0]], [0, focal, middle[1]], [0, 0, 1]])
+    crop = _draw_crop(example, rotation, intrinsics, crop_side)
+    if rng is not None and appearance is not None:
+        if example.mask is not None and rng.uniform() < appearance.background_prob:
+            mask = 255 * rlemasklib.decode(example.mask)
+            mask = _look(np.ascontiguousarray(mask), example.camera, rotation, intrinsics, crop_side)
+            crop = swap_background(crop, mask, rng, appearance.backgrounds)
+        if rng.uniform() < appearance.occlude_prob:
+            crop = cover(crop, rng, appearance.cutouts)
+        crop = change_colours(crop, rng)
+
     valid = example.valid[order].astype(np.float32)
     if example.joints3d is not None:
-        joints3d = camera.world_to_camera(example.joints3d).astype(np.float32)[order]
-        joints2d = camera.world_to_image(example.joints3d).astype(np.float32)[order]
+        in_crop_frame = example.joints3d @ rotation.T
+        universal = example.universal3d if universal_skeleton else None
+        joints3d = in_crop_frame if universal is None else universal @ rotation.T
         valid3d = valid
     else:
-        rays = original.image_to_camera(example.joints2d)
-        joints2d = camera.world_to_image(rays).astype(np.float32)[order]
-        joints3d, valid3d = np.zeros([len(order), 3], np.float32), np.zeros_like(valid)
-    if rng is not None:
-        crop = augment_appearance(crop, rng)
-    return crop, camera.intrinsic_matrix.astype(np.float32), joints3d, joints2d, valid3d, valid
+        in_crop_frame = pixels_to_rays(example.joints2d, example.camera) @ rotation.T
+        joints3d, valid3d = np.zeros([len(order), 3]), np.zeros_like(valid)
+    # what is behind the camera goes far out at the side
+    depth = np.maximum(in_crop_frame[:, 2:], 1e-3)
+    joints2d = in_crop_frame[:, :2] / depth * focal + middle
+    labels = (joints3d[order].astype(np.float32), joints2d[order].astype(np.float32))
+    return crop, intrinsics.astype(np.float32), *labels, valid3d, valid
 
 
-def _look_at_box(original, box, crop_side):
-    """A camera turned to the centre of the box, undistorted, whose crop the longer side of the box just fills."""
-    left, top, width, height = box
-    camera = original.copy(image_shape=(crop_side, crop_side))
-    centre = np.array([left + width / 2, top + height / 2], np.float32)
-    camera.turn_towards(target_image_point=centre)
-    camera.undistort()
-    camera.square_pixels()
-    vertical = width < height
-    offset = np.array([0, height / 2] if vertical else [width / 2, 0], np.float32)
-    ends = original.image_to_world(np.stack([centre - offset, centre + offset]))
-    length = np.linalg.norm(np.diff(camera.world_to_image(ends), axis=0))
-    camera.zoom(crop_side / length)
-    camera.center_principal_point((crop_side, crop_side))
-    return camera
+def look_at_box(camera: Camera, box: np.ndarray, crop_side: int) -> tuple[np.ndarray, float]:
+    """A virtual camera that looks at the middle of a box, whose longer side fills its square picture.
+
+    The same as ``metrabs_core.geometry.crop_cameras``, for one box, without TensorFlow.
+
+    Args:
+        camera: of the picture.
+        box: [4], left, top, width, height, pixels of the (distorted) picture.
+        crop_side: P, pixels.
+
+    Returns:
+        rotation float64 [3, 3] from the camera frame to the virtual camera's, and its focal length in pixels.
+    """
+    left, top, width, height = (float(v) for v in box)
+    x, y = left + width / 2, top + height / 2
+    rays = pixels_to_rays([[x, y], [left, y], [left + width, y], [x, top], [x, top + height]], camera)
+    forward = rays[0] / np.linalg.norm(rays[0])
+    right = np.cross([0, 1, 0], forward)
+    right /= np.linalg.norm(right)
+    rotation = np.stack([right, np.cross(forward, right), forward])
+    ends = rays[1:] @ rotation.T
+    ends = ends[:, :2] / np.maximum(ends[:, 2:], 1e-3)
+    length = max(np.linalg.norm(ends[1] - ends[0]), np.linalg.norm(ends[3] - ends[2]), 1e-6)
+    return rotation, crop_side / length
+
+
+def pixels_to_rays(pixels: np.ndarray, camera: Camera) -> np.ndarray:
+    """Directions float64 [n, 3] with z = 1, camera frame, of pixels [n, 2] of the (distorted) picture."""
+    points = np.asarray(pixels, np.float64)[:, None]
+    distortion = camera.distortion_coeffs.astype(np.float64) if camera.distortion_coeffs.any() else None
+    matrix = camera.intrinsic_matrix.astype(np.float64)
+    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 1e-6)
+    normalized = cv2.undistortPoints(points, matrix, distortion, criteria=criteria)[:, 0]
+    return np.concatenate([normalized, np.ones([len(normalized), 1])], axis=1)
+
+
+def _roll(angle):
+    sin, cos = np.sin(angle), np.cos(angle)
+    return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+
+
+def _draw_crop(example, rotation, intrinsics, crop_side):
+    """The picture that the virtual camera sees: uint8 [P, P, 3], RGB. Who is larger than the crop is reduced first."""
+    matrix = example.camera.intrinsic_matrix
+    reduction = np.sqrt(abs(matrix[0, 0] * matrix[1, 1])) / intrinsics[0, 0]
+    is_jpeg = example.image_path.suffix.lower() in (".jpg", ".jpeg")
+    divisor = max(d for d in _REDUCED if d <= max(reduction, 1)) if is_jpeg else 1
+    image = cv2.imread(str(example.image_path), _REDUCED[divisor])
+    if image is None:
+        raise OSError(f"The picture {example.image_path} is missing or damaged.")
+    scale = np.full(2, 1 / divisor)
+    if reduction / divisor >= 2:
+        size = np.maximum(np.array(image.shape[1::-1]) // int(reduction / divisor), 1)
+        scale *= size / image.shape[1::-1]
+        image = cv2.resize(image, size.tolist(), interpolation=cv2.INTER_AREA)
+    to_reduced = np.array([[scale[0], 0, (scale[0] - 1) / 2], [0, scale[1], (scale[1] - 1) / 2], [0, 0, 1]])
+    camera = replace(example.camera, intrinsic_matrix=to_reduced @ matrix)
+    # what is still larger is drawn at twice the size and averaged, or thin limbs would alias
+    if reduction * scale.max() > 1.2:
+        doubled = np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]]) @ intrinsics
+        crop = _look(image, camera, rotation, doubled, 2 * crop_side)
+        crop = cv2.resize(crop, (crop_side, crop_side), interpolation=cv2.INTER_AREA)
+    else:
+        crop = _look(image, camera, rotation, intrinsics, crop_side)
+    return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)
+
+
+def _look(image, camera, rotation, intrinsics, side):
+    """What a pinhole camera sees that is turned from the real one; what the picture does not show is black."""
+    matrix = camera.intrinsic_matrix.astype(np.float64)
+    coefficients = camera.distortion_coeffs.astype(np.float64)
+    to_ray = rotation.T @ np.linalg.inv(intrinsics)
+    corners = to_ray @ np.array([[0, side - 1, 0, side - 1], [0, 0, side - 1, side - 1], [1, 1, 1, 1]], np.float64)
+    before = (corners[2] > _MIN_DEPTH * np.linalg.norm(corners, axis=0)).all()
+    if before and not coefficients.any():
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpPerspective(image, matrix @ to_ray, (side, side), flags=flags)
+    lens = coefficients if coefficients.size else None
+    x, y = cv2.initUndistortRectifyMap(matrix, lens, rotation, intrinsics, (side, side), cv2.CV_32FC1)
+    radius = _valid_radius(coefficients.tobytes())
+    if not before or (np.hypot(corners[0], corners[1]) > radius * corners[2]).any():
+        # beyond this radius the lens model folds the picture back over itself, and behind the camera is nothing
+        columns, rows = np.meshgrid(np.arange(side), np.arange(side))
+        rays = np.stack([columns, rows, np.ones_like(rows)], -1) @ to_ray.T
+        unseen = np.hypot(rays[..., 0], rays[..., 1]) > radius * np.maximum(rays[..., 2], 1e-6)
+        x[unseen] = y[unseen] = -1e6
+    return cv2.remap(image, x, y, cv2.INTER_LINEAR)
+
+
+@lru_cache(maxsize=256)
+def _valid_radius(coefficients: bytes) -> float:
+    """Radius on the plane z = 1 within which the lens model is one-to-one."""
+    k1, k2, _, _, k3, k4, k5, k6 = np.pad(np.frombuffer(coefficients), (0, 14))[:8]
+    r2 = _RADII**2
+    denominator = 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
+    distorted = _RADII * (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / denominator
+    grows = (np.diff(distorted) > 0) & (denominator[1:] > 0)
+    return float(_RADII[np.argmin(grows)]) if not grows.all() else float(_RADII[-1])

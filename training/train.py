@@ -1,22 +1,35 @@
 """Train a crop model: ``metrabs-train train``."""
 
+import argparse
 import importlib
 import json
+import os
 import pkgutil
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import keras
 import numpy as np
 from keras import ops
 
-from metrabs_core.network.crop_model import CropModel, load_weights_dir, save_weights_dir
-from metrabs_core.skeletons import SKELETONS
-from training import losses, pretrained, recipes
-from training.dataset_format import read_description
+from metrabs_core.network.backbones import BACKBONES
+from metrabs_core.network.crop_model import SCALE_RECOVERIES, CropModel, load_weights_dir, save_weights_dir
+from metrabs_core.skeletons import SKELETONS, Skeleton
+from training import datasets, losses, pretrained, recipes
+from training.augmentation import find_appearance
+from training.crop_batches import CropBatches, CropSettings, plain_batches
+from training.dataset_format import read_description, write_json
 from training.evaluate import evaluate
-from training.examples import CropBatches, read_examples
+from training.examples import select_joints
+from training.progress import ProgressBar, TrainingLog
+
+PACKAGED_MODEL = Path(__file__).parents[1] / "metrabs_core" / "model"
+_BACKBONE = "resnet50"
+# Validation after each checkpoint looks at this many people at most, evenly spread
+_MAX_VALIDATION = 1024
+# What may be changed when a run is resumed
+_MAY_CHANGE = {"learning_rate", "head_learning_rate", "validation", "data_root", "checkpoint_steps", "workers"}
 
 
 @dataclass
@@ -32,7 +45,9 @@ class TrainingConfig:
         universal_skeleton: 3D losses use skeletons of normalized height, where a data set has them.
         model: arguments of ``CropModel``; ``stride`` and ``train_stride`` are those of training.
         stride_test: stride of the finished model; 0 for that of training.
-        init: folder of a crop model to start from, or "packaged"; empty for the backbone's pretrained weights.
+        init: folder of a crop model to start from, or "packaged"; empty to start from a backbone's weights.
+        backbone_weights: what the backbone starts from, see ``training.pretrained.initialize_backbone``; empty for
+            pretrained weights, where they can be had.
         head_steps: optimizer steps with the backbone frozen, first.
         steps: optimizer steps after that.
         epochs: passes over the 3D examples, instead of ``steps``; 0 to count steps.
@@ -63,6 +78,7 @@ class TrainingConfig:
     model: dict = field(default_factory=dict)
     stride_test: int = 0
     init: str = ""
+    backbone_weights: str = ""
     head_steps: int = 0
     steps: int = 20000
     epochs: float = 0
@@ -86,10 +102,16 @@ class TrainingConfig:
 
 @keras.saving.register_keras_serializable("metrabs")
 class PaperSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Decay by 1/3 over the first 23/25 of training, then from 1/30 of the start by 0.3 over the rest."""
+    """Decay by 1/3 over the first 23/25 of training, then from 1/30 of the start by 0.3 over the rest.
 
-    def __init__(self, start: float, steps: int):
-        self.start, self.steps = start, steps
+    Args:
+        start: learning rate of the first step.
+        steps: steps in all.
+        warmup_steps: steps over which it rises to that.
+    """
+
+    def __init__(self, start: float, steps: int, warmup_steps: int = 0):
+        self.start, self.steps, self.warmup_steps = start, steps, warmup_steps
 
     def __call__(self, step):
         """Learning rate at a step."""
@@ -97,16 +119,21 @@ class PaperSchedule(keras.optimizers.schedules.LearningRateSchedule):
         turn = self.steps * 23 / 25
         first = self.start * ops.power(1 / 3, step / turn)
         last = self.start / 30 * ops.power(0.3, (step - turn) / (self.steps - turn))
-        warmed = ops.minimum(1.0, (step + 1) / 100)
+        warmed = ops.minimum(1.0, (step + 1) / (self.warmup_steps + 1))
         return warmed * ops.where(step < turn, first, last)
 
     def get_config(self):
         """Arguments of the constructor."""
-        return {"start": self.start, "steps": self.steps}
+        return {"start": self.start, "steps": self.steps, "warmup_steps": self.warmup_steps}
 
 
 class Trainer(keras.Model):
-    """The crop model with its losses, as ``fit`` wants it. Crops come as uint8."""
+    """The crop model with its losses, as ``fit`` wants it. Crops come as uint8.
+
+    Args:
+        crop_model: the model to train.
+        absolute_from_step: see ``TrainingConfig``.
+    """
 
     def __init__(self, crop_model: CropModel, absolute_from_step: int):
         super().__init__(autocast=False)
@@ -115,6 +142,8 @@ class Trainer(keras.Model):
         self.root = crop_model.skeleton.index("pelv") if "pelv" in crop_model.skeleton.joint_names else 0
         names = ["relative", "image", "absolute", "weak"] if crop_model.has_2d_head else ["relative", "weak"]
         self.trackers = {name: keras.metrics.Mean(name) for name in [*names, "mpjpe"]}
+        # the optimizer's own count is a constant inside of JAX's compiled step
+        self.step = self.add_weight(name="step", shape=(), dtype="int32", initializer="zeros", trainable=False)
 
     def call(self, inputs, training=False):
         """Poses of a batch; see ``CropModel``."""
@@ -130,85 +159,164 @@ class Trainer(keras.Model):
         error = y_pred["poses3d"] - y["joints3d"]
         error = ops.norm(error - error[:, self.root : self.root + 1], axis=-1)
         self.trackers["mpjpe"].update_state(error, sample_weight=y["valid3d"])
-        return losses.total_loss(terms, self.optimizer.iterations, self.absolute_from_step)
+        loss = losses.total_loss(terms, self.step, self.absolute_from_step)
+        if training:
+            self.step.assign_add(1)
+        return loss
 
 
-class _Progress(keras.callbacks.Callback):
-    """Keep the batches in step with the epochs, append metrics to a file, and stop on NaN."""
+class Checkpoint:
+    """The state of a run in one file, replaced at once, so that it is whole however the process ends.
 
-    def __init__(self, batches: CropBatches, path: Path, stage: str):
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.stage, self.step = 0, 0
+        if path.exists():
+            with np.load(path) as archive:
+                self.stage, self.step = int(archive["stage"]), int(archive["step"])
+
+    def exists(self) -> bool:
+        """Whether there is one."""
+        return self.path.exists()
+
+    def save(self, stage: int, step: int, variables: list) -> None:
+        """Write variables, after ``step`` steps of a stage."""
+        arrays = {f"v{i}": np.asarray(ops.convert_to_numpy(v)) for i, v in enumerate(variables)}
+        temporary = self.path.with_suffix(".tmp.npz")
+        np.savez(temporary, stage=stage, step=step, **arrays)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+        self.stage, self.step = stage, step
+
+    def restore(self, variables: list) -> None:
+        """Set variables to what was saved.
+
+        Raises:
+            ValueError: they are others than those that were saved.
+        """
+        with np.load(self.path) as archive:
+            if len(archive.files) != len(variables) + 2:
+                raise ValueError(f"{self.path} holds the state of another model; choose another --logdir.")
+            for i, variable in enumerate(variables):
+                variable.assign(archive[f"v{i}"])
+
+
+class _Stage(keras.callbacks.Callback):
+    """Ends a stage at its last step or when time is up, saves its state, logs its numbers, and stops on NaN."""
+
+    def __init__(self, stage, name, steps, done_before, batches, checkpoint, log, deadline):
         super().__init__()
-        self.batches, self.path, self.stage = batches, path, stage
-        self.started = time.time()
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.batches.epoch = epoch
+        self.stage, self.name, self.steps, self.done_before = stage, name, steps, done_before
+        self.batches, self.checkpoint, self.log, self.deadline = batches, checkpoint, log, deadline
+        self.step = checkpoint.step
 
     def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
         if not np.isfinite(logs["loss"]):
-            raise FloatingPointError(
-                f"The loss is not a number at batch {batch} of epoch {self.batches.epoch}; the last checkpoint is kept."
-                " Lower the learning rate or look at that batch."
-            )
+            raise FloatingPointError(self._describe_bad_batch())
+        if self.step >= self.steps or time.monotonic() > self.deadline:
+            self.model.stop_training = True
+
+    def _describe_bad_batch(self):
+        step = self.done_before + self.step - 1
+        people = self.batches.examples_of(step) + (self.batches.examples_of(step - 1) if step else [])
+        paths = list(dict.fromkeys(str(example.image_path) for example, _ in people))
+        listed = self.checkpoint.path.with_name("not_a_number.txt")
+        listed.write_text("\n".join(paths) + "\n")
+        kept = f"; the checkpoint of step {self.checkpoint.step} is kept" if self.checkpoint.exists() else ""
+        return (
+            f"The loss is not a number at batch {self.step - 1}{kept}. Its pictures, and those of the batch before, are"
+            f" listed in {listed}: {', '.join(paths[:4])}{', ...' if len(paths) > 4 else ''}. Look at their labels, or"
+            " start again with a lower --learning-rate."
+        )
+
+    def on_test_begin(self, logs=None):
+        self._check_batches()
+
+    def _check_batches(self):
+        if self.batches.error is not None:
+            raise self.batches.error
 
     def on_epoch_end(self, epoch, logs=None):
-        row = {"stage": self.stage, "epoch": epoch, "seconds": round(time.time() - self.started, 1)}
-        row["samples"] = (epoch + 1) * len(self.batches) * self.batches.batch_size
-        row |= {name: round(float(value), 4) for name, value in logs.items()}
-        with open(self.path, "a") as file:
-            file.write(json.dumps(row) + "\n")
+        self._check_batches()
+        if self.log:
+            step = self.done_before + self.step
+            samples = step * sum(size for _, size in self.batches.sources)
+            rate = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
+            numbers = {name: float(value) for name, value in logs.items()} | {"learning_rate": rate}
+            self.log.write(self.name, step, samples, numbers, self.model.crop_model, self.batches.latest)
+            self.checkpoint.save(self.stage, self.step, state_of(self.model))
+        self.checkpoint.step = self.step
+
+
+def state_of(trainer: Trainer) -> list:
+    """All variables that training changes: weights, statistics, random states, and the optimizer's."""
+    return [*trainer.variables, *trainer.optimizer.variables]
 
 
 def add_arguments(parser) -> None:
     """Add the command's arguments to an ``argparse`` parser."""
     names = [module.name for module in pkgutil.iter_modules(recipes.__path__)]
-    parser.add_argument("--recipe", choices=names, required=True, help="experiment to start from; other flags override")
-    parser.add_argument("--logdir", required=True, help="folder for checkpoints, history and the trained model")
-    parser.add_argument("--dataset", action="append", help="folder to train on; may be given several times")
-    parser.add_argument("--validation", action="append", help="folder to validate on; may be given several times")
-    parser.add_argument("--init", help="folder of a crop model to start from")
-    parser.add_argument("--head-steps", type=int, help="optimizer steps with the backbone frozen")
-    parser.add_argument("--steps", type=int, help="optimizer steps after that")
-    parser.add_argument("--trainable-from", help="first layer of the backbone that these steps train (default: all)")
-    parser.add_argument("--checkpoint-steps", type=int, help="steps between checkpoints and validations")
-    parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--learning-rate", type=float)
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--workers", type=int, help="threads that make crops")
-    parser.add_argument("--crop-side", type=int, help="side of the crops in pixels")
-    parser.add_argument("--scale-recovery", help="metrabs, metro, bone-lengths, bone-lengths-true or true-root-depth")
-    parser.add_argument("--mixed-precision", action="store_true", default=None, help="bfloat16, for accelerators")
-    parser.add_argument("--verbose", type=int, default=1, help="0 silent, 1 progress bar, 2 a line per epoch")
+    flag = parser.add_argument
+    flag("--recipe", choices=names, help="experiment to start from; other flags override (default: the paper's values)")
+    flag("--logdir", required=True, help="folder for checkpoints, logs and the trained model")
+    flag("--dataset", dest="datasets", action="append", help="name or folder to train on; may be given several times")
+    flag("--dataset2d", dest="datasets2d", action="append", help="the same with 2D labels, for weak supervision")
+    flag("--train-on", choices=["train", "trainval"], help="part of the data sets to train on")
+    flag("--validation", action="append", help="name or folder to validate on; may be given several times")
+    flag("--data-root", help="folder that holds the named data sets (default: $DATA_ROOT)")
+    flag("--init", help="folder of a crop model to start from, or: packaged")
+    flag("--backbone", choices=list(BACKBONES), help=f"network below the heads (default: {_BACKBONE})")
+    flag(
+        "--backbone-weights",
+        help="pretrained, random, a file or a crop model's folder (default: as pretrained as can be had)",
+    )
+    flag("--skeleton", choices=list(SKELETONS), help="joints to predict (default: those of the first data set)")
+    flag("--scale-recovery", choices=SCALE_RECOVERIES)
+    flag("--crop-side", type=int, help="side of the crops in pixels")
+    flag("--stride-train", type=int, help="pixels between heatmap cells in training")
+    flag("--stride-test", type=int, help="the same of the finished model (default: as in training)")
+    flag("--universal-skeleton", action=argparse.BooleanOptionalAction, help="3D labels of normalized height")
+    flag("--epochs", type=float, help="passes over the 3D examples, instead of --steps")
+    flag("--steps", type=int, help="optimizer steps, after --head-steps")
+    flag("--head-steps", type=int, help="optimizer steps with the backbone frozen, first")
+    flag("--trainable-from", help="first layer of the backbone that --steps train (default: all)")
+    flag("--batch-size", type=int, help="crops with 3D labels per step")
+    flag("--batch-size-2d", type=int, help="crops with 2D labels per step")
+    flag("--learning-rate", type=float)
+    flag("--background-aug-prob", type=float, help="how often the background is swapped, where masks are known")
+    flag("--occlude-aug-prob", type=float, help="how often something is put before the person")
+    flag("--checkpoint-steps", type=int, help="steps between checkpoints, each with a validation")
+    flag("--minutes", type=float, help="stop after this time, at a checkpoint; the same command goes on")
+    flag("--seed", type=int)
+    flag("--workers", type=int, help="processes that make crops")
+    flag("--mixed-precision", action=argparse.BooleanOptionalAction, help="bfloat16, for accelerators")
+    flag("--gui", action="store_true", help="show crops with true and predicted skeletons at each checkpoint")
+    flag("--verbose", type=int, default=1, choices=[0, 1, 2], help="0 silent, 1 progress bar, 2 a line per checkpoint")
 
 
 def run(args) -> None:
     """Train what the flags say."""
-    config = importlib.import_module(f"training.recipes.{args.recipe}").CONFIG
-    flags = {
-        "datasets": args.dataset,
-        "validation": args.validation,
-        "init": args.init,
-        "steps": args.steps,
-        "head_steps": args.head_steps,
-        "trainable_from": args.trainable_from,
-        "checkpoint_steps": args.checkpoint_steps,
-        "batch_size": args.batch_size,
-        "learning_rate": args.learning_rate,
-        "seed": args.seed,
-        "workers": args.workers,
-        "mixed_precision": args.mixed_precision,
-    }
+    config = importlib.import_module(f"training.recipes.{args.recipe}").CONFIG if args.recipe else TrainingConfig()
+    flags = {f.name: getattr(args, f.name, None) for f in fields(config)}
+    if args.steps is not None and args.epochs is None:
+        flags["epochs"] = 0
     config = replace(config, **{name: value for name, value in flags.items() if value is not None})
-    model = {"crop_side": args.crop_side, "scale_recovery": args.scale_recovery}
-    config.model |= {name: value for name, value in model.items() if value is not None}
-    if not config.datasets:
-        raise ValueError("There is nothing to train on: give a folder with --dataset.")
-    train(config, args.logdir, args.verbose)
+    model = {name: getattr(args, name) for name in ("backbone", "skeleton", "scale_recovery", "crop_side")}
+    model |= {"stride": args.stride_train, "train_stride": args.stride_train}
+    config.model = config.model | {name: value for name, value in model.items() if value is not None}
+    train(config, args.logdir, verbose=args.verbose, gui=args.gui, minutes=args.minutes)
 
 
-def _describe(dataset_dir: str) -> dict:
+def _describe(dataset: str) -> dict:
     """What a data set says of its origin, for the model card."""
-    return {"name": Path(dataset_dir).name, **read_description(dataset_dir).other}
+    is_folder = (Path(dataset) / "dataset.json").is_file()
+    return {"name": Path(dataset).name, **(read_description(dataset).other if is_folder else {})}
 
 
 def _freeze_before(backbone: keras.Model, first_trainable: str | None) -> None:
@@ -221,100 +329,268 @@ def _freeze_before(backbone: keras.Model, first_trainable: str | None) -> None:
         layer.trainable = i >= start
 
 
-def mean_bone_lengths(examples, skeleton) -> list[float]:
-    """Mean length in millimetres of each of the skeleton's edges over the examples that have 3D labels."""
-    poses = np.array([e.joints3d for e in examples if e.joints3d is not None and e.valid.all()])
-    if not len(poses):
-        raise ValueError("No example has 3D labels for all joints, so there are no mean bone lengths.")
-    return [round(float(np.linalg.norm(poses[:, a] - poses[:, b], axis=-1).mean()), 1) for a, b in skeleton.edges]
+def mean_bone_lengths(examples: list, skeleton: Skeleton, universal: bool = False) -> list[float] | None:
+    """Mean length in millimetres of each of the skeleton's edges over the examples that have 3D labels.
+
+    Args:
+        examples: people.
+        skeleton: their joints, and bones.
+        universal: take the skeletons of normalized height, where there are any.
+
+    Returns:
+        one length per edge; None if no example has the labels for some edge.
+    """
+    labelled = [e for e in examples if e.joints3d is not None]
+    labelled = labelled[:: max(1, len(labelled) // 20000)]
+    poses = [e.universal3d if universal and e.universal3d is not None else e.joints3d for e in labelled]
+    if not poses:
+        return None
+    a, b = np.array(skeleton.edges).T
+    valid = np.array([e.valid for e in labelled])
+    valid = valid[:, a] & valid[:, b]
+    lengths = np.linalg.norm(np.array(poses)[:, a] - np.array(poses)[:, b], axis=-1)
+    if not valid.any(0).all():
+        return None
+    return [round(float(length), 1) for length in lengths.mean(0, where=valid)]
 
 
-def train(config: TrainingConfig, run_dir: str | Path, verbose: int = 1) -> CropModel:
+def _distribute() -> tuple[int, int]:
+    """Spread batches over all of JAX's devices, of all processes: number of this process, and of processes."""
+    processes = os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES")
+    if keras.backend.backend() != "jax":
+        if processes:
+            raise ValueError("Several processes train together on Keras' JAX backend only: set KERAS_BACKEND=jax.")
+        return 0, 1
+    import jax
+
+    if processes:
+        keras.distribution.initialize()
+    if len(keras.distribution.list_devices()) > 1:
+        keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    return jax.process_index(), jax.process_count()
+
+
+def _read(names: list[str], split: str, skeleton: Skeleton, data_root: str, parts: dict) -> list:
+    examples = []
+    for name in names:
+        if (name, split) not in parts:
+            parts[name, split] = datasets.read(name, split, data_root or None)
+        examples += select_joints(parts[name, split], skeleton)
+    return examples
+
+
+def _skeleton_of(dataset: datasets.Dataset) -> str:
+    """The skeleton with the joints of a data set."""
+    joints = dataset.skeleton.joint_names
+    for same in (tuple, frozenset):
+        for name, skeleton in SKELETONS.items():
+            if same(skeleton.joint_names) == same(joints):
+                return name
+    return "native_34"
+
+
+def train(
+    config: TrainingConfig, run_dir: str | Path, verbose: int = 1, gui: bool = False, minutes: float | None = None
+) -> CropModel:
     """Train and leave the model in ``run_dir/model``; resumes where an interrupted run of the same folder stopped.
 
     Args:
         config: what to train on what.
-        run_dir: folder for checkpoints, ``history.jsonl`` and the result.
-        verbose: Keras' verbosity: 0 silent, 1 progress bars, 2 a line per epoch.
+        run_dir: folder for ``checkpoint.npz``, ``history.jsonl``, TensorBoard's logs and the result.
+        verbose: 0 silent, 1 progress bars, 2 a line per checkpoint.
+        gui: show crops with true and predicted skeletons at each checkpoint.
+        minutes: time after which to stop, at a checkpoint; the model so far is left in ``run_dir/model``.
 
     Returns:
         the trained model.
 
     Raises:
-        FileNotFoundError: a dataset folder is missing.
+        FileNotFoundError: a data set or folder is missing.
         ValueError: no example is left, or the configuration is not possible.
+        OSError: a picture can't be read.
         FloatingPointError: the loss became NaN.
     """
+    deadline = time.monotonic() + 60 * minutes if minutes else np.inf
+    if not config.datasets:
+        raise ValueError("There is nothing to train on: name a data set or a folder with --dataset.")
+    if config.stride_test < 0 or config.epochs < 0 or min(config.batch_size, config.checkpoint_steps) < 1:
+        raise ValueError("Batch size and checkpoint steps are at least 1, epochs and strides are not negative.")
+    part = _distribute()
+    keras.utils.set_random_seed(config.seed)
+    init = {"packaged": PACKAGED_MODEL}.get(config.init, config.init)
+    parts = {}
+    if "skeleton" in config.model:
+        skeleton = SKELETONS[config.model["skeleton"]]
+    elif init:
+        skeleton = SKELETONS[_model_config(init)["skeleton"]]
+    else:
+        first = config.datasets[0], config.train_on
+        parts[first] = datasets.read(*first, config.data_root or None)
+        skeleton = SKELETONS[_skeleton_of(parts[first])]
+    examples = _read(config.datasets, config.train_on, skeleton, config.data_root, parts)
+    examples2d = _read(config.datasets2d, config.train_on, skeleton, config.data_root, parts)
+    examples2d = [replace(e, joints3d=None, universal3d=None) for e in examples2d]
+    held_out = _read(config.validation, "val", skeleton, config.data_root, parts)
+    parts.clear()
+    if not any(e.joints3d is not None for e in examples):
+        raise ValueError(f"Nobody in {', '.join(config.datasets)} has 3D labels; with 2D labels, use --dataset2d.")
+    appearance = find_appearance(config.occlude_aug_prob, config.background_aug_prob, config.data_root)
+    if verbose and config.occlude_aug_prob and not appearance.cutouts:
+        print("People are covered with drawn shapes: there are no cut-outs in $DATA_ROOT/pascal_voc/cutouts.")
+
     run_dir = Path(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    keras.utils.set_random_seed(config.seed)
-    if config.mixed_precision:
-        keras.config.set_dtype_policy("mixed_bfloat16")
-    skeleton = SKELETONS[config.model.get("skeleton", "native_34")]
-    examples = [e for folder in config.datasets for e in read_examples(folder, skeleton)]
-    held_out = [e for folder in config.validation for e in read_examples(folder, skeleton)]
-
-    if config.init:
-        model = load_weights_dir(config.init, **config.model)
+    begun = _settings_of(run_dir, config)
+    checkpoint = Checkpoint(run_dir / "checkpoint.npz")
+    keras.config.set_dtype_policy("mixed_bfloat16" if config.mixed_precision else "float32")
+    if init:
+        model, origin = load_weights_dir(init, **config.model), str(config.init)
     else:
-        model = CropModel(**{"bone_lengths": mean_bone_lengths(examples, skeleton), **config.model})
-        if model.config["backbone"] == "blazepose":
-            pretrained.load_blazepose_weights(model.backbone)
+        lengths = mean_bone_lengths(examples, skeleton, config.universal_skeleton)
+        defaults = {"backbone": _BACKBONE, "bone_lengths": lengths, "skeleton": skeleton.name}
+        model = CropModel(**{**defaults, **config.model})
+        origin = begun.get("started_from")
+        if not checkpoint.exists() or not origin:
+            origin = pretrained.initialize_backbone(model.backbone, model.config["backbone"], config.backbone_weights)
+    if model.scale_recovery == "bone-lengths" and model.bone_lengths is None:
+        raise ValueError("No example has 3D labels for all joints, so there are no mean bone lengths.")
 
-    stages = [("head", config.head_steps, config.head_learning_rate), ("all", config.steps, config.learning_rate)]
-    for stage, steps, learning_rate in stages:
-        if not steps:
-            continue
-        if (run_dir / f"{stage}.done.weights.h5").exists():
-            model.load_weights(run_dir / f"{stage}.done.weights.h5")
-            continue
-        _freeze_before(model.backbone, config.trainable_from if stage == "all" else None)
-        trainer = Trainer(model, config.absolute_from_step if stage == "all" else 0)
-        trainer.compile(
-            optimizer=keras.optimizers.AdamW(
-                PaperSchedule(learning_rate, steps),
-                weight_decay=config.weight_decay / np.sqrt(steps) / learning_rate,
-                epsilon=1e-8,
-                clipnorm=1.0,
-                use_ema=True,
-                ema_momentum=0.998,
-            ),
-            jit_compile=False,
+    is_main = part[0] == 0
+    if is_main:
+        write_json(run_dir / "settings.json", {**asdict(config), "started_from": origin})
+    settings = CropSettings(skeleton, model.crop_side, appearance, config.universal_skeleton)
+    batches = CropBatches(
+        examples, examples2d, settings, config.batch_size, config.batch_size_2d, config.seed, part=part
+    )
+    validation = _validation_arrays(held_out, settings, config, part, verbose and is_main)
+    steps = round(config.epochs * len(examples) / config.batch_size) if config.epochs else config.steps
+    stages = [("head", config.head_steps, config.head_learning_rate), ("all", steps, config.learning_rate)]
+    done_before = sum(n for _, n, _ in stages[: checkpoint.stage])
+    log = None
+    if is_main:
+        log = TrainingLog(run_dir, done_before + checkpoint.step, gui)
+    if checkpoint.stage and not checkpoint.step:
+        checkpoint.restore(model.variables)
+    with batches:
+        batches.start(config.workers if checkpoint.stage < len(stages) else 0)
+        for stage, (name, steps, learning_rate) in enumerate(stages):
+            if stage < checkpoint.stage:
+                continue
+            done_before = sum(n for _, n, _ in stages[:stage])
+            _freeze_before(model.backbone, config.trainable_from if name == "all" else None)
+            trainer = _compile(model, config, name, steps, learning_rate)
+            if checkpoint.step:
+                checkpoint.restore(state_of(trainer))
+            if checkpoint.step < steps:
+                callbacks = [keras.callbacks.SwapEMAWeights()] if config.ema_momentum else []
+                callbacks.append(ProgressBar(name, checkpoint.step, steps, verbose if is_main else 0))
+                callbacks.append(_Stage(stage, name, steps, done_before, batches, checkpoint, log, deadline))
+                trainer.fit(
+                    batches.stream(done_before + checkpoint.step),
+                    steps_per_epoch=config.checkpoint_steps,
+                    epochs=-(-(steps - checkpoint.step) // config.checkpoint_steps),
+                    validation_data=validation,
+                    validation_batch_size=config.batch_size // part[1],
+                    callbacks=callbacks,
+                    shuffle=False,
+                    verbose=0,
+                )
+            if config.ema_momentum:
+                trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
+            if checkpoint.step < steps:
+                break
+            if is_main:
+                checkpoint.save(stage + 1, 0, model.variables)
+            checkpoint.stage, checkpoint.step = stage + 1, 0
+    if not is_main:
+        return model
+    log.close()
+    return _finish(config, model, origin, held_out, run_dir, log.rows[-1]["samples"] if log.rows else 0)
+
+
+def _model_config(path: str | Path) -> dict:
+    card = Path(path) / "model_card.json"
+    if not card.is_file():
+        raise FileNotFoundError(f"{path} is no crop model: it has no model_card.json.")
+    return json.loads(card.read_text())["crop_model"]
+
+
+def _settings_of(run_dir: Path, config: TrainingConfig) -> dict:
+    """What ``settings.json`` of a run that was begun says; empty for a new one.
+
+    Raises:
+        ValueError: it was begun with settings that mean another training.
+    """
+    path = run_dir / "settings.json"
+    if not path.exists():
+        return {}
+    begun = json.loads(path.read_text())
+    settings = json.loads(json.dumps(asdict(config)))
+    changed = [n for n in settings if n not in _MAY_CHANGE and begun.get(n, settings[n]) != settings[n]]
+    if changed:
+        raise ValueError(
+            f"{run_dir} holds a run with another {' and '.join(changed)}; choose another --logdir, or give the same"
+            " flags to go on."
         )
-        trainer([np.zeros([1, *model.backbone.input_shape[1:]], np.uint8), np.eye(3, dtype=np.float32)[None]])
-        n_steps = min(config.checkpoint_steps, steps)
-        batches = CropBatches(
-            examples, skeleton, model.crop_side, config.batch_size, n_steps, config.seed, workers=config.workers
-        )
-        n_validation = len(held_out) // config.batch_size
-        validation = CropBatches(
-            held_out, skeleton, model.crop_side, config.batch_size, n_validation, config.seed, augment=False
-        )
-        trainer.fit(
-            batches,
-            epochs=-(-steps // n_steps),
-            validation_data=validation if n_validation else None,
-            callbacks=[
-                keras.callbacks.SwapEMAWeights(),
-                keras.callbacks.BackupAndRestore(run_dir / f"{stage}_backup"),
-                _Progress(batches, run_dir / "history.jsonl", stage),
-            ],
-            verbose=verbose,
-        )
-        trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
-        temporary = run_dir / f"{stage}.tmp.weights.h5"
-        model.save_weights(temporary)
-        temporary.rename(run_dir / f"{stage}.done.weights.h5")
+    return begun
+
+
+def _validation_arrays(held_out: list, settings: CropSettings, config: TrainingConfig, part: tuple, verbose: int):
+    """Plain crops to validate on, as ``fit`` takes them, or None. They are made once and stay in memory."""
+    if not held_out:
+        return None
+    index, n_parts = part
+    chosen = held_out[:: -(-len(held_out) // _MAX_VALIDATION)]
+    whole = config.batch_size if len(chosen) >= config.batch_size else n_parts
+    chosen = chosen[: len(chosen) // whole * whole]
+    progress = "validation crops" if verbose and index == 0 else ""
+    batches = list(plain_batches(chosen[index::n_parts], settings, 16, config.workers, progress))
+    if not batches:
+        return None
+    crops, intrinsics = (np.concatenate(column) for column in zip(*(inputs for inputs, _ in batches)))
+    labels = {name: np.concatenate([labels[name] for _, labels in batches]) for name in batches[0][1]}
+    return (crops, intrinsics), labels
+
+
+def _compile(model: CropModel, config: TrainingConfig, stage: str, steps: int, learning_rate: float) -> Trainer:
+    trainer = Trainer(model, config.absolute_from_step if stage == "all" else 0)
+    trainer.compile(
+        optimizer=keras.optimizers.AdamW(
+            PaperSchedule(learning_rate, max(steps, 1), config.warmup_steps),
+            # Keras multiplies by the current learning rate
+            weight_decay=config.weight_decay / np.sqrt(max(steps, 1)) / learning_rate,
+            epsilon=1e-8,
+            clipnorm=config.clip_norm or None,
+            use_ema=bool(config.ema_momentum),
+            ema_momentum=config.ema_momentum,
+        ),
+        jit_compile=keras.backend.backend() == "jax",
+    )
+    trainer([np.zeros([1, *model.backbone.input_shape[1:]], np.uint8), np.eye(3, dtype=np.float32)[None]])
+    trainer.optimizer.build(trainer.trainable_variables)
+    return trainer
+
+
+def _finish(config, model, origin, held_out, run_dir, samples_seen) -> CropModel:
+    """Write the model and its card, with its errors on the validation data if there are any."""
     card = {
         "name": "metrabs",
         "training": {**asdict(config), "datasets": [_describe(d) for d in config.datasets]},
-        "samples_seen": (config.head_steps + config.steps) * config.batch_size,
+        "started_from": origin,
+        "samples_seen": samples_seen,
     }
+    if config.stride_test:
+        model.config["stride"] = config.stride_test
+    save_weights_dir(model, run_dir / "model", card)
+    keras.distribution.set_distribution(None)
+    keras.config.set_dtype_policy("float32")
+    model = load_weights_dir(run_dir / "model")
+    held_out = [e for e in held_out if e.joints3d is not None and e.valid.all()]
     if held_out:
         metrics = evaluate(model, held_out)
         # relative to the scale that the evaluated model applies already
         scale = metrics.pop("uncertainty_scale") * model.uncertainty_scale
         model.config["uncertainty_scale"] = model.uncertainty_scale = round(scale, 4)
         card["validation"] = {name: round(value, 2) for name, value in metrics.items()}
-    save_weights_dir(model, run_dir / "model", card)
+        save_weights_dir(model, run_dir / "model", card)
     return model
