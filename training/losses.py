@@ -1,66 +1,119 @@
-"""The losses of the papers, in metres (T-BIOM paper, section III-F). Keras operations only."""
+"""The losses of the papers, in metres (T-BIOM paper, section III-F). Keras operations only.
 
+A batch holds examples with 3D labels and examples with only 2D labels (weak supervision). The total is the sum of the
+3D examples' terms and a tenth of the sum of the 2D examples' terms; each term is an L1 mean over valid joints and
+coordinates.
+"""
+
+import numpy as np
 from keras import ops
+
+from metrabs_core.skeletons import Skeleton
 
 # Metres per pixel of a crop that is P pixels wide is BOX_SIZE_M / P, as the volumetric heatmap assumes
 _BOX_SIZE_M = 2.2
-# Beyond this distance, absolute errors count by their angle: their weight falls with 1/distance, or the few people
-# far away would outweigh all others.
-_FAR_M = 4.0
+_WEIGHT_2D = 0.1
 
 
-def pose_losses(truth: dict, predicted: dict, scale_recovery: str, crop_side: int, root: int) -> dict:
-    """Loss terms of one batch, which may mix examples with 3D and with only 2D labels.
+def pose_losses(
+    truth: dict,
+    predicted: dict,
+    scale_recovery: str,
+    crop_side: int,
+    root: int,
+    as_labelled_2d: np.ndarray | None = None,
+    far_mm: float = float("inf"),
+) -> dict:
+    """Loss terms of one batch.
 
     Args:
         truth: ``joints3d`` float32 [N, J, 3] mm, crop camera frame; ``joints2d`` float32 [N, J, 2] px; ``valid3d`` and
-            ``valid2d`` float32 [N, J], 0 or 1. An example without 3D labels has ``valid3d`` all 0.
+            ``valid2d`` float32 [N, J], 0 or 1. An example without 3D labels has ``valid3d`` all 0. Finite everywhere.
         predicted: what ``CropModel`` returns.
         scale_recovery: the crop model's.
         crop_side: P, pixels.
-        root: index of the root joint.
+        root: index of the joint that the relative loss takes for the origin; where it is not valid, the mean of the
+            valid joints is.
+        as_labelled_2d: float [J, J], from predicted joints to those that the 2D labels mean by the same names, such as
+            ``hips_toward_neck``; None where they mean the same.
+        far_mm: people farther away than this count less in the absolute term, by ``far_mm`` / distance, as the angle
+            of the error does.
 
     Returns:
-        dict of scalars: ``relative`` and, for MeTRAbs, ``image``, ``absolute``; ``weak`` for examples with only 2D
-        labels.
+        dict of scalars. Of examples with 3D labels: ``relative``, the 3D head about the root (metric for MeTRAbs and
+        MeTRo; for 2.5D, pixels in the image and metres in depth); for MeTRAbs also ``image``, the 2D head, and
+        ``absolute``, the pose in the camera frame. Of examples with only 2D labels: ``weak``, the 2D head, and the 3D
+        head's x and y with their mean and spread made equal to the labels' (MeTRAbs: both; MeTRo: the latter; 2.5D:
+        the former, which is its head's x and y). Joints outside of the crop have no 2D losses.
     """
-    has_3d = ops.cast(ops.max(truth["valid3d"], axis=1) > 0, "float32")
-    inside = ops.cast(ops.all((truth["joints2d"] >= 0) & (truth["joints2d"] <= crop_side - 1), axis=-1), "float32")
-    seen = truth["valid2d"] * inside
+    has_3d = ops.cast(ops.max(truth["valid3d"], axis=1) > 0, "float32")[:, None]
+    inside = ops.all((truth["joints2d"] >= 0) & (truth["joints2d"] <= crop_side - 1), axis=-1)
+    seen = truth["valid2d"] * ops.cast(inside, "float32")
     metres_per_pixel = _BOX_SIZE_M / crop_side
     head = predicted["coords3d"] / 1000
     true = truth["joints3d"] / 1000
-    image_error = _l1(predicted["points2d"], truth["joints2d"]) * metres_per_pixel
+    true2d = truth["joints2d"] * metres_per_pixel
+    image_error = _l1(predicted["points2d"] * metres_per_pixel, true2d)
+    rooted = ops.abs(_about_root(head, truth["valid3d"], root) - _about_root(true, truth["valid3d"], root))
 
     terms = {}
-    rooted = truth["valid3d"] * truth["valid3d"][:, root : root + 1]
     if scale_recovery in ("metrabs", "metro"):
-        error = _l1(head - head[:, root : root + 1], true - true[:, root : root + 1])
-        terms["relative"] = _masked_mean(error, rooted)
-    else:  # 2.5D: pixels in the image plane, metres in depth
-        depth = ops.abs((head[..., 2] - head[:, root : root + 1, 2]) - (true[..., 2] - true[:, root : root + 1, 2]))
-        terms["relative"] = _masked_mean(depth / 3, rooted) + _masked_mean(image_error * (2 / 3), seen)
+        terms["relative"] = _masked_mean(ops.mean(rooted, axis=-1), truth["valid3d"])
+    else:
+        terms["relative"] = (
+            _masked_mean(rooted[..., 2], truth["valid3d"]) + 2 * _masked_mean(image_error, seen * has_3d)
+        ) / 3
     if scale_recovery == "metrabs":
-        terms["image"] = _masked_mean(image_error, seen * has_3d[:, None])
+        terms["image"] = _masked_mean(image_error, seen * has_3d)
         error = _l1(predicted["poses3d"] / 1000, true)
-        near = ops.minimum(1.0, _FAR_M / ops.maximum(true[:, root, 2], 0.1))
-        terms["absolute"] = _masked_mean(error * near[:, None], truth["valid3d"])
+        nearness = ops.minimum(1.0, far_mm / ops.maximum(truth["joints3d"][:, root, 2:], 1.0))
+        terms["absolute"] = _masked_mean(error * nearness, truth["valid3d"])
 
-    weak = seen * (1 - has_3d)[:, None]
-    aligned = _align(head[..., :2], truth["joints2d"] * metres_per_pixel, weak)
-    terms["weak"] = _masked_mean(image_error, weak) + _masked_mean(
-        _l1(aligned, truth["joints2d"] * metres_per_pixel), weak
-    )
+    weak = seen * (1 - has_3d)
+    points2d, xy = predicted["points2d"] * metres_per_pixel, head[..., :2]
+    if as_labelled_2d is not None:
+        map_joints = ops.convert_to_tensor(as_labelled_2d, "float32")
+        points2d, xy = (ops.einsum("kj,njc->nkc", map_joints, points) for points in (points2d, xy))
+    terms["weak"] = 0.0
+    if scale_recovery != "metro":
+        terms["weak"] += _masked_mean(_l1(points2d, true2d), weak)
+    if scale_recovery in ("metrabs", "metro"):
+        terms["weak"] += _masked_mean(_l1(_align(xy, true2d, weak), true2d), weak)
     return terms
 
 
 def total_loss(terms: dict, step, absolute_from_step: int):
     """Sum of the 3D terms and a tenth of the 2D terms; the absolute one counts after ``absolute_from_step``."""
-    total = terms["relative"] + 0.1 * terms["weak"]
+    total = terms["relative"] + _WEIGHT_2D * terms["weak"]
     if "image" in terms:
         started = ops.cast(step >= absolute_from_step, "float32")
         total = total + terms["image"] + started * terms["absolute"]
     return total
+
+
+def hips_toward_neck(skeleton: Skeleton, fraction: float = 0.2) -> np.ndarray:
+    """Joints of MPI-INF-3DHP as MPII's annotators see them: hips and pelvis higher, by f/(1+f) of pelvis to neck.
+
+    Args:
+        skeleton: has "pelv", "neck", "lhip" and "rhip".
+        fraction: f.
+
+    Returns:
+        float64 [J, J], by which to multiply joints [J, D].
+    """
+    mapping = np.eye(skeleton.n_joints)
+    for name in ("pelv", "lhip", "rhip"):
+        mapping[skeleton.index(name), skeleton.index("neck")] += fraction / (1 + fraction)
+        mapping[skeleton.index(name), skeleton.index("pelv")] -= fraction / (1 + fraction)
+    return mapping
+
+
+def _about_root(points, valid, root: int):
+    """Points [N, J, 3] about the root joint, or about the mean of the valid joints where the root is none of them."""
+    is_root = ops.cast(ops.arange(points.shape[1]) == root, "float32")
+    weights = ops.where(valid[:, root : root + 1] > 0, is_root, valid)[..., None]
+    origin = ops.sum(points * weights, axis=1, keepdims=True) / ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1)
+    return points - origin
 
 
 def _l1(a, b):

@@ -61,6 +61,7 @@ class TrainingConfig:
         clip_norm: largest norm of a variable's gradient; 0 for none.
         ema_momentum: momentum of the moving average of weights that validation and the result use; 0 for none.
         absolute_from_step: step from which on the absolute loss counts.
+        far_mm: people farther away than this count less in the absolute loss; 0 for all alike.
         background_aug_prob: how often the background is swapped where the person's mask is known.
         occlude_aug_prob: how often something is put before the person.
         checkpoint_steps: steps between checkpoints, each with a validation.
@@ -92,6 +93,7 @@ class TrainingConfig:
     clip_norm: float = 0.0
     ema_momentum: float = 0.0
     absolute_from_step: int = 5000
+    far_mm: float = 0.0
     background_aug_prob: float = 0.0
     occlude_aug_prob: float = 0.7
     checkpoint_steps: int = 250
@@ -133,10 +135,13 @@ class Trainer(keras.Model):
     Args:
         crop_model: the model to train.
         absolute_from_step: see ``TrainingConfig``.
+        far_mm: see ``TrainingConfig``.
+        as_labelled_2d: see ``losses.pose_losses``.
     """
 
-    def __init__(self, crop_model: CropModel, absolute_from_step: int):
+    def __init__(self, crop_model: CropModel, absolute_from_step: int, far_mm: float = 0.0, as_labelled_2d=None):
         super().__init__(autocast=False)
+        self.loss_options = {"far_mm": far_mm or float("inf"), "as_labelled_2d": as_labelled_2d}
         self.crop_model = crop_model
         self.absolute_from_step = absolute_from_step
         self.root = crop_model.skeleton.index("pelv") if "pelv" in crop_model.skeleton.joint_names else 0
@@ -153,7 +158,7 @@ class Trainer(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Total loss of a batch; tracks its terms and the root-relative MPJPE."""
         model = self.crop_model
-        terms = losses.pose_losses(y, y_pred, model.scale_recovery, model.crop_side, self.root)
+        terms = losses.pose_losses(y, y_pred, model.scale_recovery, model.crop_side, self.root, **self.loss_options)
         for name, value in terms.items():
             self.trackers[name].update_state(value)
         error = y_pred["poses3d"] - y["joints3d"]
@@ -552,8 +557,16 @@ def _validation_arrays(held_out: list, settings: CropSettings, config: TrainingC
     return (crops, intrinsics), labels
 
 
+def _hips_differ(config: TrainingConfig) -> bool:
+    """Whether the 3D labels are of MPI-INF-3DHP's kind and the 2D labels of MPII's, who put the hips higher."""
+    return any(n.startswith(("mpi-inf-3dhp", "muco")) for n in config.datasets) and any(
+        n.startswith("mpii") for n in config.datasets2d
+    )
+
+
 def _compile(model: CropModel, config: TrainingConfig, stage: str, steps: int, learning_rate: float) -> Trainer:
-    trainer = Trainer(model, config.absolute_from_step if stage == "all" else 0)
+    as_labelled_2d = losses.hips_toward_neck(model.skeleton) if _hips_differ(config) else None
+    trainer = Trainer(model, config.absolute_from_step if stage == "all" else 0, config.far_mm, as_labelled_2d)
     trainer.compile(
         optimizer=keras.optimizers.AdamW(
             PaperSchedule(learning_rate, max(steps, 1), config.warmup_steps),

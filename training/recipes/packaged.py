@@ -17,6 +17,7 @@ CONFIG = TrainingConfig(
     learning_rate=3e-4,
     trainable_from="block11_expand",
     absolute_from_step=500,
+    far_mm=4000.0,
     warmup_steps=100,
     clip_norm=1.0,
     ema_momentum=0.998,
