@@ -1,6 +1,7 @@
 """The command ``metrabs-train video``: its arguments, and what it says."""
 
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = Settings()
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("input", nargs="?", help="a video, a folder of pictures, a picture, or a webcam's number")
-    source.add_argument("--video-path", dest="input", help="the same")
+    source.add_argument("--video-path", metavar="INPUT", help="the same")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--model-path", help="folder of an exported model (default: the packaged one)")
+    parser.add_argument(
+        "--model-path", default=defaults.model, help="folder of an exported model (default: the packaged one)"
+    )
+    parser.add_argument(
+        "--detector-path",
+        metavar="DETECTOR",
+        default=defaults.detector,
+        help="person detector to use instead of the model's: ssdlite, yolov4, yolov4-tiny, or a Darknet .cfg file",
+    )
     parser.add_argument(
         "--crops", type=_positive, default=defaults.crops, help="per person: 1 is fastest, 5 (default) more accurate"
     )
@@ -53,10 +62,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args) -> None:
     """Find the people in a video and write what was found; the same command goes on after an interruption."""
-    source = open_source(args.input, args.fps)
+    source = open_source(args.input or args.video_path, args.fps)
     camera = read_calibration(args.calibration) if args.calibration else Camera(args.fov)
-    settings = Settings(args.crops, args.skeleton, args.detector_threshold, args.causal_smoothing, args.max_frames)
-    model, files = _load_model(args.model_path)
+    settings = Settings(
+        model=args.model_path,
+        detector=args.detector_path,
+        crops=args.crops,
+        skeleton=args.skeleton,
+        detector_threshold=args.detector_threshold,
+        causal_smoothing=args.causal_smoothing,
+        max_frames=args.max_frames,
+    )
+    model, files = _load_model(settings)
     poses = process(source, args.output_dir, model, files, camera, settings)
     per_frame = np.bincount(poses.frame_index, minlength=poses.n_frames)
     print(
@@ -65,15 +82,25 @@ def run(args) -> None:
     )
 
 
-def _load_model(path):
+def _load_model(settings: Settings):
     """A model with a detector, and the files that it was loaded from."""
-    import metrabs_core  # only now: TensorFlow takes seconds, and mistakes in the arguments are told without it
-    from metrabs_core.packaging import PACKAGED_MODEL_DIR
+    # TensorFlow would otherwise take all memory of a GPU that others need, too. It reads this when it starts.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # only now: TensorFlow takes seconds, and mistakes in the arguments are told without it
+    from metrabs_core import packaging
+    from metrabs_core.combined import CombinedModel
+    from metrabs_core.detection import load_detector
 
-    model = metrabs_core.load(path)
+    folder = Path(settings.model or packaging.PACKAGED_MODEL_DIR)
+    if settings.detector:
+        crop_model, card = packaging.load_crop_model(folder)
+        packaging.check_absolute(card)
+        model = packaging.Model(CombinedModel(crop_model, load_detector(settings.detector)), card)
+    else:
+        model = packaging.load(settings.model or None)
     if not model.has_detector:
-        raise ValueError(f"The model {path} has no person detector; name one with --detector-path.")
-    folder = Path(path or PACKAGED_MODEL_DIR)
+        raise ValueError(f"The model {settings.model} has no person detector: name one with --detector-path.")
     return model, [file for file in folder.rglob("*") if file.is_file()]
 
 

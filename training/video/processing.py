@@ -38,6 +38,9 @@ class Settings:
     """How poses are found in a video.
 
     Attributes:
+        model: folder of an exported model; '' for the packaged one.
+        detector: person detector to use instead of the model's, see `metrabs_core.detection.load_detector`; '' for
+            none.
         crops: per person (test-time augmentation).
         skeleton: joint convention; '' for the model's own.
         detector_threshold: score from which a box counts as a person.
@@ -45,6 +48,8 @@ class Settings:
         max_frames: stop after so many frames; None for all.
     """
 
+    model: str = ""
+    detector: str = ""
     crops: int = 5
     skeleton: str = ""
     detector_threshold: float = 0.2
@@ -73,6 +78,11 @@ def process(source, output: Path, model, model_files: list[Path], camera: Camera
     skeleton = _skeleton(model, settings.skeleton)
     job = _describe(source, model_files, camera, settings)
     pieces = output / _PIECES
+    if isinstance(source, Webcam) and (output / RECORDING).exists():
+        raise ValueError(
+            f"{output} holds a recording already: choose another --output-dir. (To go on with an interrupted one, give "
+            f"{output / RECORDING} as the video.)"
+        )
     if _is_complete(output, job):
         print(f"{output} is complete already.")
         return VideoPoses.load(output / ARRAYS)
@@ -202,7 +212,7 @@ def _describe(source, model_files: list[Path], camera: Camera, settings: Setting
     return {
         "input": source.name,
         "input files": hashlib.sha256(json.dumps(source.state).encode()).hexdigest(),
-        "model": hashlib.sha256(json.dumps(states).encode()).hexdigest(),
+        "model files": hashlib.sha256(json.dumps(states).encode()).hexdigest(),
         "field of view": camera.fov_degrees,
         "intrinsic matrix": None if camera.intrinsic_matrix is None else camera.intrinsic_matrix.tolist(),
         "distortion coefficients": camera.distortion_coeffs.tolist(),

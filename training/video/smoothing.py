@@ -12,8 +12,8 @@ def causal_smooth(poses: VideoPoses) -> VideoPoses:
     """Replace each 3D pose by the weighted mean of the same person's poses in this frame and the two before it.
 
     The weights are 6, 2 and 1 ninths, newest first. At the start of a track and after a gap, where some of the three
-    frames lack the person, the weights of the others grow in proportion. The poses in the image are projected anew by
-    `reproject`, if at all; uncertainties are left as they are.
+    frames lack the person, the weights of the others grow in proportion. Only the 3D poses change: `reproject` brings
+    those in the image after them.
 
     Args:
         poses: tracked people.
@@ -42,7 +42,7 @@ def reproject(poses: VideoPoses, distortion_coeffs: np.ndarray) -> VideoPoses:
     """
     from metrabs_core import geometry  # with TensorFlow
 
-    coeffs = geometry.pad_distortion(distortion_coeffs[np.newaxis])
+    coeffs = np.pad(distortion_coeffs, [0, geometry.N_DISTORTION_COEFFS - len(distortion_coeffs)])
     matrices = poses.intrinsic_matrices[poses.frame_index]
-    poses2d = geometry.project(poses.poses3d, matrices, coeffs).numpy()
+    poses2d = geometry.project(poses.poses3d, matrices, coeffs[np.newaxis]).numpy()
     return poses.select(slice(None), poses2d=poses2d)

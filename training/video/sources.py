@@ -55,7 +55,7 @@ class Pictures:
 class Webcam:
     """A camera of this computer, whose newest frame is always the next one; attributes as those of `Video`."""
 
-    n_frames = 0
+    state, n_frames = (), 0
 
     def __init__(self, device: int):
         """Open a camera.
