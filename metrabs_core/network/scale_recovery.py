@@ -83,24 +83,19 @@ def locate_reference_weak(normalized, coords3d, valid):
 def locate_reference_full(normalized, coords3d, valid):
     """Reference point under full perspective: linear least squares over the projection equations of all joints.
 
-    For each joint with image point ``u``: ``ref_xy - u ref_z = u dz - dxy``; joints out of view get weight 1e-4, and
-    the coefficient of ref_z is scaled to unit RMS for conditioning.
+    For each joint with image point ``u``: ``ref_xy - u ref_z = u dz - dxy``. The equations of joints out of view are
+    multiplied by 1e-4. The optimum has a closed form: about the weighted means, only ref_z is unknown.
 
     Args and Returns: as ``locate_reference_weak``.
     """
-    scale = ops.sqrt(ops.mean(ops.square(normalized), axis=(1, 2)) + 1e-9)  # [N]
-    u = normalized / scale[:, None, None]
-    right = normalized * coords3d[..., 2:] - coords3d[..., :2]  # [N, J, 2]
-    weights = ops.where(valid, 1.0, 1e-4)[..., None]
-    # Unknowns (x, y, scale*z); the normal equations in closed form: [[W, 0, -a], [0, W, -b], [-a, -b, c]]
-    total = ops.sum(weights, axis=(1, 2))
-    a = ops.sum(weights * u, axis=1)  # [N, 2]
-    c = ops.sum(weights * ops.square(u), axis=(1, 2))
-    r = ops.sum(weights * right, axis=1)  # [N, 2]
-    s = -ops.sum(weights * u * right, axis=(1, 2))
-    z = (s + ops.sum(a * r, axis=1) / total) / ops.maximum(c - ops.sum(ops.square(a), axis=1) / total, 1e-9)
-    xy = (r + a * z[:, None]) / total[:, None]
-    return ops.concatenate([xy, (z / scale)[:, None]], axis=-1)
+    right = normalized * coords3d[..., 2:] - coords3d[..., :2]
+    weights = ops.where(valid, 1.0, 1e-8)[..., None]  # of squares
+    weights = weights / ops.sum(weights, axis=1, keepdims=True)
+    mean_u = ops.sum(weights * normalized, axis=1)
+    mean_right = ops.sum(weights * right, axis=1)
+    u, right = normalized - mean_u[:, None], right - mean_right[:, None]
+    z = -ops.sum(weights * u * right, axis=(1, 2)) / ops.maximum(ops.sum(weights * ops.square(u), axis=(1, 2)), 1e-12)
+    return ops.concatenate([mean_right + mean_u * z[:, None], z[:, None]], axis=-1)
 
 
 def root_depth_from_bones(normalized, relative_depths, edges, bone_lengths, n_iterations: int = 12):
