@@ -54,6 +54,7 @@ class CropBatches:
         batch_size_2d: of ``examples2d`` per batch, which follow the others.
         seed: of order and augmentation.
         part: (i, n): this process makes the i-th of n equal parts of each batch.
+        augment: change crops at random; else only their order is random.
 
     Raises:
         ValueError: a batch can't be divided into that many parts.
@@ -68,8 +69,9 @@ class CropBatches:
         batch_size_2d: int,
         seed: int,
         part: tuple[int, int] = (0, 1),
+        augment: bool = True,
     ):
-        self.settings, self.seed, self.part = settings, seed, part
+        self.settings, self.seed, self.part, self.augment = settings, seed, part, augment
         self.sources = [(examples, batch_size)] + ([(examples2d, batch_size_2d)] if examples2d else [])
         for _, size in self.sources:
             if size < 1 or size % part[1]:
@@ -80,8 +82,8 @@ class CropBatches:
         self._closed = False
         self._orders = {}
 
-    def examples_of(self, step: int) -> list[tuple[Example, tuple[int, ...]]]:
-        """People of this process in batch ``step``, each with the seed of their augmentation."""
+    def examples_of(self, step: int) -> list[tuple[Example, tuple[int, ...] | None]]:
+        """People of this process in batch ``step``, each with the seed of their augmentation (None for none)."""
         chosen = []
         index, n_parts = self.part
         for source, (examples, size) in enumerate(self.sources):
@@ -89,7 +91,8 @@ class CropBatches:
             first = step * size + index * share
             for k in range(first, first + share):
                 lap, position = divmod(k, len(examples))
-                chosen.append((examples[self._order(source, lap)[position]], (self.seed, source, k)))
+                seed = (self.seed, source, k) if self.augment else None
+                chosen.append((examples[self._order(source, lap)[position]], seed))
         return chosen
 
     def _order(self, source, lap):

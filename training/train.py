@@ -62,6 +62,7 @@ class TrainingConfig:
         ema_momentum: momentum of the moving average of weights that validation and the result use; 0 for none.
         absolute_from_step: step from which on the absolute loss counts.
         far_mm: people farther away than this count less in the absolute loss; 0 for all alike.
+        augment: change crops at random (zoom, roll, shift, mirroring, colours, and the following).
         background_aug_prob: how often the background is swapped where the person's mask is known.
         occlude_aug_prob: how often something is put before the person.
         checkpoint_steps: steps between checkpoints, each with a validation.
@@ -94,6 +95,7 @@ class TrainingConfig:
     ema_momentum: float = 0.0
     absolute_from_step: int = 5000
     far_mm: float = 0.0
+    augment: bool = True
     background_aug_prob: float = 0.0
     occlude_aug_prob: float = 0.7
     checkpoint_steps: int = 250
@@ -294,6 +296,7 @@ def add_arguments(parser) -> None:
     flag("--batch-size", type=int, help="crops with 3D labels per step")
     flag("--batch-size-2d", type=int, help="crops with 2D labels per step")
     flag("--learning-rate", type=float)
+    flag("--augment", action=argparse.BooleanOptionalAction, help="change crops at random (default: yes)")
     flag("--background-aug-prob", type=float, help="how often the background is swapped, where masks are known")
     flag("--occlude-aug-prob", type=float, help="how often something is put before the person")
     flag("--checkpoint-steps", type=int, help="steps between checkpoints, each with a validation")
@@ -465,7 +468,14 @@ def train(
         write_json(run_dir / "settings.json", {**asdict(config), "started_from": origin})
     settings = CropSettings(skeleton, model.crop_side, appearance, config.universal_skeleton)
     batches = CropBatches(
-        examples, examples2d, settings, config.batch_size, config.batch_size_2d, config.seed, part=part
+        examples,
+        examples2d,
+        settings,
+        config.batch_size,
+        config.batch_size_2d,
+        config.seed,
+        part=part,
+        augment=config.augment,
     )
     validation = _validation_arrays(held_out, settings, config, part, verbose and is_main)
     steps = round(config.epochs * len(examples) / config.batch_size) if config.epochs else config.steps
