@@ -53,6 +53,11 @@ def add_arguments(parser) -> None:
     parser.add_argument("--data-root", help="folder of the data sets; default: the environment variable DATA_ROOT")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes; default: %(default)s")
     parser.add_argument("--allow-missing", action="store_true", help="go on without what is missing, and list it")
+    parser.add_argument(
+        "--all-frames",
+        action="store_true",
+        help="mpi-inf-3dhp: write every frame of pictures and masks, as the script that composes MuCo-3DHP needs them",
+    )
 
 
 def run(args) -> None:
@@ -60,7 +65,7 @@ def run(args) -> None:
     root = datasets.data_root_folder(args.data_root)
     if args.workers < 1:
         raise ValueError(f"--workers must be at least 1, not {args.workers}.")
-    preparation = prepare(args.dataset, root, args.workers, args.allow_missing)
+    preparation = prepare(args.dataset, root, args.workers, args.allow_missing, args.all_frames)
     for line in preparation.done:
         print(line)
     if preparation.skipped:
@@ -70,7 +75,9 @@ def run(args) -> None:
     print(f"{args.dataset} is ready in {root}.")
 
 
-def prepare(dataset: str, root: Path, workers: int = 1, allow_missing: bool = False) -> Preparation:
+def prepare(
+    dataset: str, root: Path, workers: int = 1, allow_missing: bool = False, all_frames: bool = False
+) -> Preparation:
     """Prepare a data set.
 
     Args:
@@ -78,6 +85,7 @@ def prepare(dataset: str, root: Path, workers: int = 1, allow_missing: bool = Fa
         root: data root.
         workers: processes.
         allow_missing: go on without what is missing.
+        all_frames: of MPI-INF-3DHP, write every frame.
 
     Returns:
         what was made and skipped.
@@ -87,7 +95,7 @@ def prepare(dataset: str, root: Path, workers: int = 1, allow_missing: bool = Fa
         OSError: there is too little disk space.
     """
     recipe = RECIPES[dataset]
-    preparation = Preparation(root, workers, allow_missing)
+    preparation = Preparation(root, workers, allow_missing, all_frames)
     importlib.import_module(f"training.datasets.{recipe.module}").prepare(preparation)
     if recipe.shrinking is not None:
         _shrink(dataset, preparation, recipe.shrinking)

@@ -16,14 +16,16 @@ class Preparation:
         root: data root.
         workers: processes; with one, the work is done in this process.
         allow_missing: go on without what is missing.
+        all_frames: of MPI-INF-3DHP, write every frame, as the script needs them that composes MuCo-3DHP.
 
     Attributes:
         skipped: damaged files that were left out, one sentence each.
         done: what was made, one line each.
     """
 
-    def __init__(self, root: Path, workers: int = 1, allow_missing: bool = False):
+    def __init__(self, root: Path, workers: int = 1, allow_missing: bool = False, all_frames: bool = False):
         self.root, self.workers, self.allow_missing = Path(root), workers, allow_missing
+        self.all_frames = all_frames
         self.skipped: list[str] = []
         self.done: list[str] = []
 

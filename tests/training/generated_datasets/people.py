@@ -1,5 +1,7 @@
 """Stick people that walk about, and pictures of them."""
 
+import itertools
+
 import cv2
 import numpy as np
 
@@ -15,39 +17,15 @@ _SIDE = {
     "elb": (220, -20, 220), "wri": (230, 30, -40), "han": (230, 40, -120), "eye": (35, 110, 670), "ear": (75, 40, 660),
 }  # fmt: skip
 _LEG, _ARM = ("kne", "ank", "foo", "toe", "hee"), ("elb", "wri", "han")
-_BONES = [
-    "rkne-rhip",
-    "rank-rkne",
-    "lkne-lhip",
-    "lank-lkne",
-    "rhip-pelv",
-    "lhip-pelv",
-    "tors-pelv",
-    "spin-pelv",
-    "neck-tors",
-    "neck-spin",
-    "head-neck",
-    "htop-head",
-    "lsho-neck",
-    "lelb-lsho",
-    "lwri-lelb",
-    "rsho-neck",
-    "relb-rsho",
-    "rwri-relb",
-    "lhan-lwri",
-    "rhan-rwri",
-    "lfoo-lank",
-    "rfoo-rank",
-    "neck-spi3",
-    "spi1-pelv",
-    "spi2-spi1",
-    "spi3-spi2",
-]
+_CHAINS = (
+    "pelv-rhip-rkne-rank-rfoo", "pelv-lhip-lkne-lank-lfoo", "pelv-tors-neck-head-htop", "pelv-spin-neck",
+    "pelv-spi1-spi2-spi3-neck", "neck-lsho-lelb-lwri-lhan", "neck-rsho-relb-rwri-rhan",
+)  # fmt: skip
 
 
 def bones(names) -> list[tuple[int, int]]:
     """Pairs of indices between which a stick person of these joints has sticks."""
-    pairs = [bone.split("-") for bone in _BONES]
+    pairs = [pair for chain in _CHAINS for pair in itertools.pairwise(chain.split("-"))]
     return [(names.index(a), names.index(b)) for a, b in pairs if a in names and b in names]
 
 
