@@ -12,6 +12,7 @@ _TOPS, _FEET = ("neck", "lsho", "rsho"), ("lank", "rank", "ltoe", "rtoe", "lhee"
 _ANKLE_HEIGHT = 80.0
 # Bodies that lean further than this from what is up do not count: they sit or lie.
 _MAX_LEAN = np.cos(np.radians(30))
+_N_CANDIDATES = 300
 # How far the floor may plausibly be tilted against what bodies say is up, and how far feet are off the floor.
 _TILT_SIGMA, _FOOT_SIGMA = np.tan(np.radians(4)), 250.0
 
@@ -31,8 +32,8 @@ class Floor(NamedTuple):
 def estimate_floor(poses: VideoPoses, skeleton: Skeleton) -> Floor:
     """Guess the floor on which most people stand most of the time.
 
-    Up is the robust mean of the directions from feet to shoulders, corrected by the plane through the feet as far as
-    people come around. Where nobody stands, the camera is taken to be level and 1.5 m above the floor.
+    Up is the mean of the directions from feet to shoulders that most people share, corrected by the plane through the
+    feet as far as people come around. Where nobody stands, the camera is taken to be level and 1.5 m above the floor.
     """
     names = skeleton.joint_names
     tops, feet = ([names.index(name) for name in wanted if name in names] for wanted in (_TOPS, _FEET))
@@ -43,14 +44,16 @@ def estimate_floor(poses: VideoPoses, skeleton: Skeleton) -> Floor:
     poses3d = poses.poses3d.astype(np.float64)
     axes = poses3d[:, tops].mean(axis=1) - poses3d[:, ankles].mean(axis=1)
     axes /= np.linalg.norm(axes, axis=1, keepdims=True) + 1e-9
-    up = np.median(axes, axis=0)
+    # The direction that most bodies share; those who sit or lie share none, or fewer do.
+    candidates = axes[:: max(1, len(axes) // _N_CANDIDATES)]
+    agreeing = candidates @ axes.T > _MAX_LEAN
+    standing = agreeing[agreeing.sum(axis=1).argmax()]
+    if not standing.any():
+        return level
     for _ in range(5):
-        up /= np.linalg.norm(up) + 1e-9
-        standing = axes @ up > _MAX_LEAN
-        if not standing.any():
-            return level
         up = axes[standing].mean(axis=0)
-    up /= np.linalg.norm(up)
+        up /= np.linalg.norm(up)
+        standing = axes @ up > _MAX_LEAN
     # Every track counts once, else somebody who stands still would outweigh those who come around.
     ids, track = np.unique(poses.ids[standing], return_inverse=True)
     weights = 1 / np.bincount(track)[track]
