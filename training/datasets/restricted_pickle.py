@@ -1,0 +1,37 @@
+"""Pickle files from elsewhere, read without running code that they may hold."""
+
+import pickle
+from pathlib import Path
+
+# All that files of plain Python values and NumPy arrays need, in the names that NumPy 1 and 2 write.
+_ALLOWED = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
+    ("_codecs", "encode"),
+    ("collections", "OrderedDict"),
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module, name):
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return super().find_class(module, name)
+
+
+def load_pickle(path: Path):
+    """Read a pickle file of plain values and NumPy arrays, also one that Python 2 wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no pickle file, damaged, or asks for anything else, which could run code.
+    """
+    try:
+        with open(path, "rb") as file:
+            return _Unpickler(file, encoding="latin1").load()
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # damaged files raise anything
+        raise ValueError(f"{path} is not a pickle file of plain values and arrays ({error}).") from error
