@@ -7,7 +7,7 @@ deleted, and a run that was interrupted is continued by the same command.
 import importlib
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from training import datasets
@@ -22,12 +22,14 @@ class Recipe:
     """How a data set is prepared.
 
     Attributes:
-        module: of ``training.datasets``, has ``prepare(preparation)``.
+        module: of ``training.datasets``, has ``prepare(preparation, **options)``.
         shrinking: how the pictures of the parts for training are shrunk; None if nobody trains on it.
+        options: of ``prepare``.
     """
 
     module: str
     shrinking: Shrinking | None = None
+    options: dict = field(default_factory=dict)
 
 
 RECIPES = {
@@ -36,10 +38,10 @@ RECIPES = {
     "h36m-incorrect-S9": Recipe("h36m", Shrinking()),
     "mpi-inf-3dhp": Recipe("mpi_inf_3dhp", Shrinking(adjust_3dhp=True)),
     "muco": Recipe("muco", Shrinking()),
-    "muco-17-150k": Recipe("muco", Shrinking()),
+    "muco-17-150k": Recipe("muco", Shrinking(), {"n_composites": 150_000}),
     "mupots": Recipe("mupots"),
     "mpii": Recipe("mpii", _AFFINE),
-    "mpii-yolo": Recipe("mpii", _AFFINE),
+    "mpii-yolo": Recipe("mpii", _AFFINE, {"detected": True}),
     "3dpw": Recipe("threedpw", Shrinking()),
     "coco": Recipe("coco", _AFFINE),
     "pascal-voc": Recipe("pascal_voc"),
@@ -96,7 +98,7 @@ def prepare(
     """
     recipe = RECIPES[dataset]
     preparation = Preparation(root, workers, allow_missing, all_frames)
-    importlib.import_module(f"training.datasets.{recipe.module}").prepare(preparation)
+    importlib.import_module(f"training.datasets.{recipe.module}").prepare(preparation, **recipe.options)
     if recipe.shrinking is not None:
         _shrink(dataset, preparation, recipe.shrinking)
     return preparation
@@ -105,7 +107,8 @@ def prepare(
 def _shrink(dataset: str, preparation: Preparation, shrinking: Shrinking) -> None:
     """Make the cropped-and-shrunk pictures of a data set's parts for training."""
     reader, root = datasets.READERS[dataset], preparation.root
-    for split in {"train", "val"} & set(reader.splits):
+    # MuCo-3DHP's part for validation is MuPoTS-3D, which is not trained on
+    for split in [s for s in ("train", "val") if s in reader.splits and (reader.module, s) != ("muco", "val")]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is missing was said before
             original = datasets.read_original(dataset, split, root, allow_missing=True)

@@ -9,6 +9,8 @@ import numpy as np
 
 from metrabs_core.skeletons import Skeleton
 
+_UNKNOWN_FOCAL_LENGTH = 1500.0
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -23,6 +25,16 @@ class Camera:
     intrinsic_matrix: np.ndarray
     distortion_coeffs: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     extrinsic_matrix: np.ndarray = field(default_factory=lambda: np.eye(4, dtype=np.float32))
+
+    @classmethod
+    def towards(cls, box: np.ndarray) -> "Camera":
+        """A camera that looks at the centre of a box [4]: the one to assume of pictures whose camera isn't known.
+
+        Crops around the box are plain cuts then, as the paper makes them of pictures with 2D labels.
+        """
+        left, top, width, height = np.float64(box)
+        focal = _UNKNOWN_FOCAL_LENGTH
+        return cls(np.array([[focal, 0, left + width / 2], [0, focal, top + height / 2], [0, 0, 1]], np.float32))
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """Where points [..., 3] of the camera frame (mm) are in the picture: float32 [..., 2], pixels."""

@@ -18,6 +18,7 @@ and what ``metrabs-train prepare mpi-inf-3dhp`` makes of that::
 """
 
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,8 +54,6 @@ TEST_JOINTS = [*range(14), 15, 16, 14]
 ACTIVITIES = ("Stand/Walk", "Exercise", "Sit on Chair", "Reach/Crouch", "On Floor", "Sports", "Misc.")
 SCENES = ("green-screen", "no-green-screen", "outdoor")
 FRAME_STEP = 5
-# One video (subject, sequence, camera) ends early.
-_SHORT_VIDEOS = {(6, 2, 2): 3911}
 _MASK_THRESHOLD = 100
 
 DOWNLOAD = """MPI-INF-3DHP is for non-commercial research: http://gvv.mpi-inf.mpg.de/3dhp-dataset
@@ -90,6 +89,10 @@ class Sequence:
     def video(self, camera: int, kind: str = "imageSequence") -> Path:
         """A video as it comes."""
         return self.path / kind / f"video_{camera}.avi"
+
+    def frame_limit(self, camera: int) -> int:
+        """The number of frames that a video can have; one ends before its poses do."""
+        return 3911 if (self.subject, self.number, camera) == (6, 2, 2) else sys.maxsize
 
     def masks(self, camera: int) -> Path:
         """The prepared masks."""
@@ -158,17 +161,23 @@ def read_cameras(path: Path) -> dict[int, tuple[Camera, np.ndarray]]:
     return cameras
 
 
-def read_poses(path: Path, camera: int) -> tuple[np.ndarray, np.ndarray]:
-    """Metric and universal positions of the 28 joints before a camera: float64 [frames, 28, 3], mm, camera frame.
+def read_poses(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Metric and universal positions of the 28 joints before each camera: float64 [frames, 28, 3], mm, camera frame.
 
     Raises:
-        ValueError: the file is something else, or has not that camera.
+        ValueError: the file is something else.
     """
     metric, universal = matlab.load(path, "annot3", "univ_annot3")
     try:
-        return tuple(np.float64(cells.ravel()[camera]).reshape(-1, 28, 3) for cells in (metric, universal))
-    except (IndexError, ValueError, TypeError) as error:
-        raise ValueError(f"{path} has no poses of 28 joints for camera {camera}: {error}.") from error
+        poses = [
+            tuple(np.float64(cell).reshape(-1, 28, 3) for cell in cells)
+            for cells in zip(metric.ravel(), universal.ravel())
+        ]
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} has no poses of 28 joints: {error}.") from error
+    if len(poses) <= max(CAMERAS):
+        raise ValueError(f"{path} has poses for {len(poses)} cameras, not for 14.")
+    return poses
 
 
 def test_camera(number: int) -> Camera:
@@ -236,11 +245,7 @@ def _read_train(root: Path, sequences: list[Sequence]) -> Table:
     table = TableBuilder(root, SKELETON.n_joints)
     detections = _detections(root)
     for sequence in sequences:
-        poses, calibration = sequence.labels
-        cameras = read_cameras(calibration)
-        for number in CAMERAS:
-            camera, size = cameras[number]
-            frames, metric, universal = _selected(sequence, poses, number, camera, size)
+        for number, (frames, metric, universal, camera) in _selected_frames(sequence).items():
             images = [sequence.image(number, frame).relative_to(root).as_posix() for frame in frames.tolist()]
             boxes = _boxes(camera.project(metric), images, detections)
             masks = _read_masks(sequence.masks(number), frames)
@@ -248,16 +253,20 @@ def _read_train(root: Path, sequences: list[Sequence]) -> Table:
     return table.build()
 
 
-def _selected(sequence: Sequence, poses: Path, number: int, camera: Camera, size) -> tuple[np.ndarray, ...]:
-    """Numbers [n] of the frames to train on, their metric and universal poses [n, 17, 3]."""
-    metric, universal = (pose[::FRAME_STEP, _JOINTS] for pose in read_poses(poses, number))
-    pixels = camera.project(metric)
-    inside = ((pixels >= 0) & (pixels < size)).all(-1) & (metric[..., 2] > 0)
-    frames = FRAME_STEP * np.arange(len(metric))
-    n_frames = _SHORT_VIDEOS.get((sequence.subject, sequence.number, number), np.inf)
-    seen = np.flatnonzero(inside.all(-1) & (frames < n_frames))
-    rows = seen[moved_frames(metric[seen])]
-    return frames[rows], metric[rows], universal[rows]
+def _selected_frames(sequence: Sequence) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray, Camera]]:
+    """Per camera, the numbers [n] of the frames to train on, their metric and universal poses, and the camera."""
+    poses, cameras = read_poses(sequence.labels[0]), read_cameras(sequence.labels[1])
+    selected = {}
+    for number in CAMERAS:
+        camera, size = cameras[number]
+        metric, universal = (pose[::FRAME_STEP, _JOINTS] for pose in poses[number])
+        pixels = camera.project(metric)
+        inside = ((pixels >= 0) & (pixels < size)).all(-1) & (metric[..., 2] > 0)
+        frames = FRAME_STEP * np.arange(len(metric))
+        seen = np.flatnonzero(inside.all(-1) & (frames < sequence.frame_limit(number)))
+        rows = seen[moved_frames(metric[seen])]
+        selected[number] = frames[rows], metric[rows], universal[rows], camera
+    return selected
 
 
 def _detections(root: Path) -> dict[str, np.ndarray]:
@@ -319,15 +328,18 @@ def prepare(preparation: Preparation) -> None:
     step = 1 if preparation.all_frames else FRAME_STEP
     frames, masks = [], []
     for sequence in sequences:
+        poses = read_poses(sequence.labels[0])
         for number in CAMERAS:
-            n_frames = len(read_poses(sequence.labels[0], number)[0])
-            n_frames = min(n_frames, _SHORT_VIDEOS.get((sequence.subject, sequence.number, number), n_frames))
+            n_frames = min(len(poses[number][0]), sequence.frame_limit(number))
             for kind in kinds if preparation.all_frames else kinds[:1]:
                 if sequence.video(number, kind).is_file():
                     paths = {n: sequence.image(number, n, kind) for n in range(0, n_frames, step)}
                     frames.append(Frames(sequence.video(number, kind), paths))
-            if not sequence.masks(number).is_file():
-                masks.append((sequence, number))
+        if not all(sequence.masks(number).is_file() for number in CAMERAS):
+            for number, (selected, metric, _, camera) in _selected_frames(sequence).items():
+                if not sequence.masks(number).is_file():
+                    boxes = map(boxlib.bb_of_points, camera.project(metric))
+                    masks.append((sequence, number, dict(zip(selected.tolist(), boxes))))
     write_all_frames(preparation, frames)
     written = preparation.run("masks", _write_masks, masks)
     preparation.done.append(f"{sum(n for n in written if n)} person masks")
@@ -339,13 +351,9 @@ def prepare(preparation: Preparation) -> None:
     detect_people(preparation, folder, [image for image in images if (folder / image).is_file()])
 
 
-def _write_masks(task: tuple[Sequence, int]) -> tuple[int, list[str]]:
-    """Write the person's masks in the frames of one video that are trained on."""
-    sequence, number = task
-    poses, calibration = sequence.labels
-    camera, size = read_cameras(calibration)[number]
-    frames, metric, _ = _selected(sequence, poses, number, camera, size)
-    boxes = dict(zip(frames.tolist(), map(boxlib.bb_of_points, camera.project(metric))))
+def _write_masks(task: tuple[Sequence, int, dict[int, np.ndarray]]) -> tuple[int, list[str]]:
+    """Write the person's masks in those frames of one video of which boxes around the joints are given."""
+    sequence, number, boxes = task
     masks, problems = {}, []
     try:
         for frame, picture in _mask_pictures(sequence, number, list(boxes)):

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import scipy.io
 
+from generated_datasets import detections as found
 from generated_datasets import people
 from generated_datasets.videos import write_video
 
@@ -49,7 +50,8 @@ class Truth:
     """What the files were written from.
 
     poses[subject, sequence, camera] and universal[...]: float64 [frames, 28, 3] mm, camera frame;
-    intrinsics and extrinsics[subject, sequence, camera]; masks[subject, sequence, camera]: bool [frames, h, w];
+    intrinsics and extrinsics[subject, sequence, camera]; masks[subject, sequence, camera]: bool [frames, h, w] of the
+    person; pictures[...]: uint8 [frames, h, w, 3] before video compression;
     test_poses[number], test_universal[number]: float64 [frames, 17, 3] mm, camera frame, NAMES_17;
     valid[number]: bool [frames]; activities[number]: int [frames], from one.
     """
@@ -61,6 +63,7 @@ class Truth:
     masks: dict = field(default_factory=dict)
     test_poses: dict = field(default_factory=dict)
     test_universal: dict = field(default_factory=dict)
+    pictures: dict = field(default_factory=dict)
     valid: dict = field(default_factory=dict)
     activities: dict = field(default_factory=dict)
 
@@ -75,8 +78,11 @@ def generate(
     test_sequences=(1, 2, 3, 4, 5, 6),
     n_test_frames: int = 4,
     videos: bool = True,
+    detections: bool = True,
+    spread: float = 300,
 ) -> Truth:
-    """Write root/3dhp as the official scripts unpack it; nothing of what `prepare` makes.
+    """Write root/3dhp as the official scripts unpack it; nothing of what `prepare` makes, except, if wanted, its
+    `detections.npz`, so that no detector is needed.
 
     Training pictures are side x side, with a calibration to match; test pictures have the official sizes, because
     their cameras aren't in the files. Every third test frame is invalid.
@@ -85,21 +91,39 @@ def generate(
     truth, folder = Truth(), root / "3dhp"
     for subject in subjects:
         for number in sequences:
-            _write_sequence(folder, rng, truth, subject, number, n_frames, side, videos)
+            _write_sequence(folder, rng, truth, subject, number, n_frames, side, videos, spread)
     for number in test_sequences:
         _write_test_sequence(folder, rng, truth, number, n_test_frames)
+    if detections:
+        _write_detections(folder, truth, n_frames)
     return truth
 
 
-def _write_sequence(folder, rng, truth, subject, number, n_frames, side, videos):
+def _write_detections(folder, truth, n_frames):
+    boxes = {}
+    for (subject, number, camera), poses in truth.poses.items():
+        if camera in CAMERAS:
+            pixels = people.project(poses, np.eye(4), truth.intrinsics[subject, number, camera])
+            for frame in range(0, n_frames, 5):
+                name = f"S{subject}/Seq{number}/imageSequence/img_{camera}_{frame:06d}.jpg"
+                boxes[name] = [found.around(pixels[frame])]
+    for number, poses in truth.test_poses.items():
+        kind = int(number > 4)
+        pixels = people.project(poses, np.eye(4), TEST_INTRINSICS[kind], TEST_DISTORTION[kind])
+        for frame, points in enumerate(pixels, start=1):
+            boxes[f"TS{number}/imageSequence/img_{frame:06d}.jpg"] = [found.around(points)]
+    found.write(folder, boxes)
+
+
+def _write_sequence(folder, rng, truth, subject, number, n_frames, side, videos, spread):
     path = folder / f"S{subject}/Seq{number}"
     path.mkdir(parents=True, exist_ok=True)
     state = rng.bit_generator.state
-    poses = people.y_up(people.walk(rng, NAMES_28, n_frames, start=rng.uniform(-300, 300, 2), speed=12))
+    poses = people.y_up(people.walk(rng, NAMES_28, n_frames, start=rng.uniform(-spread, spread, 2), speed=12))
     after = rng.bit_generator.state
     rng.bit_generator.state = state  # the same movements, with the universal height
     universal = people.y_up(
-        people.walk(rng, NAMES_28, n_frames, UNIVERSAL_HEIGHT, start=rng.uniform(-300, 300, 2), speed=12)
+        people.walk(rng, NAMES_28, n_frames, UNIVERSAL_HEIGHT, start=rng.uniform(-spread, spread, 2), speed=12)
     )
     rng.bit_generator.state = after
     annot2, annot3, univ_annot3 = (np.empty((N_CAMERAS, 1), object) for _ in range(3))
@@ -151,7 +175,7 @@ def _write_videos(path, rng, truth, key, pixels, side, videos):
         masks.append(mask)
         reds.append(red)
         chairs.append(chair)
-    truth.masks[key] = np.array(masks)
+    truth.masks[key], truth.pictures[key] = np.array(masks), np.array(pictures)
     if videos:
         for kind, frames in (("imageSequence", pictures), ("FGmasks", reds), ("ChairMasks", chairs)):
             write_video(path / kind / f"video_{key[2]}.avi", frames, rate=25)

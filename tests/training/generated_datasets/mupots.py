@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import scipy.io
 
+from generated_datasets import detections as found
 from generated_datasets import people
 from generated_datasets.mpi_inf_3dhp import NAMES_17, UNIVERSAL_HEIGHT
 
@@ -34,6 +35,7 @@ def generate(
     n_people: int = 2,
     size: tuple[int, int] = (192, 128),
     as_cells: bool = True,
+    detections: bool = True,
 ) -> Truth:
     """Write root/mupots as the official archive unpacks.
 
@@ -45,6 +47,8 @@ def generate(
         n_people: of each; the last one is invalid in the last frame.
         size: width and height of the pictures.
         as_cells: a cell array of structures, as the official files have; else an array of structures.
+        detections: write `detections.npz`, too, so that no detector is needed; it has all people but the first of the
+            first frame of each sequence.
     """
     truth = Truth()
     for number in sequences:
@@ -71,6 +75,13 @@ def generate(
             for person in range(n_people):
                 people.draw(picture, joints2d[frame, person], people.bones(NAMES_17))
             cv2.imwrite(str(path / f"img_{frame:06d}.jpg"), picture[..., ::-1])
+    if detections:
+        boxes = {}
+        for number, joints2d in truth.joints2d.items():
+            for frame, group in enumerate(joints2d):
+                seen = group[1:] if frame == 0 else group
+                boxes[f"TS{number}/img_{frame:06d}.jpg"] = [found.around(points) for points in seen]
+        found.write(root / "mupots", boxes)
     return truth
 
 
