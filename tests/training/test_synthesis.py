@@ -65,7 +65,7 @@ def standing(worker):
     body = worker.body
     bodies = body.build(np.full((1, len(body.phenotype_labels)), 0.65, np.float32))
     parts = np.tile(np.eye(3, dtype=np.float32), (1, len(PART_NAMES), 1, 1))
-    rotations, positions = body.bone_poses(bodies.heads, parts)
+    rotations, positions = body.bone_poses(bodies.heads, worker.body.alignments(bodies.heads), parts)
     vertices, normals = body.skin(bodies, rotations, positions)
     joints = worker.joints(positions[0], vertices[0])
     ground = np.array([0, 0, vertices[0, :, 2].min()], np.float32)
@@ -179,7 +179,7 @@ def test_a_hand_goes_where_it_is_sent(worker):
     pose.bend_spine(20, 5, 15)
     target = np.array([0.25, -0.35, -0.1])
     pose.reach("L", target, np.array([1.0, 0, -1]))
-    _, positions = worker.body.bone_poses(bodies.heads, pose.rotations()[None])
+    _, positions = worker.body.bone_poses(bodies.heads, worker.body.alignments(bodies.heads), pose.rotations()[None])
     index = worker.body.bone_index
     expected = positions[0, index["spine01"]] + pose.rotation("spine01") @ target
     np.testing.assert_allclose(positions[0, index["wrist.L"]], expected, atol=0.005)
@@ -191,8 +191,10 @@ def test_penetration_sees_a_hand_in_the_belly_only(worker):
     for name, y in (("before", -0.5), ("inside", 0.0)):
         pose = poses.Pose(bodies.heads[0], worker.body.bone_index)
         pose.reach("R", np.array([0.0, y, -0.2]), np.array([-1.0, 0, -1]))
-        _, positions = worker.body.bone_poses(bodies.heads, pose.rotations()[None])
-        depth[name] = poses.penetration(positions[0], worker.body.bone_index)
+        _, positions = worker.body.bone_poses(
+            bodies.heads, worker.body.alignments(bodies.heads), pose.rotations()[None]
+        )
+        depth[name] = poses.penetration(positions, worker.body.bone_index)[0]
     assert depth["before"] < 0.02 < 0.05 < depth["inside"]
 
 
@@ -204,9 +206,9 @@ def test_balance_brings_the_mass_above_the_feet(worker):
         pose.set_leg(s, 80, 5, 5, 0)
         pose.aim_arm(s, np.array([0.0, -0.2, 1.0]), np.array([0.0, -0.2, 1.0]))
     index = worker.body.bone_index
-    before = worker.body.bone_poses(bodies.heads, pose.rotations()[None])[1][0]
+    before = worker.body.bone_poses(bodies.heads, worker.body.alignments(bodies.heads), pose.rotations()[None])[1][0]
     parts = poses.balance(pose.rotations(), before, index)
-    after = worker.body.bone_poses(bodies.heads, parts[None])[1][0]
+    after = worker.body.bone_poses(bodies.heads, worker.body.alignments(bodies.heads), parts[None])[1][0]
 
     def overhang(positions):
         trunk = positions[[index["root"], index["spine01"], index["head"]]].mean(0)

@@ -236,18 +236,21 @@ class BodyModel:
             align([f"lowerleg01.{s}"], shin, x_axis, [1.0, 0.0, 0.0])
         return aligned
 
-    def bone_poses(self, heads: np.ndarray, part_rotations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def bone_poses(
+        self, heads: np.ndarray, alignments: np.ndarray, part_rotations: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Forward kinematics.
 
         Args:
             heads: float32 [B, n_bones, 3], rest bone heads.
+            alignments: float32 [B, n_parts, 3, 3], see `alignments`.
             part_rotations: float32 [B, n_parts, 3, 3], global rotation of each part relative to the reference pose.
 
         Returns:
             Global rotations relative to the rest pose [B, n_bones, 3, 3], and bone heads [B, n_bones, 3]; the root
             stays where it is.
         """
-        bone_rotations = (part_rotations @ self.alignments(heads))[:, self._part_of_bone]
+        bone_rotations = (part_rotations @ alignments)[:, self._part_of_bone]
         positions = heads.copy()
         for bones in self._depth_order:
             parents = self.parents[bones]

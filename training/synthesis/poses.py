@@ -99,12 +99,12 @@ class Pose:
             lower: float [3], direction from elbow to wrist.
             twist: extra turn of the forearm, degrees, positive turns the thumb outward.
         """
-        upper = upper / np.linalg.norm(upper)
-        lower = lower / np.linalg.norm(lower)
+        upper = upper / _norm(upper)
+        lower = lower / _norm(lower)
         hinge = cross(upper, lower)
-        if np.linalg.norm(hinge) < 0.05:
+        if _norm(hinge) < 0.05:
             hinge = cross(upper, np.array([0.0, -1.0, 0.3]))
-        x, z = -hinge / np.linalg.norm(hinge), -upper
+        x, z = -hinge / _norm(hinge), -upper
         swing = np.stack([x, cross(z, x), z], 1)
         elbow = np.degrees(np.arccos(np.clip(upper @ lower, -1, 1)))
         self._set_arm(s, swing, min(elbow, _MAX_ELBOW), twist)
@@ -126,7 +126,7 @@ class Pose:
     def arm_lengths(self, s: str) -> tuple[float, float]:
         """Lengths of upper arm and forearm, metres."""
         shoulder, elbow, wrist = (self.bone(f"{b}.{s}") for b in ("upperarm01", "lowerarm01", "wrist"))
-        return float(np.linalg.norm(elbow - shoulder)), float(np.linalg.norm(wrist - elbow))
+        return float(_norm(elbow - shoulder)), float(_norm(wrist - elbow))
 
     def reach(self, s: str, target: np.ndarray, pole: np.ndarray, twist: float = 0.0) -> None:
         """Two-bone inverse kinematics: bring the wrist to a point.
@@ -167,7 +167,7 @@ class Pose:
         """Turn the sole parallel to the ground, as far as the ankle can."""
         shin = self.rotation(f"lowerleg01.{s}")
         forward = shin @ np.array([0.0, -1.0, 0.0])
-        if np.linalg.norm(forward[:2]) < 0.2:
+        if _norm(forward[:2]) < 0.2:
             forward = -(shin @ np.array([0.0, 0.0, 1.0])) * np.sign(forward[2] + 1e-9)
         yaw = np.degrees(np.arctan2(forward[0], -forward[1])) + _SIGN[s] * toe_out
         wanted = shin.T @ about_z(yaw)
@@ -177,10 +177,15 @@ class Pose:
     def leg_lengths(self, s: str) -> tuple[float, float]:
         """Lengths of thigh and shin, metres."""
         hip, knee, ankle = (self.bone(f"{b}.{s}") for b in ("upperleg01", "lowerleg01", "foot"))
-        return float(np.linalg.norm(knee - hip)), float(np.linalg.norm(ankle - knee))
+        return float(_norm(knee - hip)), float(_norm(ankle - knee))
 
 
 _EYE = np.eye(3)
+
+
+def _norm(v: np.ndarray) -> float:
+    """Length of a single vector; `numpy.linalg.norm` takes much longer."""
+    return float(np.sqrt(v @ v))
 
 
 def _shortest_rotation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -198,7 +203,7 @@ def _partial(rotation: np.ndarray, fraction: float) -> np.ndarray:
         return rotation
     angle = np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))
     axis = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
-    axis = axis / (np.linalg.norm(axis) + 1e-12)
+    axis = axis / (_norm(axis) + 1e-12)
     k = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
     a = angle * fraction
     return np.eye(3) + np.sin(a) * k + (1 - np.cos(a)) * k @ k
@@ -206,18 +211,18 @@ def _partial(rotation: np.ndarray, fraction: float) -> np.ndarray:
 
 def _two_bones(reach: np.ndarray, first: float, second: float, pole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Directions of two bones in a row that span a vector, bending toward the pole (cosine rule)."""
-    distance = np.linalg.norm(reach)
+    distance = _norm(reach)
     along = reach / (distance + 1e-9)
     distance = np.clip(distance, abs(first - second) + 0.02, (first + second) * 0.998)
     side = pole - along * (pole @ along)
-    if np.linalg.norm(side) < 1e-3 * np.linalg.norm(pole):  # the pole says nothing: any side will do
+    if _norm(side) < 1e-3 * _norm(pole):  # the pole says nothing: any side will do
         side = cross(along, np.eye(3)[np.argmin(abs(along))])
-    side = side / np.linalg.norm(side)
+    side = side / _norm(side)
     cosine = (first**2 + distance**2 - second**2) / (2 * first * distance)
     sine = np.sqrt(max(0.0, 1 - cosine**2))
     u = along * cosine + side * sine
     f = along * distance - u * first
-    return u, f / np.linalg.norm(f)
+    return u, f / _norm(f)
 
 
 # -- arms -----------------------------------------------------------------------------------------------------------
@@ -240,7 +245,7 @@ def _hang(pose: Pose, s: str, rng: np.random.Generator) -> None:
 
 def _bend_toward(upper: np.ndarray, toward: np.ndarray, degrees: float) -> np.ndarray:
     side = toward - upper * (upper @ toward)
-    side = side / np.linalg.norm(side)
+    side = side / _norm(side)
     return upper * np.cos(np.radians(degrees)) + side * np.sin(np.radians(degrees))
 
 
@@ -273,7 +278,7 @@ def _raise_arm(pose: Pose, s: str, rng: np.random.Generator) -> None:
 
 def _scaled(pose: Pose, x: float, y: float, z: float) -> np.ndarray:
     """A point near the chest in units of the trunk's length, x outward for the left side, y forward, z up."""
-    trunk = np.linalg.norm(pose.bone("neck01") - pose.bone("root"))
+    trunk = _norm(pose.bone("neck01") - pose.bone("root"))
     return np.array([x, -y, z]) * trunk
 
 
@@ -343,7 +348,7 @@ def _on_thigh(pose: Pose, s: str, rng: np.random.Generator) -> None:
     """A hand that rests on the thigh or knee, wherever that is."""
     share = rng.uniform(0.45, 1.0)
     hip, knee = pose.bone(f"upperleg01.{s}"), pose.bone(f"lowerleg01.{s}")
-    thigh = pose.rotation(f"upperleg01.{s}") @ np.array([0.0, 0.0, -np.linalg.norm(knee - hip)])
+    thigh = pose.rotation(f"upperleg01.{s}") @ np.array([0.0, 0.0, -_norm(knee - hip)])
     point = pose.rotation("root") @ (hip - pose.bone("root")) + share * thigh
     point = point + pose.rotation(f"upperleg01.{s}") @ np.array([0.0, -0.11, 0.0])
     chest = pose.rotation("spine01")
@@ -718,61 +723,67 @@ def balance(parts: np.ndarray, positions: np.ndarray, bone_index: dict[str, int]
     return balanced.astype(np.float32)
 
 
-def penetration(positions: np.ndarray, bone_index: dict[str, int]) -> float:
-    """How deep the limbs of a skeleton run into the trunk, the head or each other, by capsules.
+def penetration(positions: np.ndarray, bone_index: dict[str, int]) -> np.ndarray:
+    """How deep the limbs of skeletons run into the trunk, the head or each other, by capsules.
 
     Args:
-        positions: float [n_bones, 3], posed bone heads, metres.
+        positions: float [B, n_bones, 3], posed bone heads, metres.
         bone_index: bone name -> index.
 
     Returns:
-        The deepest penetration, metres; 0 if there is none.
+        float [B], the deepest penetration of each, metres; 0 if there is none.
     """
 
     def at(name):
-        return positions[bone_index[name]]
+        return positions[:, bone_index[name]]
 
-    trunk = np.linalg.norm(at("neck01") - at("root")) + 1e-6
-    hip_width = np.linalg.norm(at("upperleg01.L") - at("upperleg01.R"))
-    torso = (at("root"), at("spine01"), 0.25 * trunk)
-    head = (at("neck03"), at("head") + 0.1 * trunk * _unit(at("head") - at("neck01")), 0.17 * trunk)
-    capsules = [torso, head]
-    worst = 0.0
-    limb = 0.06 * trunk
+    def points(a, b, shares):  # [B, n, 3] on the line from a to b
+        return a[:, None] + (b - a)[:, None] * np.array(shares)[None, :, None]
+
+    trunk = _length(at("neck01") - at("root")) + 1e-6
+    worst = np.zeros(len(positions))
+
+    def keep_away(samples, a, b, distance):  # distance in lengths of the trunk
+        np.maximum(worst, distance * trunk - _distance_to_segment(samples, a, b).min(1), out=worst)
+
+    torso = (at("root"), at("spine01"), 0.25)
+    up = at("head") - at("neck01")
+    head = (at("neck03"), at("head") + 0.1 * trunk[:, None] * up / (_length(up)[:, None] + 1e-9), 0.17)
     forearms = {s: (at(f"lowerarm01.{s}"), at(f"wrist.{s}")) for s in "LR"}
     shins = {s: (at(f"lowerleg01.{s}"), at(f"foot.{s}")) for s in "LR"}
     thighs = {s: (at(f"upperleg01.{s}"), at(f"lowerleg01.{s}")) for s in "LR"}
-    for s in "LR":
-        hand = forearms[s][1] + 0.12 * trunk * _unit(forearms[s][1] - forearms[s][0])
-        samples = np.stack([forearms[s][0] * (1 - t) + hand * t for t in (0.4, 0.7, 1.0)])
-        for a, b, radius in capsules:
-            worst = max(worst, float(np.max(radius + limb - _distance_to_segment(samples, a, b))))
-        for other in "LR":
-            a, b = thighs[other]
-            worst = max(worst, float(np.max(0.13 * trunk - _distance_to_segment(samples, a, b))))
-            a, b = shins[other]
-            worst = max(worst, float(np.max(0.12 * trunk - _distance_to_segment(samples, a, b))))
-        samples = np.stack([shins[s][0] * (1 - t) + shins[s][1] * t for t in (0.0, 0.35, 0.7, 1.0)])
-        for a, b, radius in capsules:
-            worst = max(worst, float(np.max(radius + limb - _distance_to_segment(samples, a, b))))
-        other = "R" if s == "L" else "L"
-        worst = max(worst, float(np.max(0.15 * trunk - _distance_to_segment(samples, *shins[other]))))
-        worst = max(worst, float(np.max(0.18 * trunk - _distance_to_segment(samples, *thighs[other]))))
-        upper = np.stack([at(f"lowerarm01.{s}")])
-        worst = max(worst, float(np.max(0.25 * trunk + limb - _distance_to_segment(upper, *torso[:2]))))
-    hands = np.stack([forearms["L"][0] * (1 - t) + forearms["L"][1] * t for t in (0.3, 0.65, 1.0)])
-    worst = max(worst, float(np.max(0.1 * trunk - _distance_to_segment(hands, *forearms["R"]))))
-    knees = np.linalg.norm(at("lowerleg01.L") - at("lowerleg01.R"))
-    worst = max(worst, float(0.75 * hip_width - knees - 0.1 * trunk))
-    return max(worst, 0.0)
+    for s, other in ("LR", "RL"):
+        elbow, wrist = forearms[s]
+        along = wrist - elbow
+        hand = wrist + 0.12 * trunk[:, None] * along / (_length(along)[:, None] + 1e-9)
+        arm = points(elbow, hand, (0.4, 0.7, 1.0))
+        shin = points(*shins[s], (0.0, 0.35, 0.7, 1.0))
+        for a, b, radius in (torso, head):
+            keep_away(arm, a, b, radius + 0.06)
+            keep_away(shin, a, b, radius + 0.06)
+        for side in "LR":
+            keep_away(arm, *thighs[side], 0.13)
+            keep_away(arm, *shins[side], 0.12)
+        keep_away(shin, *shins[other], 0.15)
+        keep_away(shin, *thighs[other], 0.18)
+        keep_away(elbow[:, None], *torso[:2], 0.31)
+    keep_away(points(*forearms["L"], (0.3, 0.65, 1.0)), *forearms["R"], 0.1)
+    hips = _length(at("upperleg01.L") - at("upperleg01.R"))
+    knees = _length(at("lowerleg01.L") - at("lowerleg01.R"))
+    return np.maximum(worst, 0.75 * hips - knees - 0.1 * trunk)
 
 
 def _unit(v: np.ndarray) -> np.ndarray:
-    return v / (np.linalg.norm(v) + 1e-9)
+    return v / (np.sqrt(v @ v) + 1e-9)
+
+
+def _length(v: np.ndarray) -> np.ndarray:
+    """Lengths of vectors [..., 3]."""
+    return np.sqrt(np.einsum("...i,...i->...", v, v))
 
 
 def _distance_to_segment(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Distance of points [n, 3] to the segment a-b, float [n]."""
-    ab = b - a
-    t = np.clip((points - a) @ ab / (ab @ ab + 1e-12), 0, 1)
-    return np.linalg.norm(points - a - t[:, None] * ab, axis=1)
+    """Distance of points [B, n, 3] to the segments a-b, each [B, 3]; float [B, n]."""
+    ab, ap = b - a, points - a[:, None]
+    t = np.einsum("bni,bi->bn", ap, ab) / (np.einsum("bi,bi->b", ab, ab)[:, None] + 1e-12)
+    return _length(ap - np.clip(t, 0, 1)[..., None] * ab[:, None])

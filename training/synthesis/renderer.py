@@ -24,19 +24,16 @@ float lit(vec3 position, vec3 n) {
     return 1.0 - u_shadow.x * (1.0 - texture(u_shadow_map, vec3(p.xy, p.z - 0.0015)));
 }
 vec3 shade(vec3 albedo, vec3 n, vec3 position, float gloss, float occlusion) {
-    vec3 view = normalize(u_eye - position);
     vec3 light = mix(u_ground, u_sky, n.z * 0.5 + 0.5) * occlusion;
-    vec3 highlight = vec3(0.0);
-    float direct = dot(n, u_light_direction[0]) > -0.15 ? lit(position, n) : 0.0;
-    for (int i = 0; i < 3; i++) {
-        vec3 colour = u_light_colour[i] * (i == 0 ? direct : 1.0);
-        float cosine = dot(n, u_light_direction[i]);
-        light += colour * max(0.0, (cosine + 0.15) / 1.15) * mix(1.0, occlusion, 0.4);
-        float glance = max(0.0, dot(n, normalize(u_light_direction[i] + view)));
-        glance *= glance; glance *= glance; glance *= glance;
-        highlight += colour * glance * glance * gloss;
+    float direct = lit(position, n) * max(0.0, (dot(n, u_light_direction[0]) + 0.15) / 1.15);
+    light += u_light_colour[0] * direct * mix(1.0, occlusion, 0.4);
+    for (int i = 1; i < 3; i++) {
+        light += u_light_colour[i] * max(0.0, (dot(n, u_light_direction[i]) + 0.15) / 1.15) * mix(1.0, occlusion, 0.4);
     }
-    return albedo * light + highlight;
+    float glance = max(0.0, dot(n, normalize(u_light_direction[0] + normalize(u_eye - position))));
+    glance *= glance; glance *= glance; glance *= glance; glance *= glance;
+    vec3 colour = albedo * light + u_light_colour[0] * (direct * glance * gloss);
+    return colour / (1.0 + max(colour - 0.7, 0.0));  // highlights bend down, as in films and cameras
 }
 """
 
@@ -223,20 +220,14 @@ uniform vec4 u_landmarks;  // rest heights of neck, hip, knee, ankle
     + _LIGHTING
     + _look_block()
     + """
-vec3 cloth(vec3 a, vec3 b, vec2 pattern, vec3 rest, float arm) {
+vec3 cloth(vec3 a, vec3 b, vec2 pattern, vec3 q, bool chest, vec4 noise) {
     if (pattern.x < 0.5) return a;
-    vec3 q = (arm > 0.0 ? vec3(rest.x * 0.3, rest.y, arm * 0.3) : rest) * pattern.y;
     if (pattern.x < 1.5) return fract(q.z) < 0.5 ? a : b;
     if (pattern.x < 2.5) return fract(q.x + q.y * 0.3) < 0.4 ? a : b;
-    if (pattern.x < 3.5) {
-        float lines = step(fract(q.z), 0.3) + step(fract(q.x + q.y * 0.3), 0.3);
-        return mix(a, b, lines * 0.5);
-    }
-    if (pattern.x < 4.5) return mix(a, b, smoothstep(0.46, 0.54, texture(u_noise, q * 0.12).z));
+    if (pattern.x < 3.5) return mix(a, b, 0.5 * (step(fract(q.z), 0.3) + step(fract(q.x + q.y * 0.3), 0.3)));
+    if (pattern.x < 4.5) return mix(a, b, smoothstep(0.46, 0.54, noise.z));
     if (pattern.x < 5.5) return length(fract(q.xz) - 0.5) < 0.28 ? b : a;
-    vec2 chest = vec2(rest.x, rest.z - 0.36);  // a print, on the chest or on the back
-    bool area = arm <= 0.0 && abs(chest.x) < 0.11 && abs(chest.y) < 0.09;
-    return area && texture(u_noise, vec3(q.xz, sign(rest.y)) * 0.2).y > 0.42 ? b : a;
+    return chest && noise.y > 0.42 ? b : a;  // a print, on the chest or on the back
 }
 float downward(float z) {  // as `clothing.surface_coordinates` has it, off the arms
     float below = z > u_landmarks.y ? (u_landmarks.y - z) / (u_landmarks.x - u_landmarks.y)
@@ -250,72 +241,83 @@ void main() {
     vec4 a = texelFetch(g_a, here, 0), b = texelFetch(g_b, here, 0);
     vec3 n = from_octahedron(b.xy);
     vec3 position = u_eye + u_rotation * (vec3(gl_FragCoord.xy * u_ray.xy + u_ray.zw, 1.0) * b.z);
-    float number = abs(b.w), gloss = 0.08, occlusion = 0.9;
-    vec3 albedo;
-    if (b.w < 0.0) {
-        vec4 noise = (texture(u_noise, position * a.w) * 2.0 - 1.0) * step(0.01, a.w);
-        n = normalize(n + 0.25 * noise.xyz);
-        albedo = a.rgb * (1.0 + 0.6 * noise.w);
-    } else {
-        int person = int(number + 0.5) - 1;
-        vec3 rest = a.xyz;
-        float arm = max(a.w, 0.0), wrinkled = 0.0, down = arm > 0.0 ? -0.85 : downward(rest.z);
-        gloss = 0.06;
-        vec4 noise = texture(u_noise, rest * 3.1 + PHASE) * 2.0 - 1.0;
-        albedo = SKIN * (1.0 + 0.12 * noise.w);
-        if (a.w < -0.5) {
-            vec3 d = normalize(rest - vec3(0.0, -0.02, 0.745));
-            float hairy = hair_amount(rest, HAIRLINE);
-            vec2 face = vec2(abs(rest.x), rest.z);
-            bool front = rest.y < -0.07;
-            bool lips = front && length((face - vec2(0.0, 0.655)) * vec2(1.0, 3.2)) < 0.026;
-            if (lips) albedo = mix(SKIN, vec3(0.6, 0.2, 0.2), 0.5);
-            bool brow = front && abs(face.y - 0.752 + 0.25 * (face.x - 0.03) * sign(face.x - 0.03)) < 0.005
-                      && face.x > 0.012 && face.x < 0.05;
-            if (brow) albedo = HAIR * 0.8;
-            float eye = length((face - vec2(0.031, 0.729)) * vec2(1.0, 2.0));
-            if (front && eye < 0.013) {
-                albedo = eye < 0.0065 ? vec3(0.06, 0.05, 0.05) : vec3(0.75);
-                gloss = 0.3;
-            }
-            if (BEARD > 0.5 && d.z < -0.42 && rest.y < -0.02 && face.y < 0.672 && !lips) {
-                albedo = mix(HAIR, SKIN, 0.25);
-            }
-            if (GLASSES > 0.5 && front && abs(face.y - 0.729) < 0.014 && face.x < 0.062 && face.x > 0.006) {
-                albedo = GLASSES > 1.5 ? vec3(0.03) : albedo * 0.55;
-                gloss = 0.4;
-            } else if (hairy + 0.06 * noise.x > 0.0) {
-                albedo = HAIR * (0.85 + 0.5 * texture(u_noise, vec3(rest.x * 16.0, rest.y * 3.0, rest.z * 2.0)).x);
-                gloss = 0.12;
-            }
-        } else {
-            bool shirt = down > COLLAR && down < HEM && arm < SLEEVE;
-            bool pants = down > WAIST && down < TROUSERS && arm <= 0.0;
-            if (down > SHOE_TOP) {
-                albedo = rest.z < -0.795 ? SOLE : SHOE * (0.9 + 0.2 * noise.x);
-                gloss = 0.2;
-            } else if (shirt) {
-                bool inside = OPEN > 0.0 && rest.y < 0.0 && arm <= 0.0
-                           && abs(rest.x) < OPEN * (1.0 + 1.5 * smoothstep(-0.4, -1.0, down));
-                albedo = inside ? INNER : cloth(SHIRT_A, SHIRT_B, SHIRT_PATTERN, rest, arm);
-                if (inside && down < -0.93) albedo = SKIN;
-                wrinkled = WRINKLE;
-            } else if (pants) {
-                albedo = cloth(PANTS_A, PANTS_B, PANTS_PATTERN, rest, 0.0);
-                wrinkled = WRINKLE;
-                if (down < WAIST + 0.05) albedo *= 0.5;
-            } else if (GLOVE > 0.5 && arm > 1.9) {
-                albedo = INNER;
-            }
+    int person = min(int(abs(b.w) + 0.5) - 1, 7);
+    bool solid = b.w < 0.0, head = a.w < -0.5;
+    vec3 rest = a.xyz;
+    float arm = max(a.w, 0.0), down = arm > 0.0 ? -0.85 : downward(rest.z);
+    bool shod = down > SHOE_TOP;
+    bool shirt = down > COLLAR && down < HEM && arm < SLEEVE;
+    bool pants = down > WAIST && down < TROUSERS && arm <= 0.0;
+    vec2 pattern = shirt ? SHIRT_PATTERN : PANTS_PATTERN;
+    vec3 q = (arm > 0.0 ? vec3(rest.x * 0.3, rest.y, arm * 0.3) : rest) * pattern.y;
+    // Looking noise up costs as much as all the rest, so each sample does so twice only, wherever it needs it.
+    // Its mipmap level comes from the distance, as neighbouring samples may hold what was drawn before.
+    float footprint = b.z * u_ray.x * 32.0;
+    float level = log2(footprint * (solid ? max(a.w, 0.01) : 3.1));
+    vec4 noise = textureLod(u_noise, solid ? position * a.w : rest * 3.1 + PHASE, level);
+    vec3 place = head ? vec3(rest.x * 16.0, rest.y * 3.0, rest.z * 2.0)
+               : pattern.x > 3.5 && pattern.x < 4.5 ? q * 0.12
+               : pattern.x > 5.5 ? vec3(q.xz, sign(rest.y)) * 0.2
+               : rest * (arm > 0.0 ? vec3(5.0, 9.0, 9.0) : vec3(9.0, 9.0, 5.0)) - PHASE;
+    vec4 detail = textureLod(u_noise, place, log2(footprint * 9.0));
+    noise = noise * 2.0 - 1.0;
+
+    float gloss = 0.06, wrinkled = 0.0, occlusion = 0.75 + 0.25 * smoothstep(0.0, 0.6, position.z);
+    vec3 albedo = SKIN * (1.0 + 0.1 * noise.w);
+    if (solid) {
+        n = normalize(n + step(0.01, a.w) * 0.25 * noise.xyz);
+        albedo = a.rgb * (1.0 + step(0.01, a.w) * 0.6 * noise.w);
+    } else if (head) {
+        float hairy = hair_amount(rest, HAIRLINE);
+        vec2 face = vec2(abs(rest.x), rest.z);
+        bool front = rest.y < -0.07;
+        albedo *= 1.0 - vec3(0.0, 0.16, 0.13) * smoothstep(0.05, 0.015, length(face - vec2(0.045, 0.69)));  // cheeks
+        bool lips = front && length((face - vec2(0.0, 0.655)) * vec2(1.0, 3.2)) < 0.026;
+        if (lips) albedo = SKIN * mix(vec3(0.85, 0.55, 0.52), vec3(0.9, 0.25, 0.3), step(0.75, fract(PHASE.x * 9.0)));
+        float socket = length((face - vec2(0.031, 0.731)) * vec2(1.0, 1.6));
+        if (front) albedo *= 1.0 - 0.3 * smoothstep(0.03, 0.012, socket);
+        float arch = abs(face.y - 0.752 + 0.25 * abs(face.x - 0.03));
+        bool brow = front && arch < 0.0055 && face.x > 0.01 && face.x < 0.052;
+        if (brow) albedo = mix(HAIR * 0.7, SKIN, 0.2);
+        float eye = length((face - vec2(0.031, 0.729)) * vec2(1.0, 2.0));
+        if (front && eye < 0.0145) {
+            albedo = eye < 0.0068 ? vec3(0.05, 0.04, 0.04) : vec3(0.72);
+            gloss = 0.4;
         }
-        if (wrinkled > 0.0) {
-            vec3 bump = noise.xyz + (texture(u_noise, rest * 7.0 - PHASE).xyz * 2.0 - 1.0) * 0.6;
-            n = normalize(n + wrinkled * 1.1 * (bump - n * dot(bump, n)));
-            albedo *= 1.0 + 0.25 * wrinkled * noise.y;
+        bool nostrils = front && length((face - vec2(0.009, 0.683)) * vec2(1.0, 1.5)) < 0.0045;
+        if (nostrils) albedo *= 0.45;
+        float d = normalize(rest - vec3(0.0, -0.02, 0.745)).z;
+        bool bearded = BEARD > 0.5 && d < -0.42 && rest.y < -0.02 && face.y < 0.672 && !lips;
+        if (bearded) albedo = mix(HAIR, SKIN, 0.25);
+        if (GLASSES > 0.5 && front && abs(face.y - 0.729) < 0.014 && face.x < 0.062 && face.x > 0.006) {
+            albedo = GLASSES > 1.5 ? vec3(0.03) : albedo * 0.55;
+            gloss = 0.4;
+        } else if (hairy + 0.06 * noise.x > 0.0) {
+            albedo = HAIR * (0.7 + 0.7 * detail.x);
+            n = normalize(n + 0.5 * (detail.xyz - 0.5));
+            gloss = 0.15;
         }
-        occlusion = 0.75 + 0.25 * smoothstep(0.0, 0.6, position.z);
+    } else if (shod) {
+        albedo = rest.z < -0.795 ? SOLE : SHOE * (0.9 + 0.2 * noise.x);
+        gloss = 0.2;
+    } else if (shirt || pants) {
+        bool inside = shirt && OPEN > 0.0 && rest.y < 0.0 && arm <= 0.0
+                   && abs(rest.x) < OPEN * (1.0 + 1.5 * smoothstep(-0.4, -1.0, down));
+        vec2 chest = vec2(rest.x, rest.z - 0.36);
+        bool front = arm <= 0.0 && abs(chest.x) < 0.11 && abs(chest.y) < 0.09;
+        albedo = cloth(shirt ? SHIRT_A : PANTS_A, shirt ? SHIRT_B : PANTS_B, pattern, q, front, detail);
+        if (inside) albedo = down < -0.93 ? SKIN : INNER;
+        if (!shirt && down < WAIST + 0.05) albedo *= 0.5;
+        wrinkled = WRINKLE;
+    } else if (GLOVE > 0.5 && arm > 1.9) {
+        albedo = INNER;
     }
-    f_colour = vec4(shade(albedo, n, position, gloss, occlusion), number / 255.0);
+    if (wrinkled > 0.0) {
+        vec3 bump = noise.xyz + (detail.xyz * 2.0 - 1.0) * 0.8;
+        n = normalize(n + wrinkled * 1.1 * (bump - n * dot(bump, n)));
+        albedo *= 1.0 + 0.3 * wrinkled * noise.y;
+    }
+    f_colour = vec4(shade(albedo, n, position, gloss, occlusion), abs(b.w) / 255.0);
 }
 """
 )
@@ -433,7 +435,7 @@ def metric_depth(depth_buffer: np.ndarray) -> np.ndarray:
     return 2 * FAR * NEAR / (FAR + NEAR - ndc * (FAR - NEAR))
 
 
-def _noise_texture(side: int = 48) -> np.ndarray:
+def _noise_texture(side: int = 32) -> np.ndarray:
     """Smooth noise that repeats, four independent channels; uint8 [side, side, side, 4], mean 127."""
     rng = np.random.default_rng(7)
     spectrum = np.fft.rfftn(rng.standard_normal((4, side, side, side)), axes=(1, 2, 3))
@@ -446,7 +448,7 @@ def _noise_texture(side: int = 48) -> np.ndarray:
     return np.ascontiguousarray(np.clip(127.5 + 45 * np.moveaxis(noise, 0, -1), 0, 255).astype(np.uint8))
 
 
-_SHADOW_SIDE = 512
+_SHADOW_SIDE = 384
 
 
 def _create_context() -> moderngl.Context:
@@ -507,22 +509,17 @@ OBJECT_ID = 255
 
 def _pack(solids: list[Solid]) -> np.ndarray:
     """All solids as one vertex array, float32 [n, 11]: position, normal, colour, grain, number."""
-    rows = [
-        np.concatenate(
-            [
-                solid.positions,
-                solid.normals,
-                solid.colours,
-                np.tile([solid.grain, solid.owner or OBJECT_ID], (len(solid.positions), 1)),
-            ],
-            1,
-        )
-        for solid in solids
-    ]
-    return np.concatenate(rows).astype(np.float32)
+    rows = np.empty([sum(len(solid.positions) for solid in solids), 11], np.float32)
+    start = 0
+    for solid in solids:
+        part = rows[start : start + len(solid.positions)]
+        part[:, :3], part[:, 3:6], part[:, 6:9] = solid.positions, solid.normals, solid.colours
+        part[:, 9], part[:, 10] = solid.grain, solid.owner or OBJECT_ID
+        start += len(part)
+    return rows
 
 
-_LEVEL_LIMITS = (-220, -110)  # samples a metre, negated, from which on a coarser mesh will do
+_LEVEL_LIMITS = (-260, -140)  # samples a metre, negated, from which on a coarser mesh will do
 
 
 class Renderer:
@@ -668,7 +665,9 @@ class Renderer:
         self._noise.use(2)
 
         size = round(SUPERSAMPLING * width), round(SUPERSAMPLING * height)
+        self._geometry.color_mask = [(False,) * 4] * 2  # to clear the depths is enough
         self._begin(self._geometry, *size, depth=1.0)
+        self._geometry.color_mask = [(True,) * 4] * 2
         for i, (vertices, _, _) in enumerate(people):
             self._body["person"].value = i
             depth = vertices[0] @ rotation[2] + extrinsics[2, 3]
@@ -706,7 +705,7 @@ class Renderer:
 
     def _draw_shadow_map(self, lights: Lights, people: list, solid_buffer) -> np.ndarray:
         """Depth seen from the first light; returns its world-to-clip matrix, float64 [4, 4]."""
-        corners = np.stack([f(p[0], 0) for p in people for f in (np.min, np.max)])
+        corners = np.stack([f(p[0][::9], 0) for p in people for f in (np.min, np.max)])
         corners = np.concatenate([corners, corners * [1, 1, 0]])
         centre = (corners.min(0) + corners.max(0)) / 2
         radius = np.linalg.norm(corners - centre, axis=1).max() * 1.05 + 0.1
@@ -734,19 +733,24 @@ class Renderer:
             return None
         size = round(width * scale), round(height * scale)
         self._begin(self._behind, *size, depth=1.0)
-        for corners, normal, repeats, texture, tint in surfaces:
-            uv = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * np.asarray(repeats)
-            data = np.concatenate([corners, np.tile(normal, (4, 1)), uv], 1).astype(np.float32)[[0, 1, 2, 0, 2, 3]]
+        data = np.empty([len(surfaces), 4, 8], np.float32)
+        for row, (corners, normal, repeats, _, _) in zip(data, surfaces):
+            row[:, :3], row[:, 3:6], row[:, 6:] = corners, normal, _CORNERS * repeats
+        buffer = self._context.buffer(data[:, [0, 1, 2, 0, 2, 3]].tobytes())
+        array = self._context.vertex_array(self._room, [(buffer, "3f 3f 2f", "in_position", "in_normal", "in_uv")])
+        for i, (_, _, _, texture, tint) in enumerate(surfaces):
             if id(texture) not in self._textures:
-                pixels = np.ascontiguousarray(texture)
-                image = self._context.texture(texture.shape[1::-1], 3, pixels, alignment=1)
+                image = self._context.texture(texture.shape[1::-1], 3, np.ascontiguousarray(texture), alignment=1)
                 image.build_mipmaps()
                 self._textures[id(texture)] = image, texture  # keeps the array, lest another gets its id
             self._textures[id(texture)][0].use(0)
-            buffer = self._context.buffer(data)
             self._room["u_tint"].write(np.asarray(tint, np.float32))
-            self._draw(self._room, buffer, "3f 3f 2f", "in_position", "in_normal", "in_uv")
-            buffer.release()
+            array.render(vertices=6, first=6 * i)
+        array.release()
+        buffer.release()
         picture = self._behind.read((0, 0, *size), components=4)
         picture = np.frombuffer(picture, np.uint8).reshape(size[1], size[0], 4)
         return picture if scale == 1 else cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+_CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])

@@ -1,23 +1,25 @@
 """Small rotation matrices for posing bodies: x to the person's left, y backwards, z up."""
 
+from math import cos, radians, sin
+
 import numpy as np
 
 
 def about_x(degrees: float) -> np.ndarray:
     """Rotation about the leftward axis; positive bends the trunk forward. Returns float64 [3, 3]."""
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+    c, s = cos(radians(degrees)), sin(radians(degrees))
+    return np.array([[1.0, 0.0, 0.0], [0, c, -s], [0, s, c]])
 
 
 def about_y(degrees: float) -> np.ndarray:
     """Rotation about the backward axis; positive leans the trunk to the left. Returns float64 [3, 3]."""
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    c, s = cos(radians(degrees)), sin(radians(degrees))
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
 def about_z(degrees: float) -> np.ndarray:
     """Rotation about the upward axis; positive turns to the left. Returns float64 [3, 3]."""
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    c, s = cos(radians(degrees)), sin(radians(degrees))
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
 
 

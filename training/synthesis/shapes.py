@@ -1,8 +1,25 @@
 """Simple solids as triangles: positions and outward normals, both float64 [n, 3] with n a multiple of 3."""
 
+from functools import cache, lru_cache
+
 import numpy as np
 
-from training.synthesis.rotations import frame
+from training.synthesis.rotations import cross
+
+
+@cache
+def _unit_box() -> tuple[np.ndarray, np.ndarray]:
+    positions, normals = [], []
+    for axis in range(3):
+        u, v = (axis + 1) % 3, (axis + 2) % 3
+        for side in (-0.5, 0.5):
+            corners = np.zeros([4, 3])
+            corners[:, axis] = side
+            corners[:, u] = np.array([-0.5, 0.5, 0.5, -0.5])
+            corners[:, v] = np.array([-0.5, -0.5, 0.5, 0.5])
+            positions.append(corners[[0, 1, 2, 0, 2, 3]])
+            normals.append(np.tile(2 * side * np.eye(3)[axis], (6, 1)))
+    return np.concatenate(positions), np.concatenate(normals)
 
 
 def box(size: np.ndarray, centre: np.ndarray, rotation: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -16,19 +33,15 @@ def box(size: np.ndarray, centre: np.ndarray, rotation: np.ndarray | None = None
     Returns:
         Positions and normals, [36, 3] each.
     """
-    half = np.asarray(size, float) / 2
-    positions, normals = [], []
-    for axis in range(3):
-        u, v = (axis + 1) % 3, (axis + 2) % 3
-        for side in (-1.0, 1.0):
-            corners = np.zeros([4, 3])
-            corners[:, axis] = side * half[axis]
-            corners[:, u] = np.array([-1, 1, 1, -1]) * half[u]
-            corners[:, v] = np.array([-1, -1, 1, 1]) * half[v]
-            positions.append(corners[[0, 1, 2, 0, 2, 3]])
-            normals.append(np.tile(side * np.eye(3)[axis], (6, 1)))
+    positions, normals = _unit_box()
     rotation = np.eye(3) if rotation is None else rotation
-    return np.concatenate(positions) @ rotation.T + centre, np.concatenate(normals) @ rotation.T
+    return (positions * size) @ rotation.T + centre, normals @ rotation.T
+
+
+@cache
+def _ring(sides: int) -> np.ndarray:
+    angle = np.linspace(0, 2 * np.pi, sides + 1)
+    return np.stack([np.cos(angle), np.sin(angle)], 1)
 
 
 def rod(a: np.ndarray, b: np.ndarray, radius: float, end_radius: float | None = None, sides: int = 12) -> tuple:
@@ -39,15 +52,21 @@ def rod(a: np.ndarray, b: np.ndarray, radius: float, end_radius: float | None = 
     """
     a, b = np.asarray(a, float), np.asarray(b, float)
     end_radius = radius if end_radius is None else end_radius
-    axis = b - a
-    hint = np.array([[1.0, 0, 0]]) if abs(axis[0]) < 0.9 * np.linalg.norm(axis) else np.array([[0, 1.0, 0]])
-    axes = frame(-axis[None], hint)[0]
-    angle = np.linspace(0, 2 * np.pi, sides + 1)
-    ring = np.stack([np.cos(angle), np.sin(angle), np.zeros(sides + 1)], 1) @ axes.T
+    z = (b - a) / (np.sqrt((b - a) @ (b - a)) + 1e-12)
+    x = cross(z, np.eye(3)[np.argmin(abs(z))])
+    x = x / np.sqrt(x @ x)
+    ring = _ring(sides) @ np.stack([x, cross(z, x)])
     low, high = a + radius * ring, b + end_radius * ring
-    p = [low[:-1], low[1:], high[1:], low[:-1], high[1:], high[:-1], high[:-1], high[1:], np.tile(b, (sides, 1))]
-    n = [ring[:-1], ring[1:], ring[1:], ring[:-1], ring[1:], ring[:-1]] + [np.tile(axes[:, 2], (sides, 1))] * 3
-    return np.stack(p, 1).reshape(-1, 3), np.stack(n, 1).reshape(-1, 3)
+    positions, normals = np.empty([sides, 9, 3]), np.empty([sides, 9, 3])
+    positions[:, 0] = positions[:, 3] = low[:-1]
+    positions[:, 1] = low[1:]
+    positions[:, 2] = positions[:, 4] = positions[:, 7] = high[1:]
+    positions[:, 5] = positions[:, 6] = high[:-1]
+    positions[:, 8] = b
+    normals[:, [0, 3, 5]] = ring[:-1, None]
+    normals[:, [1, 2, 4]] = ring[1:, None]
+    normals[:, 6:] = z
+    return positions.reshape(-1, 3), normals.reshape(-1, 3)
 
 
 def grid(points: np.ndarray, closed: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -62,11 +81,15 @@ def grid(points: np.ndarray, closed: bool = False) -> tuple[np.ndarray, np.ndarr
     """
     if closed:
         points = np.concatenate([points, points[:, :1]], 1)
-    down, across = np.gradient(points, axis=0), np.gradient(points, axis=1)
+    down, across = np.empty_like(points), np.empty_like(points)
+    down[1:-1], down[0], down[-1] = points[2:] - points[:-2], points[1] - points[0], points[-1] - points[-2]
+    across[:, 1:-1] = points[:, 2:] - points[:, :-2]
+    across[:, 0], across[:, -1] = points[:, 1] - points[:, 0], points[:, -1] - points[:, -2]
     if closed:
         across[:, 0] = across[:, -1] = points[:, 1] - points[:, -2]
-    normals = np.cross(across, down)
-    normals /= np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-9
+    (a, b, c), (d, e, f) = np.moveaxis(across, -1, 0), np.moveaxis(down, -1, 0)
+    normals = np.stack([b * f - c * e, c * d - a * f, a * e - b * d], -1)
+    normals /= np.sqrt(np.einsum("rci,rci->rc", normals, normals))[..., None] + 1e-9
 
     def triangles(values):
         a, b, c, d = values[:-1, :-1], values[:-1, 1:], values[1:, 1:], values[1:, :-1]
@@ -89,11 +112,16 @@ def ellipsoid(radii: np.ndarray, centre: np.ndarray, rotation: np.ndarray | None
     Returns:
         Positions and normals.
     """
+    unit = _unit_sphere(polar, rows, columns)
+    rotation = np.eye(3) if rotation is None else rotation
+    normals = unit / np.asarray(radii)
+    normals /= np.sqrt(np.einsum("vi,vi->v", normals, normals))[:, None]
+    return unit * np.asarray(radii) @ rotation.T + centre, normals @ rotation.T
+
+
+@lru_cache(64)
+def _unit_sphere(polar: tuple[float, float], rows: int, columns: int) -> np.ndarray:
     theta = np.radians(np.linspace(*polar, rows + 1))[:, None]
     phi = np.linspace(0, 2 * np.pi, columns, endpoint=False)[None]
-    unit = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta) + 0 * phi], -1)
-    rotation = np.eye(3) if rotation is None else rotation
-    positions, _ = grid(unit, closed=True)
-    normals = positions / np.asarray(radii)
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    return positions * np.asarray(radii) @ rotation.T + centre, normals @ rotation.T
+    points = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta) + 0 * phi], -1)
+    return grid(points, closed=True)[0]

@@ -86,6 +86,7 @@ class Worker:
         positions = np.zeros([n, len(self.body.bone_names), 3], np.float32)
         kinds = [str(rng.choice(["stand", "walk"])) if street else "" for rng, street in zip(generators, streets)]
         part_rotations = np.tile(np.eye(3, dtype=np.float32), (n, len(PART_NAMES), 1, 1))
+        alignments = self.body.alignments(bodies.heads)
         for _ in range(_ATTEMPTS):
             open_ = np.nonzero(best > _MAX_PENETRATION)[0]
             if not len(open_):
@@ -94,19 +95,19 @@ class Worker:
                 poses.sample_pose(generators[i], bodies.heads[i], self.body.bone_index, self.clips, kinds[i])
                 for i in open_
             ]
-            parts = np.tile(np.eye(3, dtype=np.float32), (n, len(PART_NAMES), 1, 1))
-            parts[open_] = [pose.rotations() for pose in tried]
-            _, heads = self.body.bone_poses(bodies.heads, parts)
-            for i, pose in zip(open_, tried):
+            rest = bodies.heads[open_], alignments[open_]
+            parts = np.stack([pose.rotations() for pose in tried])
+            _, heads = self.body.bone_poses(*rest, parts)
+            for k, pose in enumerate(tried):
                 if pose.kind in poses.BALANCED:
-                    parts[i] = poses.balance(parts[i], heads[i], self.body.bone_index)
-            rotations, heads = self.body.bone_poses(bodies.heads, parts)
-            for i, pose in zip(open_, tried):
-                kinds[i] = pose.kind
-                depth = poses.penetration(heads[i], self.body.bone_index)
-                if depth < best[i]:
-                    best[i], chosen[i] = depth, pose
-                    bone_rotations[i], positions[i], part_rotations[i] = rotations[i], heads[i], parts[i]
+                    parts[k] = poses.balance(parts[k], heads[k], self.body.bone_index)
+            rotations, heads = self.body.bone_poses(*rest, parts)
+            depth = poses.penetration(heads, self.body.bone_index)
+            for k, i in enumerate(open_):
+                kinds[i] = tried[k].kind
+                if depth[k] < best[i]:
+                    best[i], chosen[i] = depth[k], tried[k]
+                    bone_rotations[i], positions[i], part_rotations[i] = rotations[k], heads[k], parts[k]
         vertices, normals = self.body.skin(Bodies(bodies.vertices, bodies.heads), bone_rotations, positions)
         labels = self.body.phenotype_labels
         people = []
@@ -144,7 +145,7 @@ class Worker:
         if outfit.skirt_hem is not None:
             left = turned("root")[:, 0]
             cloth = accessories.skirt(
-                rng, vertices[::2], self._down[::2], left, outfit.skirt_hem, outfit.skirt_colours, outfit.skirt_flare
+                rng, vertices[::4], self._down[::4], left, outfit.skirt_hem, outfit.skirt_colours, outfit.skirt_flare
             )
             solids += [cloth] if cloth is not None else []
         trunk = float(np.linalg.norm(at("neck01") - at("root")))
