@@ -16,14 +16,12 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from metrabs_core.network.crop_model import CropModel, load_weights_dir
 from training.datasets import data_root_folder
 from training.datasets.atomic_files import written_atomically
 from training.evaluation import report
 from training.evaluation.options import Options
 from training.examples import read_examples
 from training.metrics import align_similarity
-from training.predict import model_folder, predict_poses
 
 # Data set -> module of training.evaluation that has its protocol: OPTIONS, read_truth and score.
 PROTOCOLS = {
@@ -118,6 +116,9 @@ def _seed_paths(path: str, n_seeds: int) -> list[Path]:
 def _run_model(args):
     if args.seeds > 1 or args.procrustes or args.universal_skeleton or args.causal_smoothing or args.acausal_smoothing:
         raise ValueError("--model evaluates one model on plain crops; protocols and their options need --pred-path.")
+    from metrabs_core.network.crop_model import load_weights_dir  # slow to import, and not needed for predictions
+    from training.predict import model_folder
+
     model = load_weights_dir(model_folder(args.model))
     metrics = evaluate(model, read_examples(args.dataset, model.skeleton, "test", args.data_root))
     width = max(len(name) for name in metrics)
@@ -128,11 +129,11 @@ def _run_model(args):
             temporary.write_text(json.dumps(report.without_nan(metrics), indent=2) + "\n")
 
 
-def evaluate(model: CropModel, examples: list, batch_size: int = 32) -> dict[str, float]:
+def evaluate(model, examples: list, batch_size: int = 32) -> dict[str, float]:
     """Errors of a crop model on plain crops (no test-time augmentation) around the annotated boxes.
 
     Args:
-        model: the crop model.
+        model: the ``CropModel``.
         examples: people, as ``read_examples`` gives them; those without a known root joint in 3D are left out.
         batch_size: crops per call of the network.
 
@@ -146,6 +147,8 @@ def evaluate(model: CropModel, examples: list, batch_size: int = 32) -> dict[str
     Raises:
         ValueError: no example has 3D labels.
     """
+    from training.predict import predict_poses  # slow to import, and not needed for predictions
+
     names = model.skeleton.joint_names
     root = names.index("pelv") if "pelv" in names else 0
     examples = [e for e in examples if e.joints3d is not None and e.valid[root]]

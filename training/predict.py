@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from metrabs_core.skeletons import conversion_matrix
 from training import datasets
 from training.crop_batches import CropSettings, plain_batches
 from training.datasets.atomic_files import written_atomically
+from training.datasets.colours import adjust_colours
+from training.evaluation import mupots
 from training.examples import look_at_box, select_joints
 
 # An interruption costs the work on this many people at most
@@ -48,6 +51,11 @@ def add_arguments(parser) -> None:
         default=False,
         help="store poses of normalized height as the truth",
     )
+    parser.add_argument(
+        "--gt-boxes",
+        action="store_true",
+        help="mupots: crop around the annotated people, not (as the protocol wants) around detected ones",
+    )
     parser.add_argument("--batch-size-test", type=int, default=32, help="crops per call of the network")
     parser.add_argument("--workers", type=int, default=max(1, os.cpu_count() // 2), help="processes that make crops")
     parser.add_argument("--allow-missing", action="store_true", help="go on without pictures that are missing")
@@ -58,9 +66,12 @@ def run(args) -> None:
     folder = model_folder(args.checkpoint_dir)
     overrides = {"stride": args.stride_test, "scale_recovery": args.scale_recovery}
     model = load_weights_dir(folder, **{name: value for name, value in overrides.items() if value is not None})
-    dataset = datasets.read(args.dataset, "test", args.data_root, args.allow_missing)
     is_named = args.dataset in datasets.READERS
     root = datasets.data_root_folder(args.data_root) if is_named else Path(args.dataset).parent
+    if args.dataset in ("mupots", "muco-17-150k") and not args.gt_boxes:
+        dataset = mupots.people_to_predict(root)
+    else:
+        dataset = datasets.read(args.dataset, "test", args.data_root, args.allow_missing)
     name = args.dataset if is_named else dataset.name
     path = Path(args.pred_path or Path(args.checkpoint_dir) / f"predictions_{name}.npz")
     if path.suffix != ".npz":
@@ -82,6 +93,9 @@ def model_folder(path: str | Path) -> Path:
 
 def _predict_in_pieces(model, dataset, batch_size, workers, folder: Path, what: str) -> np.ndarray:
     """Poses float32 [n, J, 3] mm in the camera frame; finished pieces are taken from the folder, which is removed."""
+    if not len(dataset.examples):
+        warnings.warn(f"The detector found nobody in {dataset.name}.", stacklevel=2)
+        return np.zeros([0, model.skeleton.n_joints, 3], np.float32)
     examples = select_joints(dataset, model.skeleton)
     places = "".join(f"{e.image_path} {e.box} {e.camera.intrinsic_matrix}" for e in examples)
     key = hashlib.sha256(f"{what} {places}".encode()).hexdigest()[:16]
@@ -93,7 +107,7 @@ def _predict_in_pieces(model, dataset, batch_size, workers, folder: Path, what: 
     if start:
         print(f"Resuming after {start} of {len(examples)} people.")
     waiting = []
-    for poses, _ in _predict_batches(model, examples[start:], batch_size, workers):
+    for poses, _ in _predict_batches(model, examples[start:], batch_size, workers, dataset.name):
         waiting.append(poses)
         if sum(map(len, waiting)) >= _PEOPLE_PER_PIECE:
             pieces.append(np.concatenate(waiting))
@@ -125,13 +139,14 @@ def predict_poses(model: CropModel, examples: list, batch_size: int = 32, worker
     return tuple(np.concatenate(column) for column in zip(*_predict_batches(model, examples, batch_size, workers)))
 
 
-def _predict_batches(model, examples, batch_size, workers):
+def _predict_batches(model, examples, batch_size, workers, dataset_name=""):
     settings = CropSettings(model.skeleton, model.crop_side)
     start = 0
     for (crops, intrinsics), labels in plain_batches(examples, settings, batch_size, workers, progress="crops"):
+        people = examples[start : start + len(crops)]
+        crops = np.stack([adjust_colours(dataset_name, e.image_path, crop) for e, crop in zip(people, crops)])
         out = model.predict_on_batch([crops.astype(np.float32) / 255, intrinsics])
         poses = _with_truth(model, out, intrinsics, labels)
-        people = examples[start : start + len(crops)]
         rotations = np.stack([look_at_box(e.camera, e.box, model.crop_side)[0] for e in people])
         yield (poses @ rotations).astype(np.float32), np.asarray(out["uncertainty"])
         start += len(crops)
@@ -169,22 +184,25 @@ def save(path: Path, dataset: datasets.Dataset, poses: np.ndarray, root: Path, u
     people = list(dataset.examples)
     image_paths = [os.path.relpath(e.image_path, root).replace(os.sep, "/") for e in people]
     order = sorted(range(len(people)), key=lambda i: (image_paths[i], people[i].person))
-    people, poses = [people[i] for i in order], poses[order]
+    people, poses = [people[i] for i in order], poses[np.array(order, int)]
 
     def true_world(example):
         universal = example.universal3d if universal_skeleton else None
         true = example.joints3d if universal is None else universal
         return np.full(poses.shape[1:], np.nan) if true is None else example.camera.to_world(true)
 
+    def rows(values, dtype, *size):
+        return np.array(list(values), dtype).reshape(len(people), dataset.skeleton.n_joints, *size)
+
     arrays = {
-        "image_path": np.array([image_paths[i] for i in order]),
+        "image_path": np.array([image_paths[i] for i in order], np.str_),
         "coords3d_pred": poses.astype(np.float32),
-        "coords3d_pred_world": np.array([e.camera.to_world(p) for e, p in zip(people, poses)], np.float32),
-        "coords3d_true_world": np.array([true_world(e) for e in people], np.float32),
-        "joint_validity_mask": np.array([e.valid & (e.joints3d is not None) for e in people]),
-        "activity": np.array([e.activity for e in people]),
-        "scene": np.array([e.scene for e in people]),
-        "person": np.array([e.person for e in people]),
+        "coords3d_pred_world": rows((e.camera.to_world(p) for e, p in zip(people, poses)), np.float32, 3),
+        "coords3d_true_world": rows(map(true_world, people), np.float32, 3),
+        "joint_validity_mask": rows((e.valid & (e.joints3d is not None) for e in people), bool),
+        "activity": np.array([e.activity for e in people], np.str_),
+        "scene": np.array([e.scene for e in people], np.str_),
+        "person": np.array([e.person for e in people], np.int64),
         "joint_names": np.array(dataset.skeleton.joint_names),
     }
     with written_atomically(path) as temporary, temporary.open("wb") as file:

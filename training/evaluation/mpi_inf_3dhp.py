@@ -5,17 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-from metrabs_core.skeletons import SKELETONS
+from training.datasets import mpi_inf_3dhp
+from training.datasets.annotations import report_missing
 from training.evaluation import predictions
 from training.evaluation.options import Options
 from training.evaluation.scores import Distances, Scores
 from training.metrics import align_similarity, auc, joint_distances, pck
 
-ACTIVITIES = ("Stand/Walk", "Exercise", "Sit on Chair", "Reach/Crouch", "On Floor", "Sports", "Misc.")
-SCENES = ("green-screen", "no-green-screen", "outdoor")
 OPTIONS = {"procrustes", "universal_skeleton"}
 _IMAGE_DEPTH = 3  # TS1/imageSequence/img_000001.jpg
-_JOINT_NAMES = SKELETONS["mpi_inf_3dhp_17"].joint_names
+_JOINT_NAMES = mpi_inf_3dhp.SKELETON.joint_names
 _LIMBS = (
     "neck", "rsho", "relb", "rwri", "lsho", "lelb", "lwri", "rhip", "rkne", "rank", "lhip", "lkne", "lank",
 )  # fmt: skip
@@ -45,6 +44,27 @@ class Truth:
     scenes: list[str]
 
 
+def read_truth(data_root: Path, options: Options) -> Truth:
+    """Read the test sequences' poses; pictures are not needed.
+
+    Raises:
+        FileNotFoundError: sequences are missing, and that isn't allowed.
+        ValueError: a file is damaged.
+    """
+    found = mpi_inf_3dhp.find(data_root, "test")
+    report_missing("mpi-inf-3dhp", found.missing, options.allow_missing)
+    if not found.files:
+        raise FileNotFoundError(f"There is no test sequence in {data_root / '3dhp'}.")
+    table = found.read()
+    column = table.columns
+    poses = column["universal3d" if options.universal_skeleton else "joints3d"].astype(np.float64)
+    for number, camera in enumerate(table.cameras):
+        rows = column["camera"] == number
+        poses[rows] = camera.to_world(poses[rows])
+    images = [predictions.image_name(path, _IMAGE_DEPTH) for path in column["image_path"]]
+    return Truth(images, poses, column["activity"].tolist(), column["scene"].tolist())
+
+
 def score(pred_path: Path, truth: Truth, options: Options) -> Scores:
     """Compare a file's predictions with the truth, relative to a root joint, on 14 joints.
 
@@ -55,7 +75,7 @@ def score(pred_path: Path, truth: Truth, options: Options) -> Scores:
     found = predictions.read(pred_path, _IMAGE_DEPTH, _JOINT_NAMES, ["coords3d_pred_world"])
     pred = predictions.one_per_image(found, truth.images)
     activities, scenes = np.array(truth.activities), np.array(truth.scenes)
-    groups = {a: activities == a for a in ACTIVITIES} | {s: scenes == s for s in SCENES}
+    groups = {a: activities == a for a in mpi_inf_3dhp.ACTIVITIES} | {s: scenes == s for s in mpi_inf_3dhp.SCENES}
     groups["all"] = np.ones(len(pred), bool)
     metrics, distances = {}, {}
     for convention, (root, joints) in _CONVENTIONS.items():

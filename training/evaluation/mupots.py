@@ -6,15 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from metrabs_core.skeletons import SKELETONS
+from training.datasets import mupots
+from training.datasets.annotations import report_missing
+from training.datasets.detections import FILE_NAME, read_detections
+from training.datasets.example import Camera, Dataset, Example
+from training.datasets.mpi_inf_3dhp import TEST_JOINTS
 from training.evaluation import predictions
 from training.evaluation.options import Options
 from training.evaluation.scores import Distances, Scores
 from training.metrics import auc_per_joint, joint_distances, match_people, rescale_bones
 
-JOINT_NAMES = SKELETONS["mpi_inf_3dhp_17"].joint_names
+JOINT_NAMES = mupots.SKELETON.joint_names
 OPTIONS: set[str] = set()
 _IMAGE_DEPTH = 2  # TS1/img_000000.jpg
+_MIN_SCORE = 0.1  # of detections
 _MATCHED_BY = slice(1, 14)  # neck to ankles
 _PARENTS = {
     "spin": "pelv", "neck": "spin", "htop": "neck", "head": "neck",
@@ -48,6 +53,71 @@ class Truth:
     joints3d: np.ndarray
     universal3d: np.ndarray
     intrinsics: np.ndarray
+
+
+def people_to_predict(data_root: Path) -> Dataset:
+    """The people that the detector has found in the test pictures, as the protocol wants: the true boxes are not told.
+
+    Raises:
+        FileNotFoundError: the data set has not been prepared.
+        ValueError: what was prepared is damaged.
+    """
+    path, intrinsics = data_root / "mupots" / FILE_NAME, mupots.read_intrinsics(data_root)
+    if not path.is_file() or not intrinsics:
+        raise FileNotFoundError(f"{path.parent} has no {FILE_NAME} or no intrinsics: run metrabs-train prepare mupots.")
+    cameras = {name: Camera(matrix.astype(np.float32)) for name, matrix in intrinsics.items()}
+    unknown = {"joints2d": np.zeros([len(JOINT_NAMES), 2], np.float32), "valid": np.zeros(len(JOINT_NAMES), bool)}
+    examples = []
+    for image, boxes in sorted(read_detections(path).items()):
+        sequence = image.split("/")[0]
+        for person, box in enumerate(boxes[boxes[:, 4] > _MIN_SCORE]):
+            examples.append(
+                Example(
+                    path.parent / image, box[:4], camera=cameras[sequence], scene=sequence, person=person, **unknown
+                )
+            )
+    return Dataset("mupots", mupots.SKELETON, examples)
+
+
+def read_truth(data_root: Path, options: Options) -> Truth:
+    """Read the annotated people; pictures are not needed.
+
+    Raises:
+        FileNotFoundError: sequences are missing, and that isn't allowed.
+        ValueError: a file is damaged.
+    """
+    found = mupots.find(data_root, "test")
+    report_missing("mupots", found.missing, options.allow_missing)
+    paths = [path for path in found.files if path.name == "annot.mat"]
+    if not paths:
+        raise FileNotFoundError(f"There is no sequence in {data_root / 'mupots'}.")
+    intrinsics = mupots.read_intrinsics(data_root)
+    columns = {name: [] for name in ("sequences", "images", "annot2", "annot3", "univ_annot3", "intrinsics")}
+    for path in paths:
+        sequence, annotations = path.parent.name, mupots.read_annotations(path)
+        valid = annotations["valid"]
+        matrix = intrinsics.get(sequence)
+        if matrix is None:
+            matrix = mupots.estimate_intrinsics(
+                *(annotations[name][valid].reshape(-1, size) for name, size in (("annot2", 2), ("annot3", 3)))
+            )
+        columns["sequences"] += [sequence] * len(valid)
+        columns["images"] += [f"{sequence}/img_{frame:06d}.jpg" for frame in range(len(valid))]
+        columns["intrinsics"].append(np.broadcast_to(matrix, [len(valid), 3, 3]))
+        for name in ("annot2", "annot3", "univ_annot3"):
+            columns[name].append(np.where(valid[..., None, None], annotations[name][:, :, TEST_JOINTS], np.nan))
+    most = max(part.shape[1] for part in columns["annot2"])
+    joints2d, joints3d, universal3d = (
+        np.concatenate([_padded(part, most) for part in columns[name]]) for name in ("annot2", "annot3", "univ_annot3")
+    )
+    intrinsics = np.concatenate(columns["intrinsics"])
+    return Truth(columns["sequences"], columns["images"], joints2d, joints3d, universal3d, intrinsics)
+
+
+def _padded(poses, n_people):
+    """[frames, people, ...] with more people, of NaN."""
+    shape = [(0, 0), (0, n_people - poses.shape[1]), (0, 0), (0, 0)]
+    return np.pad(poses, shape, constant_values=np.nan)
 
 
 def score(pred_path: Path, truth: Truth, options: Options) -> Scores:

@@ -1,0 +1,150 @@
+"""Predictions of a small network with random weights, by the command line, against the same computed step by step."""
+
+import cv2
+import deltacamera
+import numpy as np
+import pytest
+from generated_datasets import h36m
+
+from metrabs_core.network.crop_model import CropModel, load_weights_dir, save_weights_dir
+from metrabs_core.skeletons import SKELETONS
+from training import datasets, predict
+from training.cli import main
+from training.datasets.colours import brighten
+from training.examples import make_crop
+
+SKELETON = SKELETONS["h36m_17"]
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    truth = h36m.generate(root, subjects=(9, 11), actions=("Eating",), n_frames=65, videos=False, side=64)
+    h36m.write_prepared(root, truth, side=64)
+    rng = np.random.default_rng(0)
+    for path in root.glob("h36m/S*/Images/*/*.jpg"):
+        cv2.imwrite(str(path), cv2.resize(rng.integers(0, 256, [4, 4, 3], np.uint8), (64, 64)))
+    return root
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Folders of training runs: MeTRAbs, 2.5D, and MeTRo with another skeleton."""
+    folders = {}
+    rng = np.random.default_rng(0)
+    for name, options in {
+        "metrabs": {"skeleton": "h36m_17", "scale_recovery": "metrabs"},
+        "bone-lengths": {"skeleton": "h36m_17", "scale_recovery": "bone-lengths", "bone_lengths": [300.0] * 16},
+        "native": {"skeleton": "native_34", "scale_recovery": "metro"},
+    }.items():
+        folders[name] = tmp_path_factory.mktemp(name)
+        model = CropModel(crop_side=64, **options)
+        # the features of random layers are tiny, and all joints would be in one place
+        model.head.kernel.assign(1e10 * rng.normal(size=model.head.kernel.shape))
+        save_weights_dir(model, folders[name] / "model", {"name": name}, dtype="float32")
+    return folders
+
+
+def run_predict(folder, data_root, *flags):
+    main(["predict", "--dataset=h36m", f"--data-root={data_root}", f"--logdir={folder}", "--workers=0", *flags])
+    with np.load(folder / "predictions_h36m.npz", allow_pickle=False) as archive:
+        return dict(archive)
+
+
+@pytest.fixture(scope="module")
+def metrabs_result(data_root, runs):
+    return run_predict(runs["metrabs"], data_root, "--stride-test=16")
+
+
+def test_predictions_are_in_the_cameras_and_the_worlds_frame(data_root, runs, metrabs_result):
+    result = metrabs_result
+    dataset = datasets.read("h36m", "test", data_root)
+    model = load_weights_dir(runs["metrabs"] / "model", stride=16)
+    assert len(result["image_path"]) == 2 * 4 * 2
+    assert list(result["image_path"]) == sorted(str(e.image_path.relative_to(data_root)) for e in dataset.examples)
+    assert list(result["joint_names"]) == list(SKELETON.joint_names)
+    assert set(result["activity"]) == {"Eating"} and result["joint_validity_mask"].all()
+    by_path = {str(e.image_path.relative_to(data_root)): e for e in dataset.examples}
+    for i in (0, 5, 15):
+        example = by_path[result["image_path"][i]]
+        crop, intrinsics, *_ = make_crop(example, SKELETON, 64, None)
+        pose = np.asarray(model([crop[None].astype(np.float32) / 255, intrinsics[None]])["poses3d"])[0]
+        camera = deltacamera.Camera(
+            intrinsic_matrix=example.camera.intrinsic_matrix,
+            distortion_coeffs=example.camera.distortion_coeffs,
+            extrinsic_matrix=example.camera.extrinsic_matrix,
+            world_up=(0, 0, 1),
+        )
+        in_camera = deltacamera.Camera(
+            intrinsic_matrix=example.camera.intrinsic_matrix,
+            distortion_coeffs=example.camera.distortion_coeffs,
+            world_up=(0, -1, 0),
+        )
+        in_camera.turn_towards(target_image_point=example.box[:2] + example.box[2:] / 2)
+        expected = in_camera.camera_to_world(pose)
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(result["coords3d_pred"][i], expected, atol=2e-3 * scale)
+        world = camera.camera_to_world(result["coords3d_pred"][i])
+        np.testing.assert_allclose(result["coords3d_pred_world"][i], world, atol=1e-4 * scale)
+        true = camera.camera_to_world(example.joints3d)
+        np.testing.assert_allclose(result["coords3d_true_world"][i], true, atol=0.1)
+
+
+def test_interrupted_predictions_resume(data_root, runs, metrabs_result, monkeypatch, capsys):
+    last = data_root / str(metrabs_result["image_path"][-1])
+    picture = last.read_bytes()
+    monkeypatch.setattr(predict, "_PEOPLE_PER_PIECE", 4)
+    last.write_bytes(b"damaged")
+    with pytest.raises(SystemExit, match=f"{last.name} is missing or damaged"):
+        run_predict(runs["metrabs"], data_root, "--stride-test=16", "--batch-size-test=4")
+    last.write_bytes(picture)
+    resumed = run_predict(runs["metrabs"], data_root, "--stride-test=16", "--batch-size-test=4")
+    assert "Resuming after 12 of 16 people" in capsys.readouterr().out
+    np.testing.assert_allclose(resumed["coords3d_pred"], metrabs_result["coords3d_pred"], rtol=1e-3, atol=1)
+    assert not list(runs["metrabs"].glob("*.partial*"))
+
+
+def test_worker_processes_give_the_same(data_root, runs, metrabs_result):
+    result = run_predict(runs["metrabs"], data_root, "--stride-test=16", "--workers=1")
+    np.testing.assert_array_equal(result["coords3d_pred"], metrabs_result["coords3d_pred"])
+
+
+@pytest.mark.parametrize("scale_recovery", ["bone-lengths-true", "true-root-depth"])
+def test_25d_models_that_are_told_the_truth_give_it_back(data_root, runs, monkeypatch, scale_recovery):
+    """Heads that are right but for the unknown depth: with the true bones or root depth, the pose is right."""
+    model = load_weights_dir(runs["bone-lengths"] / "model", scale_recovery=scale_recovery)
+    examples = datasets.read("h36m", "test", data_root).examples[:3]
+    labels = [make_crop(example, SKELETON, 64, None)[2:4] for example in examples]
+    true3d, true2d = (np.stack(column) for column in zip(*labels))
+    heads = {
+        "poses3d": np.zeros_like(true3d),
+        "points2d": true2d,
+        "coords3d": true3d - true3d.mean(1, keepdims=True) + [5, 6, 7],
+        "uncertainty": np.ones(true3d.shape[:2]),
+    }
+    monkeypatch.setattr(model, "predict_on_batch", lambda inputs: heads)
+    poses, _ = predict.predict_poses(model, examples)
+    np.testing.assert_allclose(poses, [e.joints3d for e in examples], atol=1)
+
+
+def test_another_skeleton_is_converted(data_root, runs):
+    result = run_predict(runs["native"], data_root)
+    assert list(result["joint_names"]) == list(SKELETON.joint_names)
+    assert result["coords3d_pred"].shape == (16, 17, 3)
+    hips = result["coords3d_pred"][:, [SKELETON.index("lhip"), SKELETON.index("rhip")]]
+    np.testing.assert_allclose(result["coords3d_pred"][:, SKELETON.index("pelv")], hips.mean(1), atol=0.1)
+
+
+def test_pictures_of_dark_sequences_are_brightened():
+    crops = np.random.default_rng(0).integers(0, 256, [1, 8, 8, 3], np.uint8)
+    seen = predict.adjust_colours("mupots", "data/mupots/TS1/img_000000.jpg", crops[0])
+    np.testing.assert_array_equal(seen, brighten(crops[0]))
+
+
+def test_errors(data_root, runs, tmp_path):
+    with pytest.raises(SystemExit, match="is no crop model"):
+        run_predict(tmp_path, data_root)
+    with pytest.raises(SystemExit, match="must end in .npz"):
+        run_predict(runs["metrabs"], data_root, "--pred-path=poses.txt")
+    with pytest.raises(SystemExit, match="has no part 'test'"):
+        main(["predict", "--dataset=mpii", f"--data-root={data_root}", "--logdir", str(runs["metrabs"])])
