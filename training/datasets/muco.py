@@ -2,8 +2,8 @@
 
 As the official MATLAB script leaves it, beside MPI-INF-3DHP with all frames (``prepare mpi-inf-3dhp --all-frames``)::
 
-    muco/sampled_dataset_info.mat            MATLAB 7.3: composite_info {composites, 4}: {[subject sequence camera frame]}
-    muco/unaugmented_set_001/000001.jpg      or 00/0000/000001.jpg
+    muco/sampled_dataset_info.mat          MATLAB 7.3: composite_info {composites, 4}: {[subject sequence camera frame]}
+    muco/unaugmented_set_001/000001.jpg    or 00/0000/000001.jpg
 
 and what ``metrabs-train prepare muco`` makes of that::
 

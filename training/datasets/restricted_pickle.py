@@ -1,14 +1,20 @@
 """Pickle files from elsewhere, read without running code that they may hold."""
 
+import importlib
 import pickle
 from pathlib import Path
 
-# All that files of plain Python values and NumPy arrays need, in the names that NumPy 1 and 2 write.
+# All that files of plain Python values and NumPy arrays need, in the names that Python 2 and 3, NumPy 1 and 2 write.
 _ALLOWED = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
     *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
     *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
+    *(
+        (module, name)
+        for module in ("builtins", "__builtin__")
+        for name in ("set", "frozenset", "complex", "bytearray")
+    ),
     ("_codecs", "encode"),
     ("collections", "OrderedDict"),
 }
@@ -18,6 +24,13 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module, name):
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        if module == "__builtin__":
+            return super().find_class("builtins", name)
+        if module.startswith("numpy.core."):  # NumPy 2 warns of its own old name
+            try:
+                return getattr(importlib.import_module(module.replace(".core.", "._core.")), name)
+            except ImportError:
+                pass
         return super().find_class(module, name)
 
 
