@@ -1,13 +1,17 @@
 """The data sets' protocols on predictions whose errors are known in closed form, by the command line."""
 
 import json
+import pickle
 
 import cv2
 import numpy as np
 import pytest
-from generated_datasets import h36m
+from generated_datasets import h36m, mpi_inf_3dhp, mupots, threedpw
 
 from training.cli import main
+from training.datasets import mpi_inf_3dhp as tdhp_reader
+from training.datasets.mpi_inf_3dhp import ACTIVITIES
+from training.evaluation.threedpw import smooth
 
 H36M_ACTIONS = {"Directions 1": 30.0, "Directions": 50.0, "Eating": 70.0, "WalkDog": 10.0}  # error in mm
 
@@ -172,3 +176,249 @@ def test_options_of_other_protocols_are_refused(h36m_data, tmp_path):
         evaluate("h36m", h36m_data[0], tmp_path / "p.npz", "--universal-skeleton")
     with pytest.raises(SystemExit, match="no protocol for coco"):
         evaluate("coco", h36m_data[0], tmp_path / "p.npz")
+
+
+TEST_ORDER = [*range(14), 15, 16, 14]  # of predicted joints, among those of the files
+
+
+@pytest.fixture(scope="module")
+def tdhp_data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    return root, mpi_inf_3dhp.generate(root, subjects=(), n_test_frames=5)
+
+
+def tdhp_predictions(path, poses, truth, error):
+    """Poses off by ``error(activity, scene)`` in all joints but pelvis, spine and head."""
+    images, coords = [], []
+    for number, world in poses.items():
+        for frame in np.flatnonzero(truth.valid[number]):
+            pose = tdhp_reader.test_camera(number).to_world(world[frame])[TEST_ORDER]
+            offset = np.zeros([17, 3])
+            offset[:14, frame % 3] = error(ACTIVITIES[truth.activities[number][frame] - 1], number)
+            images.append(f"3dhp/TS{number}/imageSequence/img_{frame + 1:06d}.jpg")
+            coords.append(pose + offset - [500, 0, 0])
+    np.savez(path, image_path=np.array(images)[::-1], coords3d_pred_world=np.array(coords)[::-1])
+
+
+def test_3dhp_by_scene_and_activity(tdhp_data, tmp_path):
+    root, truth = tdhp_data
+    errors = {1: 10, 2: 10, 3: 100, 4: 100, 5: 160, 6: 160}
+    tdhp_predictions(tmp_path / "p.npz", truth.test_poses, truth, lambda activity, number: errors[number])
+    metrics = evaluate("mpi-inf-3dhp", root, tmp_path / "p.npz")["metrics"]
+    pelvis, head = metrics["relative to the pelvis"], metrics["relative to the head"]
+    scenes = ("green-screen", "no-green-screen", "outdoor")
+    assert [pelvis["mpjpe"][s] for s in scenes] == pytest.approx([10, 100, 160], abs=0.01)
+    assert [pelvis["pck"][s] for s in scenes] == pytest.approx([100, 100, 0])
+    # 10 mm is below the 28 thresholds 15, ..., 150 (of 31), 100 mm below the ten 105, ..., 150
+    assert [pelvis["auc"][s] for s in scenes[2:]] == pytest.approx([0])
+    assert pelvis["auc"]["green-screen"] == pytest.approx(100 * 28.5 / 31, abs=1.7)
+    assert [head["mpjpe"][s] for s in scenes] == pytest.approx(np.array([10, 100, 160]) * 13 / 14, abs=0.01)
+    assert head["pck"]["outdoor"] == pytest.approx(100 / 14)  # only the head itself
+    assert pelvis["mpjpe"]["all"] == pytest.approx(90, abs=0.01)
+
+
+def test_3dhp_by_activity_and_universal_skeleton(tdhp_data, tmp_path):
+    root, truth = tdhp_data
+    path = tmp_path / "p.npz"
+    tdhp_predictions(path, truth.test_universal, truth, lambda activity, number: 20 + 10 * ACTIVITIES.index(activity))
+    metrics = evaluate("mpi-inf-3dhp", root, path, "--universal-skeleton")["metrics"]
+    seen = {ACTIVITIES[a - 1] for n in range(1, 7) for a in truth.activities[n][truth.valid[n]]}
+    for i, activity in enumerate(ACTIVITIES):
+        expected = pytest.approx(20 + 10 * i, abs=0.01) if activity in seen else None
+        assert metrics["relative to the pelvis"]["mpjpe"][activity] == expected
+    metric_skeleton = evaluate("mpi-inf-3dhp", root, path)["metrics"]["relative to the pelvis"]["mpjpe"]["all"]
+    assert metric_skeleton > metrics["relative to the pelvis"]["mpjpe"]["all"] + 5
+    tex = (tmp_path / "metrics_mpi-inf-3dhp.tex").read_text()
+    assert "Stand/Walk & Exercise & Sit on Chair" in tex and tex.count(r"\\") == 2
+
+
+@pytest.fixture(scope="module")
+def mupots_data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    return root, mupots.generate(root, n_frames=4)
+
+
+def mupots_predictions(path, truth, change, keep=lambda number, frame, person: True):
+    """Predictions ``change(pose)`` of the annotated people whom ``keep`` keeps, in another order."""
+    images, poses = [], []
+    for number, people in truth.poses.items():
+        for frame, person in reversed(list(zip(*np.nonzero(truth.valid[number])))):
+            if keep(number, frame, person):
+                images.append(f"mupots/TS{number}/img_{frame:06d}.jpg")
+                poses.append(change(people[frame, person][TEST_ORDER]))
+    np.savez(path, image_path=np.array(images), coords3d_pred=np.array(poses))
+
+
+def test_mupots_in_all_variations(mupots_data, tmp_path, capsys):
+    root, truth = mupots_data
+    mupots_predictions(tmp_path / "p.npz", truth, lambda pose: pose + [0, 0, 100])
+    metrics = evaluate("mupots", root, tmp_path / "p.npz")["metrics"]
+    assert metrics.pop("recall")["mean"] == 100
+    assert len(metrics) == 8 and all(len(rows) == 7 for rows in metrics.values())
+    for lengths in "rescaled", "not rescaled":
+        absolute = metrics[f"metric, absolute, {lengths}"]
+        relative = metrics[f"metric, root-relative, {lengths}"]
+        for joints in "mpjpe14", "mpjpe16", "mpjpe17":
+            assert list(absolute[joints].values()) == pytest.approx([100] * 21, abs=0.01)
+            assert list(relative[joints].values()) == pytest.approx([0] * 21, abs=0.01)
+        assert absolute["pck_matched"]["mean"] == absolute["pck_all"]["mean"] == 100
+    assert metrics["univ, root-relative, not rescaled"]["mpjpe14"]["mean"] > 10
+    # they differ in height alone
+    assert metrics["univ, root-relative, rescaled"]["mpjpe14"]["mean"] == pytest.approx(0, abs=0.01)
+    out = capsys.readouterr().out
+    assert "TS20" in out and "metric, absolute, not rescaled" in out
+
+
+def test_mupots_bones_are_rescaled(mupots_data, tmp_path):
+    root, truth = mupots_data
+    mupots_predictions(tmp_path / "p.npz", truth, lambda pose: pose[16] + 1.2 * (pose - pose[16]))
+    metrics = evaluate("mupots", root, tmp_path / "p.npz")["metrics"]
+    assert metrics["metric, root-relative, rescaled"]["mpjpe17"]["mean"] == pytest.approx(0, abs=0.01)
+    poses = np.concatenate([p[truth.valid[n]] for n, p in truth.poses.items()])
+    expected = 0.2 * np.linalg.norm(poses - poses[:, 14:15], axis=-1).mean()
+    assert metrics["metric, root-relative, not rescaled"]["mpjpe17"]["mean"] == pytest.approx(expected, rel=0.03)
+
+
+def test_mupots_matched_and_all_people(mupots_data, tmp_path):
+    """Of TS2, the second person is never found; of TS3, nobody; both people are in three of four frames."""
+    root, truth = mupots_data
+    mupots_predictions(tmp_path / "p.npz", truth, np.copy, lambda n, f, p: n != 3 and not (n == 2 and p == 1))
+    result = evaluate("mupots", root, tmp_path / "p.npz")
+    rows = result["metrics"]["metric, absolute, not rescaled"]
+    assert rows["pck_matched"]["TS2"] == 100 and rows["pck_all"]["TS2"] == pytest.approx(100 * 4 / 7)
+    assert rows["pck_matched"]["TS3"] is None and rows["pck_all"]["TS3"] == 0
+    assert rows["pck_all"]["mean"] == pytest.approx((18 * 100 + 400 / 7) / 20)
+    assert result["metrics"]["recall"]["mean"] == pytest.approx(100 * (18 * 7 + 4) / (20 * 7))
+
+
+def test_mupots_without_any_prediction(mupots_data, tmp_path):
+    np.savez(tmp_path / "p.npz", image_path=np.zeros(0, np.str_), coords3d_pred=np.zeros([0, 17, 3]))
+    metrics = evaluate("mupots", mupots_data[0], tmp_path / "p.npz")["metrics"]
+    assert metrics["recall"]["mean"] == 0
+    assert metrics["metric, absolute, rescaled"]["pck_all"]["mean"] == 0
+    assert metrics["metric, absolute, rescaled"]["mpjpe14"]["mean"] is None
+
+
+def test_mupots_foreign_pictures_are_named(mupots_data, tmp_path):
+    np.savez(tmp_path / "p.npz", image_path=np.array(["TS1/img_000099.jpg"]), coords3d_pred=np.zeros([1, 17, 3]))
+    with pytest.raises(SystemExit, match="the first is TS1/img_000099.jpg"):
+        evaluate("mupots", mupots_data[0], tmp_path / "p.npz")
+
+
+@pytest.fixture(scope="module")
+def tdpw_data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    return root, threedpw.generate(root)
+
+
+def tdpw_tracks(folder, truth, change):
+    """Write tracks [people, frames, 24, 3] in metres as the authors' and our video command does."""
+    for part, names in threedpw.SEQUENCES.items():
+        for name in names:
+            matrices = truth.extrinsics[name]
+            poses = np.einsum("fij,pfkj->pfki", matrices[:, :3, :3], truth.poses[name]) + matrices[:, None, :3, 3]
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            content = {"jointPositions": change(poses) / 1000}
+            (folder / part / f"{name}.pkl").write_bytes(pickle.dumps(content))
+
+
+def shifted(length):
+    def change(poses):
+        poses = poses + [0, 0, 300]
+        poses[:, :, 1:, 0] += length
+        return poses
+
+    return change
+
+
+def test_3dpw(tdpw_data, tmp_path):
+    root, truth = tdpw_data
+    tdpw_tracks(tmp_path / "p", truth, shifted(48))
+    result = evaluate("3dpw", root, tmp_path / "p")
+    scores = result["metrics"]["all"]
+    assert result["n_poses"] == [sum(v.sum() for v in truth.valid.values())]
+    assert scores["mpjpe"] == pytest.approx(48 * 23 / 24, abs=0.01)
+    assert scores["pck"] == 100
+    assert scores["auc"] == pytest.approx(100 * (1 - 12.5 / 50))  # 48 / 199 * 50 = 12.06
+    assert scores["pa_mpjpe"] < 10
+    assert set(result["metrics"]) == {"train", "validation", "test", "all"}
+    tdpw_tracks(tmp_path / "p", truth, shifted(51))
+    assert evaluate("3dpw", root, tmp_path / "p")["metrics"]["all"]["pck"] == 0
+
+
+def test_3dpw_smoothing_kernels():
+    track = np.zeros([1, 9, 1, 1])
+    track[0, 4] = 36
+    assert smooth(track, "causal").ravel().tolist() == pytest.approx([0, 0, 0, 0, 24, 8, 4, 0, 0])
+    assert smooth(track, "acausal").ravel().tolist() == pytest.approx([0, 0, 3, 6, 18, 6, 3, 0, 0])
+
+
+@pytest.mark.parametrize("kind", ["causal", "acausal"])
+def test_3dpw_smoothing_by_flag(tdpw_data, tmp_path, kind):
+    root, truth = tdpw_data
+
+    def jittering(poses):
+        poses[:, ::2, 1:, 0] += 60
+        poses[:, 1::2, 1:, 0] -= 60
+        return poses
+
+    tdpw_tracks(tmp_path / "p", truth, jittering)
+    plain = evaluate("3dpw", root, tmp_path / "p")["metrics"]["all"]["mpjpe"]
+    assert evaluate("3dpw", root, tmp_path / "p", f"--{kind}-smoothing")["metrics"]["all"]["mpjpe"] < 0.75 * plain
+
+
+def test_3dpw_gaps_before_the_first_detection(tdpw_data, tmp_path):
+    root, truth = tdpw_data
+
+    def late(poses):
+        poses[1, 0] = np.nan
+        return poses
+
+    tdpw_tracks(tmp_path / "p", truth, late)
+    result = evaluate("3dpw", root, tmp_path / "p")
+    assert result["notes"] == ["4 frames before somebody's first detection have its pose."]
+    assert 0 < result["metrics"]["all"]["mpjpe"] < 30
+
+
+def test_3dpw_missing_predictions(tdpw_data, tmp_path):
+    root, truth = tdpw_data
+    tdpw_tracks(tmp_path / "p", truth, shifted(10))
+    (tmp_path / "p/train/courtyard_arguing_00.pkl").unlink()
+    with pytest.raises(SystemExit, match="without: courtyard_arguing_00 frame 1 person 0"):
+        evaluate("3dpw", root, tmp_path / "p")
+    result = evaluate("3dpw", root, tmp_path / "p", "--allow-missing")
+    assert "train" not in result["metrics"] and result["metrics"]["all"]["pck"] == 100
+
+
+def test_3dpw_bad_files(tdpw_data, tmp_path, capsys):
+    root, truth = tdpw_data
+    tdpw_tracks(tmp_path / "p", truth, shifted(10))
+    path = tmp_path / "p/train/courtyard_arguing_00.pkl"
+    path.write_bytes(pickle.dumps({"jointPositions": _Evil()}))
+    with pytest.raises(SystemExit, match="not a pickle file of plain values"):
+        evaluate("3dpw", root, tmp_path / "p")
+    path.write_bytes(pickle.dumps({"jointPositions": np.zeros([1, 3, 24, 3])}))
+    with pytest.raises(SystemExit, match="has 1 people in 3 frames; the sequence has 2 in 6"):
+        evaluate("3dpw", root, tmp_path / "p")
+    path.rename(tmp_path / "p/test/courtyard_basketball_01.pkl")
+    with pytest.raises(SystemExit, match="two files for courtyard_basketball_01"):
+        evaluate("3dpw", root, tmp_path / "p")
+    assert "this must never be run" not in capsys.readouterr().out
+
+
+def test_3dpw_predictions_of_single_frames(tdpw_data, tmp_path):
+    root, truth = tdpw_data
+    images, people, poses = [], [], []
+    for name, valid in truth.valid.items():
+        for person, frame in zip(*np.nonzero(valid)):
+            matrix = truth.extrinsics[name][frame]
+            pose = truth.poses[name][person, frame] @ matrix[:3, :3].T + matrix[:3, 3]
+            pose[1:, 1] += 24
+            images.append(f"3dpw/imageFiles/{name}/image_{frame:05d}.jpg")
+            people.append(person)
+            poses.append(pose)
+    path = tmp_path / "p.npz"
+    np.savez(path, image_path=np.array(images), person=np.array(people), coords3d_pred=np.array(poses))
+    assert evaluate("3dpw", root, path)["metrics"]["all"]["mpjpe"] == pytest.approx(23, abs=0.01)
+    with pytest.raises(SystemExit, match="smoothing needs the tracks"):
+        evaluate("3dpw", root, path, "--causal-smoothing")

@@ -19,11 +19,13 @@ class Predictions:
         path: the file.
         images: names of the M pictures, as ``image_name`` shortens them.
         coords: float64 [M, J, 3], mm.
+        people: M numbers of people in their sequences; zeros if the file does not tell.
     """
 
     path: Path
     images: list[str]
     coords: np.ndarray
+    people: list[int]
 
 
 def image_name(path: str | Path, depth: int) -> str:
@@ -57,6 +59,7 @@ def read(path: str | Path, depth: int, joint_names: Sequence[str], arrays: Seque
                 wanted = "image_path" if found else " or ".join(arrays)
                 raise ValueError(f"{path} has no array {wanted}; it has {', '.join(archive.files) or 'none'}.")
             images, coords = archive["image_path"], archive[found[0]].astype(np.float64)
+            people = archive["person"].tolist() if "person" in archive.files else [0] * len(images)
             names = [str(n) for n in archive["joint_names"]] if "joint_names" in archive.files else list(joint_names)
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged: {error}.") from error
@@ -78,9 +81,9 @@ def read(path: str | Path, depth: int, joint_names: Sequence[str], arrays: Seque
     paths = [i.decode() if isinstance(i, bytes) else str(i) for i in images]
     broken = np.flatnonzero(~np.isfinite(coords).all((1, 2)))
     if len(broken):
-        raise ValueError(f"{path}: {len(broken)} poses are not finite: {_some([paths[i] for i in broken])}.")
+        raise ValueError(f"{path}: {len(broken)} poses are not finite: {some([paths[i] for i in broken])}.")
     coords = coords[:, [names.index(name) for name in joint_names]]
-    return Predictions(path, [image_name(p, depth) for p in paths], coords)
+    return Predictions(path, [image_name(p, depth) for p in paths], coords, people)
 
 
 def one_per_image(predictions: Predictions, images: list[str]) -> np.ndarray:
@@ -106,13 +109,14 @@ def one_per_image(predictions: Predictions, images: list[str]) -> np.ndarray:
         "not in the test part": sorted(rows.keys() - set(images)),
     }
     if any(problems.values()):
-        lists = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in problems.items() if names)
+        lists = "; ".join(f"{len(names)} {what}: {some(names)}" for what, names in problems.items() if names)
         raise ValueError(
             f"{predictions.path} has {len(predictions.images)} poses, the data set's test part {len(images)} ({lists})."
         )
     return predictions.coords[[rows[image] for image in images]]
 
 
-def _some(names):
+def some(names: list[str]) -> str:
+    """The first names of a long list, to put into an error."""
     rest = f" and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else ""
     return ", ".join(names[:_N_NAMED]) + rest
