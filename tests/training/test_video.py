@@ -130,7 +130,7 @@ def test_kill_and_go_on(tmp_path, model_path):
         arguments = [folder, "--output-dir", output, "--model-path", model]
         if model != model_path:
             process = start_process(*arguments)
-            first_piece, end = output / ".pieces/000000.npz", time.monotonic() + TIMEOUT
+            first_piece, end = output / ".work/pieces/000000.npz", time.monotonic() + TIMEOUT
             while not first_piece.exists() and process.poll() is None and time.monotonic() < end:
                 time.sleep(0.01)
             process.kill()
@@ -138,9 +138,9 @@ def test_kill_and_go_on(tmp_path, model_path):
             assert first_piece.exists() and not (output / "poses.npz").exists()
             first_written = first_piece.stat().st_mtime_ns
             # what an interrupted writing leaves
-            (output / ".pieces/piece.partial").write_bytes(b"cut off")
+            (output / ".work/pieces/piece.partial").write_bytes(b"cut off")
         run(*arguments)
-    assert not (tmp_path / "killed/.pieces").exists() and first_written
+    assert not (tmp_path / "killed/.work").exists() and first_written
     killed, whole = (np.load(tmp_path / name / "poses.npz") for name in ("killed", "whole"))
     assert set(killed) == set(whole)
     for name in killed:
@@ -156,7 +156,7 @@ def test_finished_work_is_not_done_again_and_other_work_is_refused(tmp_path, mod
     run(*arguments)
     assert before == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
     assert "complete already" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="another run, which had another field of view and another crops"):
+    with pytest.raises(SystemExit, match="another run, which had another crops and another field of view"):
         run(*arguments, "--fov", 70, "--crops", 1)
 
 

@@ -1,69 +1,139 @@
 """A model on all frames of a video, in pieces that outlive an interruption."""
 
+import hashlib
+import json
+import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
+from metrabs_core.skeletons import Skeleton
 from metrabs_core.video_files import VideoFrame
 from training.video.calibration import Camera
 from training.video.poses import VideoPoses, concatenate
 
 # A piece is written when it is complete: what an interruption can cost.
 FRAMES_PER_PIECE = 48
-# Decoded frames that wait for the network.
-FRAMES_AHEAD = 16
 
 
-def predict(
-    frames: Iterator[VideoFrame], model, camera: Camera, batch_size: int, options: dict, on_frame: Callable
-) -> VideoPoses:
-    """Find the people in frames.
+@dataclass(frozen=True)
+class Settings:
+    """How people are found.
 
-    Args:
-        frames: at least one.
-        model: with a detector, see `metrabs_core.packaging.Model`.
-        camera: the frames were taken with it.
-        batch_size: frames that go through the network together, where they have the same size.
-        options: arguments of the model's `detect_poses_batched`.
-        on_frame: is called with each frame after it has been processed.
-
-    Returns:
-        The people, without ids.
+    Attributes:
+        model: folder of an exported model; '' for the packaged one.
+        detector: person detector to use instead of the model's, see `metrabs_core.detection.load_detector`; '' for
+            none.
+        crops: per person (test-time augmentation).
+        skeleton: joint convention; '' for the model's own.
+        detector_threshold: score from which a box counts as a person.
     """
-    batches = []
-    for _, same_size in groupby(frames, key=lambda frame: frame.image.shape):
-        while batch := [frame for _, frame in zip(range(batch_size), same_size)]:
-            batches.append(_predict_batch(batch, model, camera, options))
-            for frame in batch:
-                on_frame(frame)
-    return concatenate(batches)
+
+    model: str = ""
+    detector: str = ""
+    crops: int = 5
+    skeleton: str = ""
+    detector_threshold: float = 0.2
 
 
-def _predict_batch(batch: list[VideoFrame], model, camera: Camera, options: dict) -> VideoPoses:
-    height, width = batch[0].image.shape[:2]
-    intrinsics = camera.intrinsics(width, height)
-    result = model.detect_poses_batched(
-        np.stack([frame.image for frame in batch]),
-        intrinsic_matrix=intrinsics[np.newaxis],
-        distortion_coeffs=camera.distortion_coeffs[np.newaxis],
-        **options,
-    )
-    people = {name: result[name].values.numpy() for name in ("boxes", "poses3d", "poses2d", "uncertainties")}
-    return VideoPoses(
-        frame_numbers=np.array([frame.index for frame in batch], np.int64),
-        frame_times=np.array([frame.seconds for frame in batch], np.float64),
-        image_sizes=np.tile(np.array([[width, height]], np.int32), [len(batch), 1]),
-        intrinsic_matrices=np.tile(intrinsics, [len(batch), 1, 1]),
-        frame_index=result["boxes"].value_rowids().numpy().astype(np.int64),
-        ids=np.zeros(len(people["boxes"]), np.int64),
-        **people,
-    )
+class PoseFinder:
+    """A loaded model.
+
+    Attributes:
+        settings: how it is used.
+        skeleton: joints of its poses.
+        state: what tells whether the model is still the same.
+    """
+
+    def __init__(self, settings: Settings):
+        """Load the model.
+
+        Raises:
+            FileNotFoundError, ValueError: there is no such model, it has no detector, or no such skeleton.
+        """
+        # TensorFlow would otherwise take all memory of a GPU that others need, too. It reads this when it starts.
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        # only now: TensorFlow takes seconds, and mistakes in the arguments are told without it
+        from metrabs_core import packaging
+        from metrabs_core.combined import CombinedModel
+        from metrabs_core.detection import load_detector
+
+        folder = Path(settings.model or packaging.PACKAGED_MODEL_DIR)
+        if settings.detector:
+            crop_model, card = packaging.load_crop_model(folder)
+            packaging.check_absolute(card)
+            self._model = packaging.Model(CombinedModel(crop_model, load_detector(settings.detector)), card)
+        else:
+            self._model = packaging.load(settings.model or None)
+        if not self._model.has_detector:
+            raise ValueError(f"The model {settings.model} has no person detector: name one with --detector-path.")
+        self.settings = settings
+        self.skeleton = _skeleton(self._model, settings.skeleton)
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        states = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        self.state = hashlib.sha256(json.dumps(states).encode()).hexdigest()
+
+    def find(
+        self, frames: Iterator[VideoFrame], camera: Camera, batch_size: int, on_frame: Callable[[VideoFrame], object]
+    ) -> VideoPoses:
+        """Find the people in frames.
+
+        Args:
+            frames: at least one.
+            camera: that took them.
+            batch_size: frames that go through the network together, where they have the same size.
+            on_frame: is called with each frame after it has been processed.
+
+        Returns:
+            The people, without ids.
+        """
+        batches = []
+        for _, same_size in groupby(frames, key=lambda frame: frame.image.shape):
+            while batch := [frame for _, frame in zip(range(batch_size), same_size)]:
+                batches.append(self._find_in_batch(batch, camera))
+                for frame in batch:
+                    on_frame(frame)
+        return concatenate(batches)
+
+    def _find_in_batch(self, batch: list[VideoFrame], camera: Camera) -> VideoPoses:
+        height, width = batch[0].image.shape[:2]
+        intrinsics = camera.intrinsics(width, height)
+        result = self._model.detect_poses_batched(
+            np.stack([frame.image for frame in batch]),
+            intrinsic_matrix=intrinsics[np.newaxis],
+            distortion_coeffs=camera.distortion_coeffs[np.newaxis],
+            num_aug=self.settings.crops,
+            skeleton=self.settings.skeleton,
+            detector_threshold=self.settings.detector_threshold,
+        )
+        people = {name: result[name].values.numpy() for name in ("boxes", "poses3d", "poses2d", "uncertainties")}
+        return VideoPoses(
+            frame_numbers=np.array([frame.index for frame in batch], np.int64),
+            frame_times=np.array([frame.seconds for frame in batch], np.float64),
+            image_sizes=np.tile(np.array([[width, height]], np.int32), [len(batch), 1]),
+            intrinsic_matrices=np.tile(intrinsics, [len(batch), 1, 1]),
+            frame_index=result["boxes"].value_rowids().numpy().astype(np.int64),
+            ids=np.zeros(len(people["boxes"]), np.int64),
+            **people,
+        )
 
 
-def predict_in_pieces(
-    read: Callable[[int], Iterator[VideoFrame]], process: Callable[[Iterator[VideoFrame]], VideoPoses], folder: Path
+def _skeleton(model, name: str) -> Skeleton:
+    """The joint convention `name` of a model; '' is its own."""
+    known = model.per_skeleton_joint_names
+    if name and name not in known:
+        raise ValueError(f"The model has no skeleton {name!r}; it has {', '.join(sorted(known))}.")
+    name = name or next(candidate for candidate in known if known[candidate] == model.joint_names)
+    edges = tuple((int(a), int(b)) for a, b in model.per_skeleton_edges[name])
+    return Skeleton(name, tuple(known[name]), edges)
+
+
+def find_in_pieces(
+    read: Callable[[int], Iterator[VideoFrame]], find: Callable[[Iterator[VideoFrame]], VideoPoses], folder: Path
 ) -> VideoPoses:
     """Process a video piece by piece; pieces that an interrupted call has left in the folder are taken from there.
 
@@ -71,16 +141,17 @@ def predict_in_pieces(
 
     Args:
         read: gives the frames from a number on.
-        process: finds the people in the frames of a piece.
+        find: finds the people in the frames of a piece.
         folder: where pieces are kept.
 
     Raises:
         ValueError: there is not one frame.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     start = max((int(path.stem) + 1 for path in folder.glob("*.npz")), default=0) * FRAMES_PER_PIECE
     for number, piece in groupby(read(start), key=lambda frame: frame.index // FRAMES_PER_PIECE):
         temporary = folder / "piece.partial"
-        process(piece).save(temporary)
+        find(piece).save(temporary)
         temporary.replace(folder / f"{number:06d}.npz")
     files = sorted(folder.glob("*.npz"))
     if not files:

@@ -1,11 +1,13 @@
 """Smoothing of tracked poses over time."""
 
+import cv2
 import numpy as np
 
 from training.video.poses import VideoPoses
 
 # Weights of a frame and the ones before it (T-BIOM 2021, evaluation on 3DPW).
 _CAUSAL_KERNEL = (6, 2, 1)
+_ZERO = np.zeros(3)
 
 
 def causal_smooth(poses: VideoPoses) -> VideoPoses:
@@ -40,9 +42,14 @@ def reproject(poses: VideoPoses, distortion_coeffs: np.ndarray) -> VideoPoses:
         poses: people with 3D poses, mm, camera frame.
         distortion_coeffs: float32 [5 to 12], of the camera.
     """
-    from metrabs_core import geometry  # with TensorFlow
-
-    coeffs = np.pad(distortion_coeffs, [0, geometry.N_DISTORTION_COEFFS - len(distortion_coeffs)])
-    matrices = poses.intrinsic_matrices[poses.frame_index]
-    poses2d = geometry.project(poses.poses3d, matrices, coeffs[np.newaxis]).numpy()
+    poses2d = poses.poses2d.copy()
+    # What lies behind the camera is put just before it, far out at the side.
+    points = np.maximum(poses.poses3d.astype(np.float64), [-np.inf, -np.inf, 1.0])
+    matrices, which = np.unique(poses.intrinsic_matrices[poses.frame_index], axis=0, return_inverse=True)
+    for i, matrix in enumerate(matrices.astype(np.float64)):
+        chosen = which.ravel() == i
+        pixels, _ = cv2.projectPoints(
+            points[chosen].reshape(-1, 3), _ZERO, _ZERO, matrix, np.float64(distortion_coeffs)
+        )
+        poses2d[chosen] = pixels.reshape(poses2d[chosen].shape)
     return poses.select(slice(None), poses2d=poses2d)
