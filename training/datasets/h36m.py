@@ -219,16 +219,17 @@ def _activity(action: str) -> str:
 
 
 def _move_boxes(boxes: np.ndarray, poses: np.ndarray, camera: Camera) -> np.ndarray:
-    """Boxes [n, 4] moved like the people, whose corrected poses [n, 17, 3] tell how far away they are."""
+    """Boxes [n, 4] moved like the people, whose corrected poses [n, 17, 3] (camera frame) tell how far away they are."""
     corners = np.stack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     undistorted = cv2.undistortPoints(
         np.float64(corners).reshape(-1, 1, 2), np.float64(camera.intrinsic_matrix), np.float64(camera.distortion_coeffs)
     )
-    depth = poses[:, -1:, 2:]
+    shift = camera.extrinsic_matrix[:3, :3] @ _SHIFT
+    depth = poses[:, -1:, 2:] - shift[2]
     points = np.concatenate(
         [undistorted.reshape(-1, 2, 2) * depth, np.broadcast_to(depth, [*corners.shape[:2], 1])], -1
     )
-    moved = camera.project(points + camera.extrinsic_matrix[:3, :3] @ _SHIFT)
+    moved = camera.project(points + shift)
     return np.concatenate([moved[:, 0], moved[:, 1] - moved[:, 0]], axis=-1)
 
 

@@ -89,7 +89,7 @@ class Table(Sequence):
     @classmethod
     def load(cls, path: Path, root: Path, accept: Callable[[dict], bool] = lambda facts: True) -> "Table | None":
         """Read what ``save`` wrote; None if the facts are not accepted. Nothing in the file is run."""
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if not accept({k[5:]: str(archive[k]) for k in archive.files if k.startswith("fact_")}):
                 return None
             columns = {k: archive[k] for k in archive.files if not k.startswith("fact_")}

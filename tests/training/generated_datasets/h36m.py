@@ -54,7 +54,7 @@ def generate(
         actions: names of recordings, like "Directions", "Greeting", "SittingDown 1".
         n_frames: of every recording.
         side: of the square pictures, px.
-        videos: write the videos, too.
+        videos: write the videos and the box masks, too; without them, boxes are those of the joints.
         restless: people move in every frame; else they stand still half of the time.
     """
     rng = np.random.default_rng(seed)
@@ -101,6 +101,10 @@ def _write_recording(folder, rng, truth, subject, action, n_frames, side, videos
         pixels = people.project(
             poses, truth.extrinsics[subject, camera], truth.intrinsics[camera], truth.distortion[camera]
         )
+        if not videos:
+            low, high = pixels.min(1), pixels.max(1)
+            truth.boxes[subject, action, camera] = np.concatenate([low, high - low], axis=-1)
+            continue
         pictures, boxes = [], []
         for frame in pixels:
             picture = background.copy()
@@ -108,8 +112,7 @@ def _write_recording(folder, rng, truth, subject, action, n_frames, side, videos
             pictures.append(picture)
         truth.boxes[subject, action, camera] = np.array(boxes)
         _write_box_masks(folder / f"S{subject}/MySegmentsMat/ground_truth_bb/{action}.{camera}.mat", boxes, side)
-        if videos:
-            write_video(folder / f"S{subject}/Videos/{action}.{camera}.mp4", pictures)
+        write_video(folder / f"S{subject}/Videos/{action}.{camera}.mp4", pictures)
 
 
 def _write_box_masks(path: Path, boxes, side: int) -> None:
@@ -130,8 +133,9 @@ def _write_box_masks(path: Path, boxes, side: int) -> None:
         file.write(header.ljust(116) + bytes(8) + b"\x00\x02IM")
 
 
-def write_prepared(root: Path, truth: Truth, side: int = 128) -> None:
-    """Write what `prepare h36m` makes of the files: boxes and (empty) pictures of the frames that are used."""
+def write_prepared(root: Path, truth: Truth) -> None:
+    """Write what `prepare h36m` makes of the files: boxes and (black) pictures of the frames that are used."""
+    picture = cv2.imencode(".jpg", np.zeros([16, 16, 3], np.uint8))[1].tobytes()
     for (subject, action), poses in truth.poses.items():
         for camera in CAMERAS:
             boxes = root / f"h36m/S{subject}/BBoxes/{action}.{camera}.npy"
@@ -141,4 +145,4 @@ def write_prepared(root: Path, truth: Truth, side: int = 128) -> None:
             images.mkdir(parents=True, exist_ok=True)
             for frame in range(len(poses)):
                 if frame % 5 == 0 or frame % 64 == 0:
-                    cv2.imwrite(str(images / f"frame_{frame:06d}.jpg"), np.zeros([side, side, 3], np.uint8))
+                    (images / f"frame_{frame:06d}.jpg").write_bytes(picture)
