@@ -35,7 +35,7 @@ def pose_losses(
         root: index of the joint that the relative loss takes for the origin; where it is not valid, the mean of the
             valid joints is.
         as_labelled_2d: float [J, J], from predicted joints to those that the 2D labels mean by the same names, such as
-            ``hips_toward_neck``; None where they mean the same.
+            ``hips_like_mpii``; None where they mean the same.
         far_mm: people farther away than this count less in the absolute term, by ``far_mm`` / distance, as the angle
             of the error does.
 
@@ -91,8 +91,10 @@ def total_loss(terms: dict, step, absolute_from_step: int):
     return total
 
 
-def hips_toward_neck(skeleton: Skeleton, fraction: float = 0.2) -> np.ndarray:
-    """Joints of MPI-INF-3DHP as MPII's annotators see them: hips and pelvis higher, by f/(1+f) of pelvis to neck.
+def hips_like_mpii(skeleton: Skeleton, fraction: float = 0.2) -> np.ndarray:
+    """Joints of MPI-INF-3DHP as MPII's annotators see them: hips and pelvis moved by -f/(1+f) of pelvis to neck.
+
+    (MPI-INF-3DHP puts them closer to the neck.)
 
     Args:
         skeleton: has "pelv", "neck", "lhip" and "rhip".
@@ -103,8 +105,8 @@ def hips_toward_neck(skeleton: Skeleton, fraction: float = 0.2) -> np.ndarray:
     """
     mapping = np.eye(skeleton.n_joints)
     for name in ("pelv", "lhip", "rhip"):
-        mapping[skeleton.index(name), skeleton.index("neck")] += fraction / (1 + fraction)
-        mapping[skeleton.index(name), skeleton.index("pelv")] -= fraction / (1 + fraction)
+        mapping[skeleton.index(name), skeleton.index("neck")] -= fraction / (1 + fraction)
+        mapping[skeleton.index(name), skeleton.index("pelv")] += fraction / (1 + fraction)
     return mapping
 
 

@@ -1,10 +1,12 @@
 """Train a crop model: ``metrabs-train train``."""
 
 import argparse
+import gc
 import importlib
 import json
 import os
 import pkgutil
+import sys
 import time
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -318,7 +320,10 @@ def run(args) -> None:
     model = {name: getattr(args, name) for name in ("backbone", "skeleton", "scale_recovery", "crop_side")}
     model |= {"stride": args.stride_train, "train_stride": args.stride_train}
     config.model = config.model | {name: value for name, value in model.items() if value is not None}
-    train(config, args.logdir, verbose=args.verbose, gui=args.gui, minutes=args.minutes)
+    try:
+        train(config, args.logdir, verbose=args.verbose, gui=args.gui, minutes=args.minutes)
+    except KeyboardInterrupt:
+        sys.exit("metrabs-train train: interrupted; the same command goes on from the last checkpoint.")
 
 
 def _describe(dataset: str) -> dict:
@@ -424,6 +429,8 @@ def train(
     if config.stride_test < 0 or config.epochs < 0 or min(config.batch_size, config.checkpoint_steps) < 1:
         raise ValueError("Batch size and checkpoint steps are at least 1, epochs and strides are not negative.")
     part = _distribute()
+    is_main = part[0] == 0
+    verbose = verbose if is_main else 0
     keras.utils.set_random_seed(config.seed)
     init = {"packaged": PACKAGED_MODEL}.get(config.init, config.init)
     parts = {}
@@ -443,7 +450,7 @@ def train(
     if not any(e.joints3d is not None for e in examples):
         raise ValueError(f"Nobody in {', '.join(config.datasets)} has 3D labels; with 2D labels, use --dataset2d.")
     appearance = find_appearance(config.occlude_aug_prob, config.background_aug_prob, config.data_root)
-    if verbose and config.occlude_aug_prob and not appearance.cutouts:
+    if verbose and config.augment and config.occlude_aug_prob and not appearance.cutouts:
         print("People are covered with drawn shapes: there are no cut-outs in $DATA_ROOT/pascal_voc/cutouts.")
 
     run_dir = Path(run_dir)
@@ -463,7 +470,6 @@ def train(
     if model.scale_recovery == "bone-lengths" and model.bone_lengths is None:
         raise ValueError("No example has 3D labels for all joints, so there are no mean bone lengths.")
 
-    is_main = part[0] == 0
     if is_main:
         write_json(run_dir / "settings.json", {**asdict(config), "started_from": origin})
     settings = CropSettings(skeleton, model.crop_side, appearance, config.universal_skeleton)
@@ -477,7 +483,7 @@ def train(
         part=part,
         augment=config.augment,
     )
-    validation = _validation_arrays(held_out, settings, config, part, verbose and is_main)
+    validation = _validation_arrays(held_out, settings, config, part, verbose)
     steps = round(config.epochs * len(examples) / config.batch_size) if config.epochs else config.steps
     stages = [("head", config.head_steps, config.head_learning_rate), ("all", steps, config.learning_rate)]
     done_before = sum(n for _, n, _ in stages[: checkpoint.stage])
@@ -498,7 +504,7 @@ def train(
                 checkpoint.restore(state_of(trainer))
             if checkpoint.step < steps:
                 callbacks = [keras.callbacks.SwapEMAWeights()] if config.ema_momentum else []
-                callbacks.append(ProgressBar(name, checkpoint.step, steps, verbose if is_main else 0))
+                callbacks.append(ProgressBar(name, checkpoint.step, steps, verbose))
                 callbacks.append(_Stage(stage, name, steps, done_before, batches, checkpoint, log, deadline))
                 trainer.fit(
                     batches.stream(done_before + checkpoint.step),
@@ -510,6 +516,7 @@ def train(
                     shuffle=False,
                     verbose=0,
                 )
+                gc.collect()  # or TensorFlow would find its iterator only after Python has ended, and complain
             if config.ema_momentum:
                 trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
             if checkpoint.step < steps:
@@ -568,14 +575,14 @@ def _validation_arrays(held_out: list, settings: CropSettings, config: TrainingC
 
 
 def _hips_differ(config: TrainingConfig) -> bool:
-    """Whether the 3D labels are of MPI-INF-3DHP's kind and the 2D labels of MPII's, who put the hips higher."""
+    """Whether the 3D labels are of MPI-INF-3DHP's kind and the 2D labels of MPII's, who put the hips lower."""
     return any(n.startswith(("mpi-inf-3dhp", "muco")) for n in config.datasets) and any(
         n.startswith("mpii") for n in config.datasets2d
     )
 
 
 def _compile(model: CropModel, config: TrainingConfig, stage: str, steps: int, learning_rate: float) -> Trainer:
-    as_labelled_2d = losses.hips_toward_neck(model.skeleton) if _hips_differ(config) else None
+    as_labelled_2d = losses.hips_like_mpii(model.skeleton) if _hips_differ(config) else None
     trainer = Trainer(model, config.absolute_from_step if stage == "all" else 0, config.far_mm, as_labelled_2d)
     trainer.compile(
         optimizer=keras.optimizers.AdamW(
