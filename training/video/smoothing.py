@@ -46,10 +46,9 @@ def reproject(poses: VideoPoses, distortion_coeffs: np.ndarray) -> VideoPoses:
     # What lies behind the camera is put just before it, far out at the side.
     points = np.maximum(poses.poses3d.astype(np.float64), [-np.inf, -np.inf, 1.0])
     matrices, which = np.unique(poses.intrinsic_matrices[poses.frame_index], axis=0, return_inverse=True)
+    coeffs = np.float64(distortion_coeffs)
     for i, matrix in enumerate(matrices.astype(np.float64)):
         chosen = which.ravel() == i
-        pixels, _ = cv2.projectPoints(
-            points[chosen].reshape(-1, 3), _ZERO, _ZERO, matrix, np.float64(distortion_coeffs)
-        )
+        pixels, _ = cv2.projectPoints(points[chosen].reshape(-1, 3), _ZERO, _ZERO, matrix, coeffs)
         poses2d[chosen] = pixels.reshape(poses2d[chosen].shape)
     return poses.select(slice(None), poses2d=poses2d)

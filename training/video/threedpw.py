@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from metrabs_core.skeletons import SKELETONS
-from training.datasets.restricted_pickle import load_pickle
+from training.datasets import threedpw
 from training.video import job
 from training.video.calibration import Camera
 from training.video.inference import PoseFinder
@@ -22,7 +21,6 @@ from training.video.processing import describe, find_in_video, process
 from training.video.smoothing import causal_smooth
 from training.video.sources import Pictures
 
-SKELETON = SKELETONS["smpl_24"]
 _RATE = 30  # frames per second
 # The 18 joints of `poses2d`; joints by which people are told apart.
 _OPENPOSE_18 = "nose neck rsho relb rwri lsho lelb lwri rhip rkne rank lhip lkne lank reye leye rear lear"
@@ -52,7 +50,7 @@ class Sequence:
 
 def find_sequences(data_root: Path) -> list[Path]:
     """Annotation files of all sequences. Raises FileNotFoundError if there are none."""
-    files = sorted((data_root / "3dpw/sequenceFiles").glob("*/*.pkl"))
+    files = threedpw.find(data_root, "test").files
     if not files:
         raise FileNotFoundError(f"There are no sequences in {data_root / '3dpw/sequenceFiles'} (SPLIT/NAME.pkl).")
     return files
@@ -65,16 +63,12 @@ def read_sequence(path: Path) -> Sequence:
         FileNotFoundError: its pictures are missing.
         ValueError: the file is not one of 3DPW's.
     """
-    content = load_pickle(path)
-    try:
-        poses2d = np.array([np.asarray(person, np.float64) for person in content["poses2d"]]).transpose(0, 1, 3, 2)
-        camera = Camera(None, np.asarray(content["cam_intrinsics"], np.float32).reshape(3, 3))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a sequence file of 3DPW ({error!r}).") from error
+    content = threedpw.read_sequence(path)
+    n_frames = len(content["cam_poses"])
+    poses2d = np.stack([person[:n_frames] for person in content["poses2d"]]).swapaxes(2, 3)
+    camera = Camera(None, content["cam_intrinsics"].astype(np.float32))
     folder = path.parents[2] / "imageFiles" / path.stem
-    if not folder.is_dir():
-        raise FileNotFoundError(f"The pictures of the sequence {path.stem} are missing: there is no folder {folder}.")
-    files = [folder / f"image_{i:05d}.jpg" for i in range(poses2d.shape[1])]
+    files = [folder / f"image_{i:05d}.jpg" for i in range(n_frames)]
     missing = [file for file in files if not file.exists()]
     if missing:
         raise FileNotFoundError(f"{len(missing)} pictures of the sequence {path.stem} are missing, first {missing[0]}.")
@@ -103,7 +97,7 @@ def process_sequences(
         ValueError: a file that is not as it should be; results of another run in the output folder.
     """
     files = find_sequences(data_root)
-    if gt_assoc and finder.skeleton.joint_names != SKELETON.joint_names:
+    if gt_assoc and finder.skeleton.joint_names != threedpw.SKELETON.joint_names:
         raise ValueError("3DPW annotates the joints smpl_24: use --skeleton=smpl_24 with --gt-assoc.")
     if gt_assoc:
         described = {"input": "3dpw", **describe(finder, None), "causal smoothing": causal_smoothing, "fov": fov}
@@ -146,7 +140,7 @@ def associate(found: VideoPoses, poses2d: np.ndarray) -> VideoPoses:
     Returns:
         Those people who were assigned, with the index of the annotated person as id.
     """
-    joints = [SKELETON.index(name) for name in _COMPARED]
+    joints = [threedpw.SKELETON.index(name) for name in _COMPARED]
     annotated = poses2d[:, :, [_OPENPOSE_18.split().index(name) for name in _COMPARED]]
     last = np.full([len(poses2d), len(joints), 2], np.nan)
     rows, people = [], []
@@ -174,10 +168,9 @@ def associate(found: VideoPoses, poses2d: np.ndarray) -> VideoPoses:
 def complete(poses: VideoPoses, n_people: int, n_frames: int) -> np.ndarray:
     """A pose for everybody in every frame: float32 [n_people, n_frames, 24, 3], mm.
 
-    A missing one is the person's last one, at the beginning the first one. Somebody who was never found is a point at
-    the camera.
+    A missing one is the person's last one, at the beginning the first one. Somebody who was never found has NaN.
     """
-    result = np.zeros([n_people, n_frames, *poses.poses3d.shape[1:]], np.float32)
+    result = np.full([n_people, n_frames, *poses.poses3d.shape[1:]], np.nan, np.float32)
     for person in range(n_people):
         chosen = poses.ids == person
         if chosen.any():
