@@ -166,7 +166,7 @@ def score(pred_path: Path, truth: Truth, options: Options) -> Scores:
             "pck_all": by_sequence(correct, n_annotated),
             "auc_all": by_sequence(area, n_annotated),
         }
-        distances[variation] = Distances(JOINT_NAMES, values)
+        distances[variation] = Distances(JOINT_NAMES, values, _JOINT_SETS["mpjpe14"])
     recall = 100 * float(n_matched.sum() / max(n_annotated.sum(), 1))
     rescaled = {r: metrics[f"univ, {r}, rescaled"] for r in ("root-relative", "absolute")}
     plain = {r: metrics[f"metric, {r}, not rescaled"] for r in ("root-relative", "absolute")}

@@ -48,7 +48,7 @@ def write(runs: list[Scores], path: Path, facts: dict) -> list[Path]:
     if len(runs) > 1:
         document["standard_deviation"] = over_runs(np.std, [r.metrics for r in runs])
     document["joint_errors_mm"] = {
-        title: dict(zip(d.joint_names, _pooled(runs, title).mean(0).tolist())) for title, d in runs[0].distances.items()
+        title: dict(zip(d.joint_names, _joint_means(runs, title))) for title, d in runs[0].distances.items()
     }
     with written_atomically(path) as temporary:
         temporary.write_text(json.dumps(without_nan(document), indent=2, ensure_ascii=False) + "\n")
@@ -92,6 +92,12 @@ def _pooled(runs, title):
     return np.concatenate([run.distances[title].values for run in runs])
 
 
+def _joint_means(runs, title):
+    """Mean error of each joint, mm; NaN if nobody was compared."""
+    distances = _pooled(runs, title)
+    return (distances.mean(0) if len(distances) else np.full(distances.shape[1], np.nan)).tolist()
+
+
 def _draw(path, draw, runs):
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # imported late: slow, and training needs no plots
     from matplotlib.figure import Figure
@@ -102,7 +108,7 @@ def _draw(path, draw, runs):
     draw(axes, runs)
     axes.spines[["top", "right"]].set_visible(False)
     if len(runs[0].distances) > 1:
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     with written_atomically(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
     return path
@@ -113,7 +119,7 @@ def _draw_joints(axes, runs):
     names = list(dict.fromkeys(name for d in runs[0].distances.values() for name in d.joint_names))
     width = 0.8 / len(titles)
     for i, title in enumerate(titles):
-        error = dict(zip(runs[0].distances[title].joint_names, _pooled(runs, title).mean(0)))
+        error = dict(zip(runs[0].distances[title].joint_names, _joint_means(runs, title)))
         places = [names.index(name) + (i - (len(titles) - 1) / 2) * width for name in error]
         axes.bar(places, error.values(), width, label=title)
     axes.set_xticks(range(len(names)), names, rotation=45 if len(names) > 10 else 0)
@@ -123,10 +129,11 @@ def _draw_joints(axes, runs):
 
 
 def _draw_pck(axes, runs):
-    for title in runs[0].distances:
-        distances = np.sort(_pooled(runs, title), axis=None)
+    for title, description in runs[0].distances.items():
+        counted = slice(None) if description.counted is None else description.counted
+        distances = np.sort(_pooled(runs, title)[:, counted], axis=None)
         share = 100 * np.searchsorted(distances, _CURVE_MM) / max(distances.size, 1)
         axes.plot(_CURVE_MM, share, label=title)
-    axes.axvline(150, color="gray", linewidth=0.8, linestyle="dotted")
+    axes.axvline(description.threshold, color="gray", linewidth=0.8, linestyle="dotted")
     axes.set(xlim=(0, _CURVE_MM[-1]), ylim=(0, 100), xlabel="threshold in mm", ylabel="correct joints in %")
     axes.grid(alpha=0.3)

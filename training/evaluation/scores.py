@@ -12,10 +12,14 @@ class Distances:
     Attributes:
         joint_names: names of the J joints.
         values: float [N, J], mm.
+        counted: indices of the joints that PCK is computed on; None for all.
+        threshold: of PCK, mm.
     """
 
     joint_names: tuple[str, ...]
     values: np.ndarray
+    counted: list[int] | None = None
+    threshold: float = 150
 
 
 @dataclass(frozen=True)

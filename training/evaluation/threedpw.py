@@ -20,6 +20,7 @@ _JOINT_NAMES = threedpw.SKELETON.joint_names
 _MAJOR_JOINTS = [
     _JOINT_NAMES.index(side + joint) for joint in ("hip", "kne", "ank", "sho", "elb", "wri") for side in "lr"
 ]
+_THRESHOLD = 50
 _KERNELS = {"causal": np.array([6, 2, 1]) / 9, "acausal": np.array([1, 2, 6, 2, 1]) / 12}
 
 
@@ -113,7 +114,7 @@ def score(pred_path: Path, truth: Truth, options: Options) -> Scores:
         name: {
             "mpjpe": float(distances[rows].mean()),
             "pa_mpjpe": float(aligned[rows].mean()),
-            "pck": 100 * float((distances[rows][:, _MAJOR_JOINTS] <= 50).mean()),
+            "pck": 100 * float((distances[rows][:, _MAJOR_JOINTS] <= _THRESHOLD).mean()),
             "auc": 100 * float(_auc(distances[rows][:, _MAJOR_JOINTS]).mean()),
         }
         for name, rows in groups.items()
@@ -125,7 +126,10 @@ def score(pred_path: Path, truth: Truth, options: Options) -> Scores:
         metrics=metrics,
         tables={"3DPW (mm, %)": table},
         latex={f"{name}: MPJPE, PA-MPJPE, PCK, AUC": row for name, row in table.items()},
-        distances={"MPJPE": Distances(_JOINT_NAMES, distances), "PA-MPJPE": Distances(_JOINT_NAMES, aligned)},
+        distances={
+            title: Distances(_JOINT_NAMES, values, _MAJOR_JOINTS, _THRESHOLD)
+            for title, values in (("root-relative", distances), ("aligned (Procrustes)", aligned))
+        },
         notes=tuple(notes),
     )
 
