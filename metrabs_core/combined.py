@@ -399,31 +399,33 @@ def _camera(images, intrinsic_matrix, distortion_coeffs, extrinsic_matrix, world
     def one_per_image(values, name):
         n_given = tf.shape(values)[0]
         message = f"{name}: one for each image or one for all is needed; the numbers of images and of these are"
-        check = tf.debugging.Assert((n_given == n_images) | (n_given == 1), [message, n_images, n_given])
-        with tf.control_dependencies([check]):
-            return tf.cond(n_given == n_images, lambda: values, lambda: tf.repeat(values, n_images, axis=0))
+        with _require((n_given == n_images) | (n_given == 1), message, n_images, n_given):
+            return tf.gather(values, tf.range(n_images) % n_given)
 
     assumed = geometry.intrinsics_from_field_of_view(default_fov_degrees, tf.shape(images)[1:3])
     is_unknown = tf.reduce_all(intrinsic_matrix == UNKNOWN_INTRINSIC_MATRIX, axis=[1, 2], keepdims=True)
     intrinsic_matrix = tf.where(is_unknown, assumed, intrinsic_matrix)
     focal_lengths = tf.linalg.diag_part(intrinsic_matrix)[:, :2]
     message = "intrinsic_matrix: focal lengths must be positive; they are"
-    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(focal_lengths > 0), [message, focal_lengths])]):
+    with _require(tf.reduce_all(focal_lengths > 0), message, focal_lengths):
         intrinsic_matrix = tf.identity(intrinsic_matrix)
+    n_coeffs = tf.shape(distortion_coeffs)[1]
+    message = "distortion_coeffs: 5 to 12 coefficients are supported (k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4); there are"
+    with _require(n_coeffs <= geometry.N_DISTORTION_COEFFS, message, n_coeffs):
+        lens = geometry.lens_model(distortion_coeffs)
     return {
         "intrinsic_matrix": one_per_image(intrinsic_matrix, "intrinsic_matrix"),
-        "distortion_coeffs": one_per_image(geometry.pad_distortion(distortion_coeffs), "distortion_coeffs"),
+        "lens": one_per_image(lens, "distortion_coeffs"),
         "extrinsic_matrix": one_per_image(extrinsic_matrix, "extrinsic_matrix"),
         "world_up_vector": world_up_vector,
     }
 
 
 def _checked_options(internal_batch_size, antialias_factor, num_aug):
-    checks = [
-        tf.debugging.Assert(antialias_factor >= 1, ["antialias_factor: must be at least 1; it is", antialias_factor]),
-        tf.debugging.Assert(num_aug >= 1, ["num_aug (n_aug): must be at least 1; it is", num_aug]),
-    ]
-    with tf.control_dependencies(checks):
+    with (
+        _require(antialias_factor >= 1, "antialias_factor: must be at least 1; it is", antialias_factor),
+        _require(num_aug >= 1, "num_aug (n_aug): must be at least 1; it is", num_aug),
+    ):
         return {
             "internal_batch_size": internal_batch_size,
             "antialias_factor": tf.identity(antialias_factor),
@@ -435,11 +437,14 @@ def _checked_boxes(images, boxes):
     n_images, n_lists = tf.shape(images, tf.int64)[0], boxes.nrows()
     n_numbers = tf.shape(boxes.values)[1]
     message = "boxes: one list of boxes for each image is needed; the numbers of images and of lists are"
-    checks = [
-        tf.debugging.Assert(n_lists == n_images, [message, n_images, n_lists]),
-        tf.debugging.Assert(
-            n_numbers >= 4, ["boxes: left, top, width and height are needed; numbers per box:", n_numbers]
-        ),
-    ]
-    with tf.control_dependencies(checks):
+    with (
+        _require(n_lists == n_images, message, n_images, n_lists),
+        _require(n_numbers >= 4, "boxes: left, top, width and height are needed; numbers per box:", n_numbers),
+    ):
         return tf.identity(boxes.values), tf.cast(boxes.value_rowids(), tf.int32)
+
+
+def _require(condition, message, *values):
+    """Context whose nodes are computed only after a check, which ends the call with message and values if it fails."""
+    # the node itself: tf.debugging.Assert makes a conditional of it, with two functions
+    return tf.control_dependencies([tf.raw_ops.Assert(condition=condition, data=[message, *values])])

@@ -16,20 +16,20 @@ _MAX_AVERAGED = 4.0
 _MARGIN = 2.0
 # Crop pixels between the points where the lens model is evaluated.
 _LENS_STEP = 4
+# Adds a shift to both coordinates of homogeneous pixels.
+_SHIFT = np.float32([[0, 0, 1], [0, 0, 1], [0, 0, 0]])
 # Rays closer than this to the image plane (per unit length) leave the simple homography.
 _MIN_DEPTH = 0.05
 
 
-def crop_images(
-    images, image_index, intrinsic_matrix, distortion_coeffs, rotation, crop_focal, gamma, crop_side, antialias_factor
-):
+def crop_images(images, image_index, intrinsic_matrix, lens, rotation, crop_focal, gamma, crop_side, antialias_factor):
     """Make perspective-corrected, undistorted, anti-aliased crops.
 
     Args:
         images: uint8 [n_images, H, W, 3].
         image_index: int32 [n], which image each crop is from.
         intrinsic_matrix: float32 [n, 3, 3], of the image's camera, for each crop.
-        distortion_coeffs: float32 [n, 12], of the image's camera, for each crop.
+        lens: float32 [n, 13], of the image's camera, for each crop; see ``geometry.lens_model``.
         rotation: float32 [n, 3, 3], from the image camera's frame to the crop camera's (a mirroring may be part of it).
         crop_focal: float32 [n], focal length of the crop camera in pixels; its principal point is the crop's middle.
         gamma: float32 [n], exponent applied to the values 0..1.
@@ -39,32 +39,36 @@ def crop_images(
     Returns:
         float32 [n, P, P, 3], 0..1. What the image does not show is black.
     """
-    side = crop_side * antialias_factor
-    zoom = tf.cast(antialias_factor, tf.float32)
-    middle = (tf.cast(side, tf.float32) - 1.0) / 2.0
-    crop_intrinsics = geometry.intrinsics(crop_focal * zoom, middle)
-    # from crop pixels to rays in the image camera's frame
-    to_ray = geometry.compose(tf.linalg.matrix_transpose(rotation), tf.linalg.inv(crop_intrinsics))
+    middle = (crop_side - 1.0) / 2.0
+    # from crop pixels to rays in the image camera's frame, (x - middle, y - middle, focal) in the crop camera's
+    from_middle = np.float32([[1, 0, -middle], [0, 1, -middle], [0, 0, 0]])
+    crop_ray = from_middle + crop_focal[:, tf.newaxis, tf.newaxis] * np.diag([0, 0, 1]).astype(np.float32)
+    to_ray = geometry.compose(tf.linalg.matrix_transpose(rotation), crop_ray)
 
-    outline_rays = geometry.transform(to_ray, _outline(middle))
-    outline = _project_rays(outline_rays, intrinsic_matrix, distortion_coeffs)
-    step_x, step_y = outline[:, 1] - outline[:, 0], outline[:, 2] - outline[:, 0]
-    scale = tf.sqrt(tf.norm(step_x, axis=-1) * tf.norm(step_y, axis=-1))
-    windows = _windows(outline, scale, tf.shape(images)[1:3])
-
-    # the same camera, with the pixels of the averaged window
-    to_window = geometry.scaling_and_shift(1.0 / windows["cell"], -windows["origin"] / windows["cell"])
-    window_intrinsics = geometry.compose(to_window, intrinsic_matrix)
-    is_pinhole = tf.reduce_all(distortion_coeffs == 0.0, axis=-1) & tf.reduce_all(
+    outline_rays = geometry.transform(to_ray, _outline(crop_side))
+    # rays have no length, and points must be in front of the camera: take them far away
+    outline = geometry.project(outline_rays * 1e6, intrinsic_matrix, lens)
+    is_pinhole = tf.reduce_all(lens[:, :-1] == 0.0, axis=-1) & tf.reduce_all(
         outline_rays[..., 2] > _MIN_DEPTH * tf.norm(outline_rays, axis=-1), axis=-1
     )
+
+    # pixels of the larger picture that is drawn and averaged down
+    step = 1.0 / tf.cast(antialias_factor, tf.float32)
+    to_ray = geometry.compose(to_ray, tf.linalg.diag(tf.stack([step, step, 1.0])) + (step - 1.0) / 2.0 * _SHIFT)
+    step_x, step_y = outline[:, 1] - outline[:, 0], outline[:, 2] - outline[:, 0]
+    scale = step * tf.sqrt(tf.norm(step_x, axis=-1) * tf.norm(step_y, axis=-1))
+    windows = _windows(outline, scale, tf.shape(images)[1:3])
+    # the upper two rows of the same camera's intrinsics, with the pixels of the averaged window
+    shift = windows["origin"][..., tf.newaxis] * np.float32([0, 0, 1])
+    window_intrinsics = (intrinsic_matrix[:, :2] - shift) / windows["cell"][..., tf.newaxis]
+    side = crop_side * antialias_factor
 
     def draw(crop):
         window = _read_window(images, crop["image_index"], crop)
         drawn = tf.cond(
             crop["is_pinhole"],
-            lambda: _warp_pinhole(window, geometry.compose(crop["intrinsics"], crop["to_ray"]), side),
-            lambda: _warp_distorted(window, crop["intrinsics"], crop["coeffs"], crop["to_ray"], side),
+            lambda: _warp_pinhole(window, crop["intrinsics"], crop["to_ray"], side),
+            lambda: _warp_distorted(window, crop["intrinsics"], crop["lens"], crop["to_ray"], side),
         )
         drawn = tf.cond(antialias_factor == 1, lambda: drawn, lambda: _resize_area(drawn, [crop_side, crop_side]))
         return tf.ensure_shape(drawn, [crop_side, crop_side, 3])
@@ -76,7 +80,7 @@ def crop_images(
             "image_index": image_index,
             "is_pinhole": is_pinhole,
             "intrinsics": window_intrinsics,
-            "coeffs": distortion_coeffs,
+            "lens": lens,
             "to_ray": to_ray,
         },
         fn_output_signature=tf.TensorSpec([crop_side, crop_side, 3], tf.float32),
@@ -87,19 +91,14 @@ def crop_images(
     )
 
 
-def _outline(middle):
+def _outline(crop_side):
     """Middle of the crop, the pixels right of it and below it, then points along the border: float32 [n, 3]."""
-    center_cross = np.array([[0, 0], [1, 0], [0, 1]], np.float32)
+    center_cross = np.array([[0, 0], [1, 0], [0, 1]])
     along = np.linspace(-1, 1, 9)
     one = np.ones_like(along)
     border = np.concatenate([np.stack(p, -1) for p in [(along, one), (along, -one), (one, along), (-one, along)]])
-    points = tf.concat([middle + center_cross, middle + border.astype(np.float32) * (middle + 0.5)], axis=0)
-    return geometry.homogeneous(points)
-
-
-def _project_rays(rays, intrinsic_matrix, distortion_coeffs):
-    # millimetres or units of length: rays have no scale, so take them far away
-    return geometry.project(rays * 1e6, intrinsic_matrix, distortion_coeffs)
+    points = np.concatenate([center_cross, border * crop_side / 2]) + (crop_side - 1) / 2
+    return np.c_[points, np.ones(len(points))].astype(np.float32)
 
 
 def _windows(outline, scale, image_size):
@@ -110,8 +109,7 @@ def _windows(outline, scale, image_size):
         (width and height after averaging), ``origin`` and ``cell`` float32 [n, 2]: the pixel i of the averaged window
         has its centre at ``origin + cell * i`` in the image.
     """
-    height, width = tf.unstack(tf.cast(image_size, tf.float32))
-    last = tf.stack([width, height]) - 1.0
+    last = tf.cast(tf.gather(image_size, [1, 0]), tf.float32) - 1.0
     margin = _MARGIN * tf.maximum(scale, 1.0)[:, tf.newaxis]
     start = tf.clip_by_value(tf.floor(tf.reduce_min(outline, axis=1) - margin), 0.0, last)
     final = tf.clip_by_value(tf.math.ceil(tf.reduce_max(outline, axis=1) + margin), start, last)
@@ -119,12 +117,7 @@ def _windows(outline, scale, image_size):
     n_read = tf.floor((final - start) / stride) + 1.0
     size = tf.math.ceil(n_read / tf.maximum(scale[:, tf.newaxis] / stride, 1.0))
     averaged = n_read / size
-    windows = {
-        "start": start,
-        "stop": final + 1.0,
-        "stride": stride[:, 0],
-        "size": size,
-    }
+    windows = {"start": start, "stop": final + 1.0, "stride": stride[:, 0], "size": size}
     return {
         **{name: tf.cast(value, tf.int32) for name, value in windows.items()},
         "origin": start + stride * (averaged - 1.0) / 2.0,
@@ -150,12 +143,13 @@ def _resize_area(image, size):
     return tf.raw_ops.ResizeArea(images=image[tf.newaxis], size=size)[0]
 
 
-def _warp_pinhole(window, homography, side):
-    """Sample the window bilinearly along a homography from crop pixels to window pixels."""
-    coefficients = tf.reshape(homography / homography[2, 2], [9])[:8]
+def _warp_pinhole(window, intrinsics, to_ray, side):
+    """Sample the window bilinearly along the homography from crop pixels to window pixels."""
+    homography = tf.concat([geometry.compose(intrinsics, to_ray), to_ray[2:]], axis=0)
+    coefficients = tf.reshape(homography / homography[2, 2], [1, 9])[:, :8]
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=window[tf.newaxis],
-        transforms=coefficients[tf.newaxis],
+        transforms=coefficients,
         output_shape=[side, side],
         fill_value=0.0,
         interpolation="BILINEAR",
@@ -163,17 +157,17 @@ def _warp_pinhole(window, homography, side):
     )[0]
 
 
-def _warp_distorted(window, intrinsics, coeffs, to_ray, side):
+def _warp_distorted(window, intrinsics, lens, to_ray, side):
     """Sample the window bilinearly where the lens puts the ray of each crop pixel."""
     # the lens is computed on a coarse grid and is smooth enough to be interpolated in between
     n_coarse = side // _LENS_STEP + 2
     along = tf.linspace(0.0, tf.cast(side, tf.float32) - 1.0, n_coarse)
-    x, y = tf.meshgrid(along, along)
-    ray_x, ray_y, ray_z = [row[0] * x + row[1] * y + row[2] for row in tf.unstack(to_ray)]
-    normalized = tf.stack([ray_x, ray_y], axis=-1) / tf.maximum(ray_z, 1e-6)[..., tf.newaxis]
-    is_seen = (ray_z > 1e-6) & (tf.norm(normalized, axis=-1) <= geometry.valid_radius(coeffs))
-    pixel = geometry.transform(intrinsics[:2], geometry.homogeneous(geometry.distort_points(normalized, coeffs)))
-    pixel = tf.concat([pixel, tf.cast(is_seen, tf.float32)[..., tf.newaxis]], axis=-1)
+    grid = tf.stack([*tf.meshgrid(along, along), tf.ones([n_coarse, n_coarse])], axis=-1)
+    xy, z = tf.split(geometry.transform(to_ray, grid), [2, 1], axis=-1)
+    normalized = xy / tf.maximum(z, 1e-6)
+    is_seen = (z > 1e-6) & (tf.norm(normalized, axis=-1, keepdims=True) <= lens[-1])
+    pixel = geometry.transform(intrinsics, geometry.homogeneous(geometry.distort_points(normalized, lens)))
+    pixel = tf.concat([pixel, tf.cast(is_seen, tf.float32)], axis=-1)
     pixel = tf.raw_ops.ResizeBilinear(images=pixel[tf.newaxis], size=[side, side], align_corners=True)[0]
     x, y, seen = tf.unstack(pixel, axis=-1)
 

@@ -55,7 +55,7 @@ class PoseEstimator(tf.Module):
             images: uint8 [n_images, H, W, 3], RGB.
             boxes: float32 [n, 4 or more], left, top, width, height in pixels; what follows is ignored.
             image_index: int32 [n], which image each box is in.
-            camera: dict of ``intrinsic_matrix`` [n_images, 3, 3], ``distortion_coeffs`` [n_images, 12],
+            camera: dict of ``intrinsic_matrix`` [n_images, 3, 3], ``lens`` [n_images, 13] (``geometry.lens_model``),
                 ``extrinsic_matrix`` [n_images, 4, 4] (world to camera, mm) and ``world_up_vector`` [3].
             options: dict of ``internal_batch_size``, ``antialias_factor``, ``num_aug`` int32 [].
 
@@ -70,12 +70,12 @@ class PoseEstimator(tf.Module):
         n_batches = -(-n_crops // batch_size)
 
         intrinsic_matrix = tf.gather(camera["intrinsic_matrix"], image_index)
-        distortion_coeffs = tf.gather(camera["distortion_coeffs"], image_index)
+        lens = tf.gather(camera["lens"], image_index)
         up = geometry.transform(camera["extrinsic_matrix"][:, :3, :3], camera["world_up_vector"][tf.newaxis])[:, 0]
         look_rotation, focal = geometry.crop_cameras(
             tf.ensure_shape(boxes[:, :4], [None, 4]),
             intrinsic_matrix,
-            distortion_coeffs,
+            lens,
             tf.gather(up, image_index),
             self.crop_model.crop_side,
         )
@@ -90,14 +90,14 @@ class PoseEstimator(tf.Module):
                 images,
                 tf.gather(image_index, box),
                 tf.gather(intrinsic_matrix, box),
-                tf.gather(distortion_coeffs, box),
+                tf.gather(lens, box),
                 rotation,
                 crop_focal,
                 tf.gather(augmentation["gamma"], aug),
                 self.crop_model.crop_side,
                 options["antialias_factor"],
             )
-            middle = (self.crop_model.crop_side - 1.0) / 2.0
+            middle = tf.fill([2], (self.crop_model.crop_side - 1.0) / 2.0)
             prediction = self.crop_model.estimate(crops, geometry.intrinsics(crop_focal, middle))
             # back into the frame of the image's camera; a mirrored crop shows joints of the left side on the right
             pose = geometry.transform(tf.linalg.matrix_transpose(rotation), prediction["poses3d"])
@@ -140,7 +140,7 @@ class PoseEstimator(tf.Module):
         pixels = geometry.project(
             poses,
             tf.gather(camera["intrinsic_matrix"], image_index)[:, tf.newaxis],
-            tf.gather(camera["distortion_coeffs"], image_index)[:, tf.newaxis],
+            tf.gather(camera["lens"], image_index)[:, tf.newaxis],
         )
         to_world = tf.gather(tf.linalg.inv(camera["extrinsic_matrix"]), image_index)[:, tf.newaxis]
         world = geometry.transform(to_world[..., :3, :], geometry.homogeneous(poses))
@@ -150,7 +150,7 @@ class PoseEstimator(tf.Module):
     def _conversion_matrix(self, skeleton):
         matches = tf.equal(skeleton, self._skeleton_names)
         message = f"skeleton: must be empty or one of {', '.join(self.skeletons)}; it is"
-        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_any(matches), [message, skeleton])]):
+        with tf.control_dependencies([tf.raw_ops.Assert(condition=tf.reduce_any(matches), data=[message, skeleton])]):
             index = tf.argmax(tf.cast(matches, tf.int32))
         start = tf.gather(self._conversion_start, index)
         stop = tf.gather(self._conversion_start, index + 1)
@@ -172,7 +172,7 @@ class PoseEstimator(tf.Module):
         pixels = geometry.project(
             poses,
             tf.gather(camera["intrinsic_matrix"], image_index),
-            tf.gather(camera["distortion_coeffs"], image_index),
+            tf.gather(camera["lens"], image_index),
         )
         is_plausible = augmentations_agree(prediction["poses3d"]) & covers_box(pixels, boxes)
         if self.crop_model.bone_lengths is not None:
@@ -220,7 +220,8 @@ def test_time_augmentation(num_aug):
     # the first half without its end
     scale = tf.concat([_linspace(*_SCALES[:2], half + 1)[:-1], _linspace(*_SCALES[1:], num_aug - half)], axis=0)
     is_single = num_aug == 1
-    roll = tf.where(is_single, 0.0, _linspace(-_MAX_ROLL_DEGREES, _MAX_ROLL_DEGREES, num_aug)) * (np.pi / 180.0)
+    # rolling the camera turns the picture the other way
+    roll = tf.where(is_single, 0.0, _linspace(_MAX_ROLL_DEGREES, -_MAX_ROLL_DEGREES, num_aug)) * (np.pi / 180.0)
     gamma = tf.where(is_single, 1.0, _linspace(*_GAMMAS, num_aug))
     is_mirrored = (tf.range(num_aug) - half) % 2 == 1
     side = tf.where(is_mirrored, -1.0, 1.0)

@@ -79,7 +79,7 @@ class _CropModel(tf.Module):
         shape = [None, self.crop_side, self.crop_side, 3]
         message = f"crops: must have shape [N, {self.crop_side}, {self.crop_side}, 3]; theirs is"
         is_right = tf.reduce_all(tf.shape(crops)[1:] == shape[1:])
-        with tf.control_dependencies([tf.debugging.Assert(is_right, [message, tf.shape(crops)])]):
+        with tf.control_dependencies([tf.raw_ops.Assert(condition=is_right, data=[message, tf.shape(crops)])]):
             crops = tf.ensure_shape(tf.identity(crops), shape)
         prediction = self._network(crops, intrinsics)
         return {name: prediction[name] for name in ("poses3d", "uncertainty")}

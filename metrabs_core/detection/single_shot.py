@@ -27,9 +27,10 @@ class SingleShotDetector(tf.Module):
         n_images = tf.shape(images)[0]
         # an empty batch stops the convolutions: give them something to do and drop it below
         images = tf.cond(n_images == 0, lambda: tf.zeros([1, 1, 1, 3], tf.uint8), lambda: images)
-        boxes, scores = tf.cond(
-            flip_aug, lambda: self._candidates_of_both_ways(images), lambda: self._candidates(images)
-        )
+        # one pass for both, so that the graph has the network once
+        both = tf.cond(flip_aug, lambda: tf.concat([images, tf.reverse(images, axis=[2])], axis=0), lambda: images)
+        boxes, scores = self._candidates(both)
+        boxes, scores = tf.cond(flip_aug, lambda: _join_mirrored(boxes, scores), lambda: (boxes, scores))
         limit = tf.where(max_detections < 1, _MAX_BOXES, max_detections)
         found = tf.image.combined_non_max_suppression(
             boxes[:n_images, :, tf.newaxis],
@@ -47,9 +48,10 @@ class SingleShotDetector(tf.Module):
         detections = tf.stack([*result, found.nmsed_scores], axis=-1)
         return tf.RaggedTensor.from_tensor(detections, lengths=found.valid_detections)
 
-    def _candidates_of_both_ways(self, images):
-        boxes, scores = self._candidates(images)
-        mirrored_boxes, mirrored_scores = self._candidates(tf.reverse(images, axis=[2]))
-        top, left, bottom, right = tf.unstack(mirrored_boxes, axis=-1)
-        mirrored_back = tf.stack([top, 1.0 - right, bottom, 1.0 - left], axis=-1)
-        return tf.concat([boxes, mirrored_back], axis=1), tf.concat([scores, mirrored_scores], axis=1)
+
+def _join_mirrored(boxes, scores):
+    """Candidates of n images and of the same n mirrored, [2 n, m, ...] -> [n, 2 m, ...], all as in the images."""
+    boxes, mirrored = tf.split(boxes, 2)
+    top, left, bottom, right = tf.unstack(mirrored, axis=-1)
+    mirrored_back = tf.stack([top, 1.0 - right, bottom, 1.0 - left], axis=-1)
+    return tf.concat([boxes, mirrored_back], axis=1), tf.concat(tf.split(scores, 2), axis=1)

@@ -22,7 +22,7 @@ def _turned(azimuth):
     return PERSON @ np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]]).T
 
 
-PEOPLE = [_turned(azimuth) for azimuth in (0.4, 0.0, -0.45)]
+PEOPLE = [_turned(azimuth) for azimuth in (0.45, 0.0, -0.5)]
 BOXES = dot_people.boxes(PEOPLE, K, PINHOLE, margin=12)
 IMAGE = dot_people.draw(PEOPLE, K, PINHOLE, SIZE)
 TRUTH = dot_people.pose(np.array(PEOPLE))

@@ -16,7 +16,7 @@ PINHOLE = np.zeros(12, np.float32)
 
 def _crops(images, boxes, matrix, coeffs, up=UP, image_index=None, gamma=1.0, antialias_factor=1, roll=0.0):
     n = len(boxes)
-    matrices, lenses = np.tile(np.float32(matrix), [n, 1, 1]), np.tile(np.float32(coeffs), [n, 1])
+    matrices, lenses = np.tile(np.float32(matrix), [n, 1, 1]), geometry.lens_model(np.tile(np.float32(coeffs), [n, 1]))
     rotation, focal = geometry.crop_cameras(np.float32(boxes), matrices, lenses, np.tile(np.float32(up), [n, 1]), SIDE)
     rotation = geometry.roll_rotation(tf.constant(roll, tf.float32)) @ rotation
     index = np.zeros(n, np.int32) if image_index is None else np.int32(image_index)

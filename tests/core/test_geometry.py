@@ -27,6 +27,10 @@ def _points(seed, reach=0.6, n=40):
     return np.random.default_rng(seed).uniform(-reach, reach, (n, 2)).astype(np.float32)
 
 
+def _lens(coeffs):
+    return geometry.lens_model(np.float32(coeffs)[None])[0]
+
+
 def _opencv_project(points, matrix, coeffs):
     zeros = np.zeros(3)
     return cv2.projectPoints(np.float64(points), zeros, zeros, np.float64(matrix), np.float64(coeffs))[0][:, 0]
@@ -37,14 +41,14 @@ def _opencv_project(points, matrix, coeffs):
 def test_distortion_is_opencvs(coeffs, seed):
     points = _points(seed)
     expected = _opencv_project(np.c_[points, np.ones(len(points))], np.eye(3), coeffs)
-    np.testing.assert_allclose(geometry.distort_points(points, coeffs), expected, atol=1e-5)
+    np.testing.assert_allclose(geometry.distort_points(points, _lens(coeffs)), expected, atol=1e-5)
 
 
 @quickly
 @given(lenses, seeds)
 def test_undistortion_is_the_inverse(coeffs, seed):
     points = _points(seed)
-    restored = geometry.undistort_points(geometry.distort_points(points, coeffs), coeffs)
+    restored = geometry.undistort_points(geometry.distort_points(points, _lens(coeffs)), _lens(coeffs))
     np.testing.assert_allclose(restored, points, atol=2e-5)
 
 
@@ -55,7 +59,7 @@ def test_undistortion_is_opencvs():
         np.float64(points)[:, None], np.eye(3), np.float64(STRONG_LENS), None, None, None, criteria=criteria
     )
     np.testing.assert_allclose(
-        geometry.undistort_points(points, tf.constant(STRONG_LENS)), np.reshape(expected, [-1, 2]), atol=1e-5
+        geometry.undistort_points(points, _lens(STRONG_LENS)), np.reshape(expected, [-1, 2]), atol=1e-5
     )
 
 
@@ -63,18 +67,24 @@ def test_undistortion_is_opencvs():
 def test_valid_radius_is_where_the_lens_folds_over(k1):
     coeffs = np.float32([k1, *[0] * 11])
     fold = 1 / np.sqrt(-3 * k1)  # where the derivative of r + k1 r^3 is zero
-    assert 0.96 * fold < geometry.valid_radius(coeffs).numpy() <= fold
+    assert 0.96 * fold < geometry.valid_radius(coeffs[None]).numpy() <= fold
     # a point beyond it stays at the border of the picture
-    beyond = geometry.distort_points(np.float32([[5, 0]]), coeffs).numpy()[0, 0]
+    beyond = geometry.distort_points(np.float32([[5, 0]]), _lens(coeffs)).numpy()[0, 0]
     assert beyond == pytest.approx(fold + k1 * fold**3, rel=0.01)
 
 
-def test_coefficients_are_padded_and_too_many_are_refused():
-    np.testing.assert_array_equal(
-        geometry.pad_distortion(tf.constant([[1.0, 2, 3, 4, 5]])), [[1, 2, 3, 4, 5, *[0] * 7]]
-    )
-    with pytest.raises(tf.errors.InvalidArgumentError, match="distortion_coeffs: 5 to 12"):
-        geometry.pad_distortion(tf.zeros([14]))
+def test_coefficients_are_completed():
+    np.testing.assert_array_equal(_lens([1, 2, 3, 4, 5])[:12], [1, 2, 3, 4, 5, *[0] * 7])
+
+
+@quickly
+@given(lenses)
+def test_within_the_valid_radius_a_larger_angle_is_further_out(coeffs):
+    radius = _lens(coeffs)[12].numpy()
+    k1, k2, _, _, k3, k4, k5, k6 = coeffs[:8].astype(np.float64)
+    r = np.linspace(0, radius, 1000)
+    distorted = r * (1 + k1 * r**2 + k2 * r**4 + k3 * r**6) / (1 + k4 * r**2 + k5 * r**4 + k6 * r**6)
+    assert (np.diff(distorted) > 0).all()
 
 
 @pytest.mark.parametrize("size", [(480, 640), (640, 480)])
@@ -109,7 +119,7 @@ def test_looking_straight_up_still_gives_a_rotation():
 @given(lenses, st.tuples(st.floats(20, 400), st.floats(20, 300), st.floats(30, 300), st.floats(30, 300)))
 def test_crop_camera_shows_the_box_across_the_crop(coeffs, box):
     side = 200
-    rotation, focal = geometry.crop_cameras(np.float32([box]), K[None], coeffs[None], UP[None], side)
+    rotation, focal = geometry.crop_cameras(np.float32([box]), K[None], _lens(coeffs)[None], UP[None], side)
     left, top, width, height = box
     middles = np.array([[width / 2, 0], [0, height / 2], [width / 2, height], [width, height / 2]]) + [left, top]
     criteria = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 200, 1e-12)
@@ -127,11 +137,11 @@ def test_crop_camera_shows_the_box_across_the_crop(coeffs, box):
 def test_projection_is_opencvs(coeffs, seed):
     rng = np.random.default_rng(seed)
     points = np.c_[rng.uniform(-1000, 1000, (20, 2)), rng.uniform(2000, 5000, 20)].astype(np.float32)
-    np.testing.assert_allclose(geometry.project(points, K, coeffs), _opencv_project(points, K, coeffs), atol=0.02)
+    np.testing.assert_allclose(geometry.project(tf.constant(points), K, _lens(coeffs)), _opencv_project(points, K, coeffs), atol=0.02)
 
 
 def test_points_behind_the_camera_are_seen_far_outside_and_finite():
-    pixels = geometry.project(np.float32([[100, 0, -500]]), K, UNDISTORTED).numpy()
+    pixels = geometry.project(tf.constant([[100.0, 0, -500]]), K, _lens(UNDISTORTED)).numpy()
     assert np.isfinite(pixels).all()
     assert pixels[0, 0] > 5000
 
