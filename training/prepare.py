@@ -108,7 +108,11 @@ def _shrink(dataset: str, preparation: Preparation, shrinking: Shrinking) -> Non
     """Make the cropped-and-shrunk pictures of a data set's parts for training."""
     reader, root = datasets.READERS[dataset], preparation.root
     # MuCo-3DHP's part for validation is MuPoTS-3D, which is not trained on
-    for split in [s for s in ("train", "val") if s in reader.splits and (reader.module, s) != ("muco", "val")]:
+    splits = [s for s in ("train", "val") if s in reader.splits and (reader.module, s) != ("muco", "val")]
+    for split in splits:
+        if split != "train" and not reader.find(root, split).files:
+            preparation.done.append(f"nothing of the {split} part is there")
+            continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is missing was said before
             original = datasets.read_original(dataset, split, root, allow_missing=True)

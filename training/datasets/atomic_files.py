@@ -24,7 +24,8 @@ def written_atomically(path: Path) -> Iterator[Path]:
 def write_image(path: Path, rgb: np.ndarray) -> None:
     """Write an RGB or RGBA picture: a JPEG of quality 95, or what else the name's ending says."""
     to_bgr = cv2.COLOR_RGBA2BGRA if rgb.shape[2] == 4 else cv2.COLOR_RGB2BGR
-    done, data = cv2.imencode(path.suffix, cv2.cvtColor(rgb, to_bgr), [cv2.IMWRITE_JPEG_QUALITY, 95])
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == ".jpg" else []
+    done, data = cv2.imencode(path.suffix, cv2.cvtColor(rgb, to_bgr), options)
     if not done:
         raise OSError(f"The picture {path} can't be encoded.")
     with written_atomically(path) as temporary:

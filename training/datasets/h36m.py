@@ -219,7 +219,7 @@ def _activity(action: str) -> str:
 
 
 def _move_boxes(boxes: np.ndarray, poses: np.ndarray, camera: Camera) -> np.ndarray:
-    """Boxes [n, 4] moved like the people, whose corrected poses [n, 17, 3] (camera frame) tell how far away they are."""
+    """Boxes [n, 4] moved like the people, whose corrected poses [n, 17, 3], camera frame, tell how far they are."""
     corners = np.stack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     undistorted = cv2.undistortPoints(
         np.float64(corners).reshape(-1, 1, 2), np.float64(camera.intrinsic_matrix), np.float64(camera.distortion_coeffs)

@@ -94,7 +94,7 @@ def _box(thing) -> list[int]:
 def _cutout(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """An RGBA picture of half of the size, whose border is a little transparent: uint8 [h/2, w/2, 4]."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_BORDER, _BORDER))
-    inside = cv2.erode(mask, kernel)
+    inside = cv2.erode(mask, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     alpha = 255 * np.where(inside, 1.0, _BORDER_ALPHA * mask)
     size = [max(1, side // 2) for side in mask.shape[::-1]]
     halved = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -76,7 +77,7 @@ class Preparation:
         results = []
         for result, problems in tqdm(self._map(function, tasks), what, total=len(tasks), disable=not len(tasks)):
             for problem in problems:
-                tqdm.write(f"skipped: {problem}")
+                tqdm.write(f"skipped: {problem}", file=sys.stderr)
             self.skipped += problems
             results.append(result)
         return results

@@ -168,7 +168,7 @@ def shrink_example(example: Example, image: np.ndarray, shrinking: Shrinking) ->
     scale = min(_MAX_ENLARGEMENT, _CROP_SIDE / max(seen[2:]) * _MAX_ZOOM)
     size = np.maximum(1, np.round(region[2:] * scale)).astype(int)
     # pixel centres are integers: the region's left border is at -0.5 in the new picture
-    matrix = np.float64(old.intrinsic_matrix)
+    matrix = old.intrinsic_matrix.astype(np.float64)
     matrix[:2] *= scale
     matrix[:2, 2] -= region[:2] * scale + 0.5
     pixels = _resampled(image, old, rotation, matrix, size, is_light=True)
@@ -230,7 +230,7 @@ def _resampled(image, old: Camera, rotation, matrix, size, is_light: bool) -> np
     It is sampled finely enough for every pixel of the old picture to count, and averaged to its size.
     """
     factor = max(2, int(np.ceil(old.intrinsic_matrix[0, 0] / matrix[0, 0])))
-    fine = np.float64(matrix)
+    fine = matrix.copy()
     fine[:2] *= factor
     fine[:2, 2] += (factor - 1) / 2
     map_x, map_y = cv2.initUndistortRectifyMap(

@@ -70,7 +70,8 @@ def write_frames(frames: Frames) -> tuple[int, list[str]]:
                 if number == last:
                     break
     except (av.FFmpegError, IndexError) as error:
-        return written, [f"The video {frames.video} is damaged, {len(lacking)} of its frames are missing: {error}."]
+        reason = getattr(error, "strerror", None) or error
+        return written, [f"The video {frames.video} is damaged, {len(lacking)} of its frames are missing: {reason}."]
     if lacking:
         return written, [f"The video {frames.video} ends before {len(lacking)} of its frames, from {min(lacking)} on."]
     return written, []
