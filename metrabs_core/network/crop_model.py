@@ -86,7 +86,10 @@ class CropModel(keras.Model):
         self.neck = _build_neck(self.backbone.output.shape[1:], head_channels) if head_channels else None
         self.has_2d_head = scale_recovery == "metrabs"
         n_maps = self.skeleton.n_joints * (_N_DEPTH_BINS + int(self.has_2d_head))
-        self.head = layers.Conv2D(n_maps, 1, name="head", dtype="float32")
+        # Small weights, so that training starts with flat heatmaps whatever the size of the backbone's features: in
+        # peaked ones, soft-argmax has hardly a gradient.
+        flat = keras.initializers.RandomNormal(stddev=0.001)
+        self.head = layers.Conv2D(n_maps, 1, kernel_initializer=flat, name="head", dtype="float32")
         self.build()
 
     def build(self, input_shape=None):

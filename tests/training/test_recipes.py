@@ -1,0 +1,67 @@
+"""The recipes' own words: the flags in a recipe's docstring make the recipe's configuration, and all of it exists."""
+
+import argparse
+import importlib
+import pkgutil
+import re
+import shlex
+
+import pytest
+
+from metrabs_core.network.backbones import BACKBONES
+from metrabs_core.network.crop_model import SCALE_RECOVERIES
+from training import datasets, recipes, train
+from training.cli import COMMANDS
+
+NAMES = [module.name for module in pkgutil.iter_modules(recipes.__path__)]
+
+
+def _commands(text):
+    """Commands in a docstring, of one or more lines, as lists of words."""
+    found = re.findall(r"^    (metrabs-train .*(?:\n        \S.*)*)", text, re.MULTILINE)
+    return [shlex.split(command.replace("\n", " "))[1:] for command in found]
+
+
+def _parse(words):
+    parser = argparse.ArgumentParser()
+    importlib.import_module(COMMANDS[words[0]][0]).add_arguments(parser)
+    return parser.parse_args(words[1:])
+
+
+def _config_of(flags, monkeypatch):
+    """What ``metrabs-train train`` makes of flags."""
+    configs = []
+    monkeypatch.setattr(train, "train", lambda config, *_, **__: configs.append(config))
+    train.run(_parse(["train", *flags, "--logdir=somewhere"]))
+    return configs[0]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "packaged"])
+def test_a_recipe_is_what_its_flags_say(name, monkeypatch):
+    module = importlib.import_module(f"training.recipes.{name}")
+    by_flags = next(c for c in _commands(module.__doc__) if c[0] == "train" and "--recipe" not in " ".join(c))
+    assert _config_of(by_flags[1:], monkeypatch) == module.CONFIG
+    assert _config_of([f"--recipe={name}"], monkeypatch) == module.CONFIG
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_recipe_names_exists(name):
+    module = importlib.import_module(f"training.recipes.{name}")
+    commands = _commands(module.__doc__)
+    assert [c for c in commands if c[0] == "train" and f"--recipe={name}" in c]
+    for command in commands:
+        if not (command[0] == "train" and "--logdir" not in " ".join(command)):
+            _parse(command)
+    config = module.CONFIG
+    assert config.model["backbone"] in BACKBONES
+    assert config.model.get("scale_recovery", "metrabs") in SCALE_RECOVERIES
+    for dataset in config.datasets + config.datasets2d:
+        assert "train" in datasets.READERS[dataset].splits
+
+
+def test_flags_override_a_recipe(monkeypatch):
+    flags = ["--recipe=metro_3dhp", "--no-universal-skeleton", "--backbone=efficientnetv2-s", "--seed=2"]
+    config = _config_of(flags, monkeypatch)
+    assert (config.universal_skeleton, config.model["backbone"], config.seed) == (False, "efficientnetv2-s", 2)
+    assert config.model["scale_recovery"] == "metro"
+    assert importlib.import_module("training.recipes.metro_3dhp").CONFIG.universal_skeleton
