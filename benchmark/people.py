@@ -1,0 +1,75 @@
+"""Pictures with a known number of people, drawn by the project's own renderer: no download, the same everywhere."""
+
+import subprocess
+import sys
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+_SCENES = 64
+_MAX_PEOPLE = 16
+_GRAY = 150
+
+
+class PeoplePictures:
+    """Rendered people, alone for training and pasted together for frames.
+
+    Args:
+        folder: where the rendered data set goes, when it is first needed.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder / "people"
+
+    @cached_property
+    def dataset(self) -> Path:
+        """Folder of an annotated data set, as ``metrabs-train synthesize`` writes it."""
+        # in a process of its own: Mesa's software renderer and TensorFlow bring two versions of LLVM
+        command = [sys.executable, "-m", "training", "synthesize", "--out", str(self._folder)]
+        command += ["--scenes", str(_SCENES), "--seed", "7"]
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        return self._folder
+
+    @cached_property
+    def _cutouts(self) -> list[np.ndarray]:
+        from training import datasets
+
+        examples = datasets.read(str(self.dataset), "train").examples
+        upright = [example for example in examples if example.box[3] > 1.8 * example.box[2]]
+        largest = sorted(upright, key=lambda example: -example.box[3])[:_MAX_PEOPLE]
+        cutouts = []
+        for example in largest:
+            left, top, width, height = example.box.round().astype(int)
+            picture = cv2.imread(str(example.image_path))[..., ::-1]
+            cutouts.append(picture[max(top, 0) : top + height, max(left, 0) : left + width])
+        return cutouts
+
+    def frame(self, n_people: int, width: int = 768, height: int = 576) -> tuple[np.ndarray, np.ndarray]:
+        """A gray picture with people in two rows.
+
+        Args:
+            n_people: 1 to 16; the size of each does not depend on it.
+            width: of the picture, pixels.
+            height: of the picture, pixels.
+
+        Returns:
+            The picture, uint8 [height, width, 3], RGB, and the boxes of the people, float32 [n, 4].
+        """
+        frame = np.full([height, width, 3], _GRAY, np.uint8)
+        boxes = []
+        column, row = width * 2 // _MAX_PEOPLE, height // 2
+        for i in range(n_people):
+            cutout = self._cutouts[i % len(self._cutouts)]
+            scale = 0.95 * min(column / cutout.shape[1], row / cutout.shape[0])
+            size = max(int(cutout.shape[1] * scale), 1), max(int(cutout.shape[0] * scale), 1)
+            left, top = (i // 2) * column + (column - size[0]) // 2, (i % 2) * row + (row - size[1]) // 2
+            frame[top : top + size[1], left : left + size[0]] = cv2.resize(cutout, size, interpolation=cv2.INTER_AREA)
+            boxes.append([left, top, *size])
+        return frame, np.array(boxes, np.float32)
+
+
+def camera_matrix(width: int, height: int) -> np.ndarray:
+    """Intrinsics float32 [3, 3] of a camera for such frames."""
+    return np.array([[0.9 * width, 0, (width - 1) / 2], [0, 0.9 * width, (height - 1) / 2], [0, 0, 1]], np.float32)

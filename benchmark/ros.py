@@ -1,0 +1,192 @@
+"""The node in a process of its own and a camera in this one, connected by real DDS."""
+
+import array
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmark.people import camera_matrix
+from benchmark.report import Table
+
+_SIZES = {"480p": (640, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
+_N_PEOPLE = 2
+_FAST, _SLOW = 40.0, 8.0  # images per second: more than the node takes, and few enough that none waits
+_MEMORY_FRAMES = 2000
+_TIMEOUT = 120.0  # seconds
+_ROOT = Path(__file__).parents[1]
+
+
+def measure(people, quick: bool) -> dict:
+    """Frames per second, latency and memory.
+
+    Returns:
+        dict of ``active_after`` (seconds from the process's start until the node listens), ``sizes`` (per image size:
+        ``rate`` in frames/s and ``rate_latency`` in ms where images come faster than the node takes them, ``latency``
+        and ``latency_95`` in ms, median and 95th percentile, where they come slower, ``people`` per frame) and
+        ``memory`` (resident MB of the node after so many processed frames).
+    """
+    # before anything imports rclpy: alone on this machine
+    os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 100))
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(_ROOT / "config" / "fastdds.xml")
+    with _Node() as node, _Camera() as camera:
+        camera.wait_for_node(node)
+        result = {"active_after": round(time.monotonic() - node.started, 1), "sizes": {}, "memory": {}}
+        seconds = 3 if quick else 12
+        for name, size in tqdm(_SIZES.items(), desc="DDS", leave=False, disable=None):
+            images = [people.frame(_N_PEOPLE, *size)[0]]
+            camera.film(images, _FAST, seconds=2)  # the first images of a size take longer
+            fast = camera.film(images, _FAST, seconds)
+            slow = camera.film(images, _SLOW, seconds)
+            result["sizes"][name] = {
+                "rate": round(len(fast) / seconds, 1),
+                "rate_latency": round(1000 * float(np.median([latency for latency, _ in fast])), 1),
+                "latency": round(1000 * float(np.median([latency for latency, _ in slow])), 1),
+                "latency_95": round(1000 * float(np.percentile([latency for latency, _ in slow], 95)), 1),
+                "people": round(float(np.mean([n for _, n in slow])), 1),
+            }
+        n_frames = 100 if quick else _MEMORY_FRAMES
+        images = [people.frame(n, 768, 576)[0] for n in (1, 2, 3, 4)]
+        done = 0
+        with tqdm(total=n_frames, desc="memory", leave=False, disable=None) as progress:
+            while done < n_frames:
+                result["memory"][str(done)] = round(node.memory())
+                n_new = len(camera.film(images, 25.0, seconds=1 if quick else 8))
+                done += n_new
+                progress.update(n_new)
+                if not n_new:
+                    raise RuntimeError("The node does not answer any more.")
+        result["memory"][str(done)] = round(node.memory())
+    return result
+
+
+def tables(numbers: dict) -> list[Table]:
+    """Rates and latencies by image size; memory by number of frames."""
+    rows = [
+        [f"{name} ({'x'.join(map(str, _SIZES[name]))})"]
+        + [f"{values[key]:.1f}" for key in ("rate", "rate_latency", "latency", "latency_95", "people")]
+        for name, values in numbers["sizes"].items()
+    ]
+    header = ["image", "frames/s", "latency at that rate, ms", "latency, ms", "95 %", "people"]
+    note = (
+        f"From stamp to `persons` received, bgr8 messages, one crop per person. Images come at {_FAST:.0f}/s (a newer "
+        f"one takes the place of one that waits), then at {_SLOW:.0f}/s. The node listened "
+        f"{numbers['active_after']:.0f} s after its start."
+    )
+    memory = list(numbers["memory"].items())
+    shown = {0, len(memory) - 1} | set(range(0, len(memory), max(1, len(memory) // 6)))
+    counts, megabytes = zip(*(memory[i] for i in sorted(shown)))
+    return [
+        Table("The node through DDS", header, rows, note),
+        Table(
+            "Memory of the node", ["frames processed", *(k for k, _ in shown)], [["MB", *(str(v) for _, v in shown)]]
+        ),
+    ]
+
+
+class _Node:
+    """A running node that always has the given number of people to look at."""
+
+    def __enter__(self):
+        parameters = {"detector_threshold": 0.0, "max_detections": _N_PEOPLE, "suppress_implausible_poses": "false"}
+        command = [sys.executable, "-m", "metrabs_ros.node", "--ros-args"]
+        for name, value in parameters.items():
+            command += ["-p", f"{name}:={value}"]
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+    def memory(self) -> float:
+        """Resident memory, MB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        (line,) = [line for line in status.splitlines() if line.startswith("VmRSS")]
+        return int(line.split()[1]) / 1024
+
+
+class _Camera:
+    """Publishes images with their calibration and listens to the people found in them."""
+
+    def __enter__(self):
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.qos import qos_profile_sensor_data
+        from sensor_msgs.msg import CameraInfo, Image
+
+        from metrabs_msgs.msg import PersonArray
+
+        rclpy.init()
+        self._rclpy, self._node = rclpy, rclpy.create_node("camera")
+        self._images = self._node.create_publisher(Image, "image", qos_profile_sensor_data)
+        self._camera_infos = self._node.create_publisher(CameraInfo, "camera_info", qos_profile_sensor_data)
+        self._node.create_subscription(PersonArray, "metrabs_node/persons", self._on_persons, 10)
+        self._received = []
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._executor.shutdown()
+        self._thread.join(5)
+        self._node.destroy_node()
+        self._rclpy.try_shutdown()
+
+    def wait_for_node(self, node):
+        """Wait until the node listens."""
+        end = time.monotonic() + _TIMEOUT
+        while not (self._images.get_subscription_count() and self._camera_infos.get_subscription_count()):
+            if node.process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError("The node did not start: try `python -m metrabs_ros.node`.")
+            time.sleep(0.02)
+
+    def film(self, images, rate: float, seconds: float) -> list[tuple[float, int]]:
+        """Publish images in turn.
+
+        Args:
+            images: uint8 [H, W, 3] each, RGB.
+            rate: images per second.
+            seconds: for how long.
+
+        Returns:
+            Latency in seconds and number of people of each answer that came meanwhile.
+        """
+        from sensor_msgs.msg import CameraInfo, Image
+
+        height, width = images[0].shape[:2]
+        messages = []
+        for image in images:
+            data = array.array("B", np.ascontiguousarray(image[..., ::-1]).tobytes())
+            messages.append(Image(height=height, width=width, encoding="bgr8", step=3 * width, data=data))
+        matrix = camera_matrix(width, height).ravel().tolist()
+        camera_info = CameraInfo(width=width, height=height, k=matrix, distortion_model="plumb_bob", d=[0.0] * 5)
+        self._received.clear()
+        start = time.monotonic()
+        for i in range(int(rate * seconds)):
+            message = messages[i % len(messages)]
+            message.header.stamp, message.header.frame_id = self._node.get_clock().now().to_msg(), "camera"
+            camera_info.header = message.header
+            self._camera_infos.publish(camera_info)
+            self._images.publish(message)
+            time.sleep(max(0.0, start + (i + 1) / rate - time.monotonic()))
+        return list(self._received)
+
+    def _on_persons(self, message):
+        stamp = message.header.stamp
+        now = self._node.get_clock().now().nanoseconds
+        self._received.append(((now - stamp.sec * 10**9 - stamp.nanosec) * 1e-9, len(message.persons)))

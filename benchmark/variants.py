@@ -1,0 +1,74 @@
+"""One option against the other, in turns, so that the ratio holds whatever else the machine does."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from benchmark import models
+from benchmark.people import camera_matrix
+from benchmark.report import Table
+from benchmark.rounds import medians
+from metrabs_core.detection import load_detector
+from training.fetch_detector import RELEASED
+
+_DISTORTION = (0.1, -0.05, 0.001, 0.002, 0.01)
+
+
+def measure(people, quick: bool) -> dict:
+    """Median milliseconds of each variant, by what is compared."""
+    image, boxes = people.frame(4)
+    height, width = image.shape[:2]
+    crop_model, card = models.packaged_crop_model()
+    half, _ = models.packaged_crop_model("float16")
+    ssdlite, tiny = load_detector("ssdlite"), _yolov4_tiny()
+    model = models.whole(boxes, ssdlite, crop_model, card)
+    with_half = models.whole(boxes, ssdlite, half, card)
+    with_tiny = models.whole(boxes, tiny, crop_model, card)
+    images, large = tf.constant(image[np.newaxis]), people.frame(4, 1920, 1080)[0]
+    usual = {"intrinsic_matrix": camera_matrix(width, height), "num_aug": 1, "max_detections": 4}
+    default = [tf.constant(value) for value in (0.3, 0.7, -1, False)]
+    mirrored = [*default[:-1], tf.constant(True)]
+
+    def detect(detector, arguments):
+        return lambda: detector(images, *arguments).values.numpy()
+
+    def frame(model=model, image=image, **options):
+        return lambda: model.detect_poses(image, **{**usual, **options})["poses3d"].numpy()
+
+    comparisons = {
+        "detector alone": {
+            "SSDLite": detect(ssdlite, default),
+            "SSDLite, mirrored image too": detect(ssdlite, mirrored),
+            "YOLOv4-tiny": detect(tiny, default),
+        },
+        "detector, 4 people": {"SSDLite": frame(), "YOLOv4-tiny": frame(with_tiny)},
+        "crops per person, 4 people": {"1": frame(), "5": frame(num_aug=5)},
+        "lens distortion, 4 people": {"none": frame(), "5 coefficients": frame(distortion_coeffs=_DISTORTION)},
+        "antialias_factor, 4 people": {"1": frame(), "2": frame(antialias_factor=2)},
+        "weights, 4 people": {"float32": frame(), "float16": frame(with_half)},
+        "image, 4 people": {
+            "768x576": frame(),
+            "1920x1080": frame(image=large, intrinsic_matrix=camera_matrix(1920, 1080)),
+        },
+    }
+    n_rounds = 3 if quick else 25
+    return {name: medians(contestants, n_rounds, name) for name, contestants in comparisons.items()}
+
+
+def tables(numbers: dict) -> list[Table]:
+    """Milliseconds, and how many times the first one's."""
+    rows = []
+    for name, times in numbers.items():
+        first = next(iter(times.values()))
+        rows += [[name, variant, f"{time:.1f}", f"{time / first:.2f}"] for variant, time in times.items()]
+    note = "Medians. YOLOv4-tiny sees 416 x 416 pixels, SSDLite 300 x 300; weights of zeros do for the time."
+    return [Table("Variants, taken in turns", ["what", "variant", "ms", "times the first"], rows, note)]
+
+
+def _yolov4_tiny():
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "zeros.weights"
+        path.write_bytes(np.array([0, 2, 5], "<i4").tobytes() + bytes(RELEASED["yolov4-tiny"].size - 12))
+        return load_detector("yolov4-tiny", path)
