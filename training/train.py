@@ -495,7 +495,7 @@ def train(
     with batches:
         batches.start(config.workers if checkpoint.stage < len(stages) else 0)
         for stage, (name, steps, learning_rate) in enumerate(stages):
-            if stage < checkpoint.stage:
+            if stage < checkpoint.stage or not steps:
                 continue
             done_before = sum(n for _, n, _ in stages[:stage])
             _freeze_before(model.backbone, config.trainable_from if name == "all" else None)

@@ -1,13 +1,19 @@
 """Training crops: labels must sit on what the crop shows. Joints are drawn as dots, projected by OpenCV."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
+import rlemasklib
+import tensorflow as tf
 
-from metrabs_core.skeletons import NATIVE
-from training.examples import make_crop, read_examples
+from metrabs_core import geometry
+from metrabs_core.skeletons import NATIVE, SKELETONS
+from training.augmentation import Appearance
+from training.datasets import Camera
+from training.examples import look_at_box, make_crop, read_examples
 
 K = np.array([[700, 0, 330], [0, 690, 250], [0, 0, 1]], np.float64)
 D = np.array([-0.2, 0.08, 0.002, -0.003, 0.01])
@@ -108,3 +114,80 @@ def test_folders_that_are_no_data_set_are_refused(tmp_path, dataset):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="has no dataset.json"):
         read_examples(tmp_path / "empty", NATIVE)
+
+
+@pytest.mark.parametrize("coefficients", [np.zeros(5), D])
+def test_training_looks_at_a_box_as_inference_does(coefficients):
+    rng = np.random.default_rng(0)
+    sizes = rng.uniform(15, 300, (40, 2))
+    boxes = np.concatenate([rng.uniform([20, 20], [600, 440], (40, 2)) - sizes / 2, sizes], axis=1).astype(np.float32)
+    padded = geometry.pad_distortion(tf.constant(coefficients, tf.float32))
+    per_box = [tf.constant(np.tile(a, (40,) + (1,) * np.ndim(a)), tf.float32) for a in (K, padded, [0, -1, 0])]
+    rotations, focals = geometry.crop_cameras(boxes, *per_box, 192)
+    camera = Camera(K.astype(np.float32), coefficients.astype(np.float32))
+    for box, expected_rotation, expected_focal in zip(boxes, rotations, focals):
+        rotation, focal = look_at_box(camera, box, 192)
+        np.testing.assert_allclose(rotation, expected_rotation, atol=2e-4)
+        assert focal == pytest.approx(float(expected_focal), rel=2e-3)
+
+
+def _enlarged(dataset, factor, name):
+    """The person of the data set in a picture that many times larger."""
+    example, _ = read_examples(dataset, NATIVE)
+    image = cv2.resize(cv2.imread(str(example.image_path)), None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    path = dataset / "shard" / name
+    cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 98])
+    scaling = np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1]])
+    camera = replace(example.camera, intrinsic_matrix=(scaling @ example.camera.intrinsic_matrix).astype(np.float32))
+    box = np.r_[(example.box[:2] + 0.5) * factor - 0.5, example.box[2:] * factor].astype(np.float32)
+    return replace(example, image_path=path, camera=camera, box=box)
+
+
+@pytest.mark.parametrize("name", ["large.jpg", "large.png"])
+@pytest.mark.parametrize(("factor", "side"), [(1, 256), (3, 256), (5, 128), (5, 64)])
+def test_large_pictures_are_reduced_without_moving_anything(dataset, name, factor, side):
+    example, _ = read_examples(dataset, NATIVE)
+    reference, _, _, points, *_ = make_crop(example, NATIVE, 256, None)
+    crop, _, _, reduced_points, *_ = make_crop(_enlarged(dataset, factor, name), NATIVE, side, None)
+    np.testing.assert_allclose((reduced_points + 0.5) * 256 / side, points + 0.5, atol=0.3)
+    expected = cv2.resize(reference, (side, side), interpolation=cv2.INTER_AREA)
+    shift, _ = cv2.phaseCorrelate(*[cv2.cvtColor(c, cv2.COLOR_RGB2GRAY).astype(np.float64) for c in (expected, crop)])
+    assert np.abs(shift).max() < 0.15
+    assert np.abs(crop.astype(int) - expected).mean() < 4
+
+
+def test_the_mask_is_seen_through_the_same_camera(dataset, tmp_path, monkeypatch):
+    """The picture's own bright dots as the mask: with a white background behind, all that was dark becomes white."""
+    example, _ = read_examples(dataset, NATIVE)
+    bright = (cv2.imread(str(example.image_path)).max(-1) > 100).astype(np.uint8)
+    example = replace(example, mask=rlemasklib.encode(bright))
+    white = tmp_path / "white.png"
+    cv2.imwrite(str(white), np.full([50, 50, 3], 255, np.uint8))
+    appearance = Appearance(0, 1, (), (str(white),))
+    monkeypatch.setattr("training.examples.change_colours", lambda crop, rng: crop)
+    for seed in range(4):
+        before, *_ = make_crop(example, NATIVE, 192, _rng(seed))
+        after, *_ = make_crop(example, NATIVE, 192, _rng(seed), appearance)
+        dark, lit = before.max(-1) < 5, before.max(-1) > 230
+        far_from_edges = cv2.erode(dark.astype(np.uint8), np.ones([3, 3])).astype(bool)
+        assert (after[far_from_edges] > 250).all() and far_from_edges.sum() > 1000
+        assert np.abs(after[lit].astype(int) - before[lit]).mean() < 25 and lit.sum() > 20
+
+
+def test_universal_labels_are_3d_only(dataset):
+    example, _ = read_examples(dataset, NATIVE)
+    example = replace(example, universal3d=example.joints3d * 0.8)
+    for seed in (None, 1, 2):
+        _, _, metric, points, *_ = make_crop(example, NATIVE, 128, _rng(seed))
+        _, _, universal, same_points, *_ = make_crop(example, NATIVE, 128, _rng(seed), None, True)
+        np.testing.assert_allclose(universal, metric * 0.8, rtol=1e-4, atol=0.5)
+        np.testing.assert_array_equal(points, same_points)
+
+
+def test_joints_are_matched_by_name(dataset):
+    (example, _), (coco, _) = (read_examples(dataset, SKELETONS[name]) for name in ("native_34", "coco_17"))
+    wrist = SKELETONS["coco_17"].index("lwri")
+    np.testing.assert_array_equal(coco.joints3d[wrist], example.joints3d[NATIVE.index("lwri")])
+    assert coco.valid.all()
+    other, _ = read_examples(dataset, SKELETONS["h36m_17"])
+    assert [n for n, v in zip(SKELETONS["h36m_17"].joint_names, other.valid) if not v] == ["tors"]

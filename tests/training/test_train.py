@@ -1,59 +1,66 @@
-"""The training command in real processes: it learns, resumes after kill -9 exactly, and says what is wrong."""
+"""The training command: it learns, resumes after kill -9 exactly, trains with others, and says what is wrong."""
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import keras
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_training import build_tiny_backbone, environment, make_dataset
 
+from metrabs_core.network import crop_model
 from metrabs_core.network.crop_model import load_weights_dir
-from metrabs_core.skeletons import NATIVE
+from metrabs_core.skeletons import NATIVE, SKELETONS
+from training import cli
+from training.train import PaperSchedule, TrainingConfig, _compile, mean_bone_lengths, train
 
-ROOT = Path(__file__).parents[2]
+SCRIPT = Path(__file__).with_name("tiny_training.py")
+SMALL = ["--backbone-weights=random", "--batch-size=2", "--crop-side=64", "--workers=0", "--verbose=0"]
+TINY = TrainingConfig(
+    model={"crop_side": 64, "skeleton": "native_34"}, backbone_weights="random", batch_size=2, workers=0, steps=2
+)
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Six 'people' of dots on noise, in the project's format."""
-    folder = tmp_path_factory.mktemp("dataset")
-    shard = folder / "shard"
-    shard.mkdir()
-    rng = np.random.default_rng(0)
-    intrinsics = np.array([[300, 0, 80], [0, 300, 80], [0, 0, 1.0]])
-    pictures = []
-    for i in range(6):
-        joints = rng.normal(size=(NATIVE.n_joints, 3)) * [200, 350, 150] + [0, 0, 3500]
-        pixels = joints @ intrinsics.T
-        pixels = pixels[:, :2] / pixels[:, 2:]
-        image = rng.integers(0, 60, (160, 160, 3), np.uint8)
-        for x, y in pixels:
-            cv2.circle(image, (int(x), int(y)), 3, (255, 255, 255), -1)
-        cv2.imwrite(str(shard / f"{i}.png"), image)
-        box = [*pixels.min(0), *np.ptp(pixels, axis=0)]
-        person = {"box": box, "joints3d": joints.tolist(), "joints2d": pixels.tolist()}
-        pictures.append({"image": f"{i}.png", "camera": {"intrinsic_matrix": intrinsics.tolist()}, "people": [person]})
-    (shard / "annotations.json").write_text(json.dumps(pictures))
-    (folder / "dataset.json").write_text(json.dumps({"format": 1, "joint_names": NATIVE.joint_names}))
-    return folder
+    return make_dataset(tmp_path_factory.mktemp("datasets") / "people")
 
 
-def _start(dataset, logdir, *flags):
-    command = [sys.executable, "-m", "training", "train", "--recipe=packaged", f"--dataset={dataset}"]
-    command += [f"--logdir={logdir}", "--steps=0", "--head-steps=6", "--checkpoint-steps=2", "--batch-size=2"]
-    command += ["--crop-side=64", "--verbose=2", f"--validation={dataset}", *flags]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "tensorflow"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+@pytest.fixture(scope="module")
+def dataset2d(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("datasets") / "flat", 5, SKELETONS["coco_17"], with_3d=False)
+
+
+@pytest.fixture
+def tiny_backbone(monkeypatch):
+    monkeypatch.setattr(crop_model, "build_backbone", build_tiny_backbone)
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def _start(*flags, backend="tensorflow", **variables):
+    command = [sys.executable, str(SCRIPT), "train", *SMALL, *flags]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, env=environment(backend, **variables), **streams)
 
 
 def _finish(process):
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output[-3000:]
+    return output
+
+
+def _run(*flags):
+    cli.main(["train", *SMALL, *map(str, flags)])
 
 
 def _history(logdir):
@@ -61,40 +68,260 @@ def _history(logdir):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_weights(dataset, tmp_path):
-    killed = _start(dataset, tmp_path / "killed")
+def _arrays(logdir):
+    with np.load(logdir / "checkpoint.npz") as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def _descendants(pid):
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    children = {}
+    for line in listing.splitlines():
+        child, parent = map(int, line.split())
+        children.setdefault(parent, []).append(child)
+    found, todo = [], [pid]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found
+
+
+def _alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_killed_run_leaves_no_process_goes_on_where_it_was_and_ends_with_the_same_weights(
+    dataset, dataset2d, tmp_path
+):
+    flags = [f"--dataset={dataset}", f"--dataset2d={dataset2d}", "--batch-size-2d=1", f"--validation={dataset}"]
+    flags += ["--steps=40", "--checkpoint-steps=2", "--workers=2"]
+    killed = _start(*flags, f"--logdir={tmp_path / 'killed'}")
     deadline = time.monotonic() + 240
     while not _history(tmp_path / "killed") and time.monotonic() < deadline and killed.poll() is None:
         time.sleep(0.02)
+    workers = _descendants(killed.pid)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    assert 1 <= len(_history(tmp_path / "killed")) < 3
-    assert _history(tmp_path / "killed")[-1]["step"] < 6
-    _finish(_start(dataset, tmp_path / "killed"))
-    _finish(_start(dataset, tmp_path / "whole"))
+    assert len(workers) >= 2
+    assert 2 <= _history(tmp_path / "killed")[-1]["step"] < 40
+    # another process, and another number of workers
+    _finish(_start(*flags, "--workers=1", f"--logdir={tmp_path / 'killed'}"))
+    _finish(_start(*flags, f"--logdir={tmp_path / 'whole'}"))
+    assert not [pid for pid in workers if _alive(pid)]
 
-    assert [row["step"] for row in _history(tmp_path / "killed")] == [2, 4, 6]
-    resumed, whole = (load_weights_dir(tmp_path / name / "model").get_weights() for name in ("killed", "whole"))
-    for a, b in zip(resumed, whole):
-        np.testing.assert_allclose(a, b, rtol=1e-2, atol=2e-3)  # float16
+    assert [row["step"] for row in _history(tmp_path / "killed")] == list(range(2, 41, 2))
+    resumed, whole = _arrays(tmp_path / "killed"), _arrays(tmp_path / "whole")
+    assert resumed.keys() == whole.keys() and len(whole) > 10
+    for name, array in whole.items():
+        np.testing.assert_allclose(resumed[name], array, rtol=1e-4, atol=1e-6, err_msg=name)
     card = json.loads((tmp_path / "whole" / "model" / "model_card.json").read_text())
-    assert card["samples_seen"] == 12
+    assert card["samples_seen"] == 40 * 3
     assert card["validation"]["people"] == 6
-    assert card["crop_model"]["uncertainty_scale"] > 0
+    assert card["started_from"] == "random"
+
+
+def test_time_is_up_then_the_run_goes_on_and_everything_is_logged(dataset, tmp_path, tiny_backbone, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    flags = [f"--dataset={dataset}", f"--logdir={tmp_path}", "--head-steps=2", "--steps=3", "--checkpoint-steps=2"]
+    _run(*flags, "--minutes=1e-9", "--gui")
+    assert [row["step"] for row in _history(tmp_path)] == [1]
+    assert (tmp_path / "model" / "model_card.json").exists()
+    _run(*flags, "--gui", f"--validation={dataset}")
+    rows = _history(tmp_path)
+    assert [(row["stage"], row["step"], row["samples"]) for row in rows] == [
+        ("head", 1, 2), ("head", 2, 4), ("all", 4, 8), ("all", 5, 10)
+    ]  # fmt: skip
+    assert all(np.isfinite(row["val_mpjpe"]) for row in rows[1:])
+    sheet = cv2.imread(str(tmp_path / "crops.png"))
+    assert sheet.shape == (512, 2 * 256, 3) and sheet.std() > 10
+    logged = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0, "scalars": 0}).Reload()
+    assert [event.step for event in logged.Images("crops")] == [1, 2, 4, 5]
+    values = [event.value for event in logged.Scalars("loss")]
+    np.testing.assert_allclose(values, [row["loss"] for row in rows], rtol=1e-4)
+    # a finished run is only written again
+    before = _arrays(tmp_path)
+    _run(*flags)
+    for name, array in before.items():
+        np.testing.assert_array_equal(_arrays(tmp_path)[name], array)
+
+
+def test_the_frozen_stage_trains_the_head_alone_and_trainable_from_the_rest(dataset, tmp_path, tiny_backbone):
+    config = replace(TINY, datasets=[str(dataset)], head_steps=2, steps=0)
+    start = replace(config, head_steps=0)
+    stages = {"start": start, "head": config, "late": replace(config, steps=2, trainable_from="conv2")}
+    weights = {name: train(c, tmp_path / name, verbose=0).backbone.get_weights() for name, c in stages.items()}
+    changed = [[not np.array_equal(a, b) for a, b in zip(weights["start"], weights[name])] for name in ("head", "late")]
+    assert not any(changed[0])
+    # kernel and bias of conv1, four of the normalization, kernel and bias of conv2
+    assert changed[1] == [False] * 6 + [True] * 2
+
+
+def test_the_loss_is_not_a_number(dataset, tmp_path, tiny_backbone):
+    with pytest.raises(SystemExit) as error:
+        _run(
+            f"--dataset={dataset}", f"--logdir={tmp_path}", "--steps=30", "--checkpoint-steps=1", "--learning-rate=1e36"
+        )
+    message = str(error.value)
+    step = len(_history(tmp_path))  # the steps that went well
+    assert 1 <= step < 5
+    expected = f"metrabs-train train: The loss is not a number at batch {step}; the checkpoint of step {step} is kept."
+    assert message.startswith(expected)
+    listed = (tmp_path / "not_a_number.txt").read_text().splitlines()
+    assert set(listed) <= {str(dataset / "shard" / f"{i}.png") for i in range(6)} and 1 <= len(listed) <= 4
+    assert listed[0] in message
+    assert int(_arrays(tmp_path)["step"]) == step
 
 
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
         (["--dataset=/nowhere"], "There is no data set named /nowhere"),
-        (["--trainable-from=block99"], "no layer 'block99'"),
-        (["--crop-side=100"], "multiple of 64, not 100"),
+        (["--dataset={dataset}", "--trainable-from=block99"], "no layer 'block99'"),
+        (["--dataset={flat}"], "has 3D labels; with 2D labels, use --dataset2d"),
+        (["--dataset={dataset}", "--occlude-aug-prob=2"], "--occlude-aug-prob is 2.0"),
+        (["--dataset={dataset}", "--batch-size=0"], "Batch size and checkpoint steps are at least 1"),
+        (["--dataset={dataset}", "--init={dataset}"], "is no crop model: it has no model_card.json"),
+        (["--dataset={dataset}", "--backbone-weights=/no/file"], "no backbone weights at /no/file"),
+        ([], "nothing to train on"),
     ],
 )
-def test_errors_are_one_sentence(dataset, tmp_path, flags, sentence):
-    process = _start(dataset, tmp_path / "run", "--steps=2", "--head-steps=0", *flags)
-    output, _ = process.communicate(timeout=300)
-    last = output.strip().splitlines()[-1]
-    assert process.returncode == 1
-    assert last.startswith("metrabs-train train: ") and sentence in last
-    assert "Traceback" not in output
+def test_errors_are_one_sentence(dataset, dataset2d, tmp_path, tiny_backbone, flags, sentence):
+    with pytest.raises(SystemExit) as error:
+        _run(*[f.format(dataset=dataset, flat=dataset2d) for f in flags], f"--logdir={tmp_path}", "--steps=1")
+    assert str(error.value).startswith("metrabs-train train: ") and sentence in str(error.value)
+
+
+def test_a_damaged_picture_is_named(tmp_path, tiny_backbone):
+    folder = make_dataset(tmp_path / "damaged", 3)
+    (folder / "shard" / "1.png").write_bytes(b"no picture")
+    with pytest.raises(SystemExit, match="1.png is missing or damaged"):
+        _run(f"--dataset={folder}", f"--logdir={tmp_path / 'run'}", "--steps=4")
+
+
+def test_another_training_in_the_same_folder_is_refused(dataset, tmp_path, tiny_backbone):
+    _run(f"--dataset={dataset}", f"--logdir={tmp_path}", "--steps=1")
+    with pytest.raises(SystemExit, match="holds a run with another seed"):
+        _run(f"--dataset={dataset}", f"--logdir={tmp_path}", "--steps=1", "--seed=2")
+
+
+def test_flags_override_the_recipe_and_epochs_are_passes_over_the_3d_examples(dataset, tmp_path, tiny_backbone):
+    flags = ["--epochs=1.5", "--recipe=packaged", "--scale-recovery=metro", "--stride-train=16", "--stride-test=8"]
+    flags += ["--head-steps=0", "--trainable-from=", "--no-universal-skeleton", "--occlude-aug-prob=0.3"]
+    _run(f"--dataset={dataset}", f"--logdir={tmp_path}", *flags)
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    assert settings["model"]["scale_recovery"] == "metro" and settings["model"]["train_stride"] == 16
+    assert (settings["occlude_aug_prob"], settings["universal_skeleton"]) == (0.3, False)
+    assert settings["ema_momentum"] == importable_recipe().ema_momentum
+    assert _history(tmp_path)[-1]["step"] == round(1.5 * 6 / 2)
+    assert load_weights_dir(tmp_path / "model").stride == 8
+
+
+def importable_recipe():
+    from training.recipes.packaged import CONFIG
+
+    return CONFIG
+
+
+def test_schedule_is_the_papers():
+    schedule = PaperSchedule(1e-4, 1000)
+    rates = [float(schedule(step)) for step in (0, 460, 919, 920, 999)]
+    expected = [1e-4, 1e-4 * (1 / 3) ** 0.5, 1e-4 * (1 / 3) ** (919 / 920), 1e-4 / 30, 1e-4 / 30 * 0.3 ** (79 / 80)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
+    assert float(PaperSchedule(1.0, 1000, warmup_steps=3)(0)) == pytest.approx(1 / 4)
+
+
+def test_weight_decay_is_normalized_by_the_root_of_the_number_of_steps(tiny_backbone):
+    model = crop_model.CropModel(crop_side=64)
+    trainer = _compile(model, replace(TINY, weight_decay=0.5), "all", 100, 1e-2)
+    before = [np.array(keras.ops.convert_to_numpy(v)) for v in trainer.trainable_variables]
+    for _ in range(2):
+        trainer.optimizer.apply([keras.ops.zeros_like(v) for v in trainer.trainable_variables])
+    rate = 1 / 3 ** (1 / 92)  # of the second step, relative to the first
+    factor = (1 - 0.5 / np.sqrt(100)) * (1 - 0.5 * rate / np.sqrt(100))
+    for a, v in zip(before, trainer.trainable_variables):
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(v), factor * a, rtol=1e-5, atol=1e-8)
+
+
+def test_mean_bone_lengths_are_of_the_valid_joints(dataset):
+    from training.examples import read_examples
+
+    examples = read_examples(dataset, NATIVE)
+    hip, knee = NATIVE.index("lhip"), NATIVE.index("lkne")
+    valid = examples[0].valid.copy()
+    valid[knee] = False
+    lengths = mean_bone_lengths([replace(examples[0], valid=valid), *examples[1:]], NATIVE)
+    expected = np.mean([np.linalg.norm(e.joints3d[hip] - e.joints3d[knee]) for e in examples[1:]])
+    assert lengths[NATIVE.edges.index((hip, knee))] == pytest.approx(expected, abs=0.06)
+    assert mean_bone_lengths([replace(examples[0], valid=valid)], NATIVE) is None
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_training_without_tensorflow_gives_weights_that_tensorflow_loads(dataset, tmp_path, tiny_backbone, backend):
+    pytest.importorskip(backend)
+    flags = [f"--dataset={dataset}", f"--validation={dataset}", "--steps=3", "--recipe=packaged", "--head-steps=0"]
+    flags += ["--trainable-from=", "--verbose=2", "--workers=1"]
+    output = _finish(_start(*flags, f"--logdir={tmp_path}", backend=backend, WITHOUT_TENSORFLOW="1"))
+    assert "step 3/3" in output
+    predict = (
+        "import sys, numpy as np, tiny_training as tiny\n"
+        "sys.modules['tensorflow'] = None\n"
+        "from metrabs_core.network import crop_model; from keras import ops\n"
+        "crop_model.build_backbone = tiny.build_tiny_backbone\n"
+        "crops, intrinsics = np.load(sys.argv[2]).values()\n"
+        "out = crop_model.load_weights_dir(sys.argv[1])([crops, intrinsics])\n"
+        "np.savez(sys.argv[2], **{name: ops.convert_to_numpy(value) for name, value in out.items()})\n"
+    )
+    rng = np.random.default_rng(0)
+    crops = rng.uniform(size=(3, 64, 64, 3)).astype(np.float32)
+    intrinsics = np.tile(np.array([[200, 0, 31.5], [0, 200, 31.5], [0, 0, 1]], np.float32), (3, 1, 1))
+    path = tmp_path / "arrays.npz"
+    np.savez(path, crops=crops, intrinsics=intrinsics)
+    command = [sys.executable, "-c", predict, str(tmp_path / "model"), str(path)]
+    subprocess.run(command, env=environment(backend), check=True, timeout=300)
+    expected = load_weights_dir(tmp_path / "model")([crops, intrinsics])
+    with np.load(path) as there:
+        for name, value in expected.items():
+            np.testing.assert_allclose(there[name], value, rtol=1e-3, atol=1e-3 * np.abs(value).max())
+
+
+def test_two_processes_train_as_one_with_the_joint_batch(dataset, dataset2d, tmp_path):
+    pytest.importorskip("jax")
+    flags = [f"--dataset={dataset}", f"--dataset2d={dataset2d}", "--batch-size=4", "--batch-size-2d=2", "--steps=4"]
+    flags += ["--checkpoint-steps=1", "--learning-rate=1e-2", f"--validation={dataset}"]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    together = [
+        _start(
+            *flags,
+            f"--logdir={tmp_path / 'together'}",
+            backend="jax",
+            KERAS_DISTRIBUTION_JOB_ADDRESSES=address,
+            KERAS_DISTRIBUTION_NUM_PROCESSES="2",
+            KERAS_DISTRIBUTION_PROCESS_ID=str(i),
+            SAVE_WEIGHTS=str(tmp_path / f"process{i}.npz"),
+        )
+        for i in range(2)
+    ]
+    alone = _start(*flags, f"--logdir={tmp_path / 'alone'}", backend="jax", SAVE_WEIGHTS=str(tmp_path / "alone.npz"))
+    for process in (*together, alone):
+        _finish(process)
+    curves = [[row["loss"] for row in _history(tmp_path / name)] for name in ("together", "alone")]
+    assert len(curves[1]) == 4 and curves[1][0] != curves[1][3]
+    np.testing.assert_allclose(*curves, rtol=1e-4)
+    first, second, joint = (np.load(tmp_path / f"{n}.npz") for n in ("process0", "process1", "alone"))
+    for name in joint.files:
+        np.testing.assert_array_equal(first[name], second[name])
+        np.testing.assert_allclose(first[name], joint[name], rtol=1e-3, atol=1e-4)
+
+
+def test_several_processes_need_jax(dataset, tmp_path, monkeypatch):
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "jax":
+        pytest.skip("this is JAX")
+    monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
+    with pytest.raises(SystemExit, match="set KERAS_BACKEND=jax"):
+        _run(f"--dataset={dataset}", f"--logdir={tmp_path}")
