@@ -13,7 +13,7 @@ import numpy as np
 def written_atomically(path: Path) -> Iterator[Path]:
     """Give a temporary path beside the final one, and rename it when the block has ended without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # an ending that nobody looks for
     try:
         yield temporary
         temporary.replace(path)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import cv2
 from tqdm import tqdm
 
 
@@ -89,7 +90,8 @@ class Preparation:
             return
         # TensorFlow, if it is loaded here, doesn't survive a fork
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(self.workers, len(tasks)), context) as pool:
+        # as many processes as cores share the work: OpenCV's threads would only be in each other's way
+        with ProcessPoolExecutor(min(self.workers, len(tasks)), context, cv2.setNumThreads, (1,)) as pool:
             try:
                 yield from pool.map(work, tasks)
             except BaseException:

@@ -23,7 +23,7 @@ _MAX_ENLARGEMENT = 1.2
 # How far augmentation reaches: rotation by 30 degrees, shift by a tenth, and twice 15 % of margin.
 _MAX_ROTATION = np.pi / 6
 _REACH = 1.1 / 0.85**2
-_BYTES_PER_PICTURE = 45_000
+_BYTES_PER_PICTURE = 75_000
 _TO_LINEAR = (np.linspace(0, 1, 256) ** 2.2).astype(np.float32)
 
 
@@ -127,6 +127,9 @@ def _shrink_part(part: _Part) -> tuple[None, list[str]]:
             problems.append(str(error))
             last_path = None
             continue
+        except ValueError as error:
+            problems.append(str(error))
+            continue
         write_image(path, image)
         table.add(
             [path.relative_to(part.root).as_posix()],
@@ -158,6 +161,9 @@ def shrink_example(example: Example, image: np.ndarray, shrinking: Shrinking) ->
 
     Returns:
         uint8 [h', w', 3]; the person as the new camera sees it (``image_path`` is still the old one).
+
+    Raises:
+        ValueError: the person's box is outside of the picture.
     """
     old = example.camera
     rotation = np.eye(3) if shrinking.affine else _turn_towards(boxlib.center(example.box), old)
@@ -165,6 +171,8 @@ def shrink_example(example: Example, image: np.ndarray, shrinking: Shrinking) ->
     seen = boxlib.bb_of_points(_undistorted(boxlib.side_midpoints(example.box), old, rotation, old.intrinsic_matrix))
     seen_whole = boxlib.bb_of_points(_undistorted(boxlib.corners(whole), old, rotation, old.intrinsic_matrix))
     region = boxlib.intersection(_reachable(seen, shrinking.context), seen_whole)
+    if min(region[2:]) < 1 or max(seen[2:]) < 1:
+        raise ValueError(f"The box {example.box.tolist()} is not in the picture {example.image_path}.")
     scale = min(_MAX_ENLARGEMENT, _CROP_SIDE / max(seen[2:]) * _MAX_ZOOM)
     size = np.maximum(1, np.round(region[2:] * scale)).astype(int)
     # pixel centres are integers: the region's left border is at -0.5 in the new picture
