@@ -39,8 +39,8 @@ DRIVER = "from training.synthesis import synthesize as s; s.SCENES_PER_SHARD = 2
 def command(out, scenes, seed=1, workers=1):
     options = {"--out": out, "--scenes": scenes, "--seed": seed, "--workers": workers}
     flat = [str(x) for pair in options.items() for x in pair]
-    nothing = str(Path(__file__).parent)  # neither photographs nor clips
-    return [sys.executable, "-c", DRIVER, *flat, "--backgrounds", nothing, "--motions", nothing]
+    nothing = str(Path(__file__).parent)  # neither photographs nor clips nor furniture
+    return [sys.executable, "-c", DRIVER, *flat, "--backgrounds", nothing, "--motions", nothing, "--rooms", nothing]
 
 
 def contents(folder):
@@ -56,7 +56,7 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def worker():
-    return Worker(None, "all", None)
+    return Worker(None, "all", None, None)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_poses_keep_bone_lengths_and_rest_on_the_ground(worker, kind, standing, 
     )
     generators = [np.random.default_rng([5, i]) for i in range(4)]
     phenotypes = np.full((4, len(worker.body.phenotype_labels)), 0.6, np.float32)
-    people = worker._people(phenotypes, generators, [False] * 4)
+    people = worker._people(phenotypes, generators, [{"": 1.0}] * 4)
     for person in people:
         assert person.kind == kind
         assert 0 <= person.vertices[:, 2].min() < 0.03

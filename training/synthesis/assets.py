@@ -2,16 +2,19 @@
 
 ``python -m training.synthesis.assets`` fills ``~/.cache/metrabs`` (or ``$XDG_CACHE_HOME/metrabs``), where
 ``synthesize`` looks by default; what is there already stays. Nothing is installed and no root is needed, but
-``apt-get``, ``dpkg-deb`` and ``pip`` are.
+``apt-get``, ``dpkg-deb`` and ``pip`` are. The folders named here and ``anny_body_*.npz`` (see ``bodies.py``) are all
+that a machine without network needs to render.
 
-- ``backgrounds/``: the pictures, at the size that rendering uses, of Debian's packages `gnome-backgrounds` (CC-BY and
-  CC-BY-SA), `mate-backgrounds` (GPL-2+), `plasma-workspace-wallpapers` (GPL-2+) and `lomiri-wallpapers-20.04`
-  (CC-BY-4.0, CC-BY-SA, CC0), each with its ``copyright`` file. A motif that comes in several sizes is kept once.
+- ``backgrounds/``: photographs, at the size that rendering uses, of Debian's packages `mate-backgrounds` (GPL-2+),
+  `plasma-workspace-wallpapers` (GPL-2+) and `lomiri-wallpapers-16.04` (CC-BY-4.0, CC-BY-SA-4.0, CC0), each with its
+  ``copyright`` file.
+- ``rooms/``: furniture and textures of Debian's package `sweethome3d` (GPL-2+ or CC-BY-3.0), see ``furniture.py``.
 - ``motions/``: ``humanoid3d_*.txt`` of the `pybullet` wheel (zlib licence); its code is neither installed nor run.
 """
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,14 +25,14 @@ import cv2
 import numpy as np
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "metrabs"
-BACKGROUND_PACKAGES = (
-    "gnome-backgrounds",
-    "mate-backgrounds",
-    "plasma-workspace-wallpapers",
-    "lomiri-wallpapers-20.04",
-)
+BACKGROUND_PACKAGES = ("lomiri-wallpapers-16.04", "mate-backgrounds", "plasma-workspace-wallpapers")
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 _PICTURE_SIDE = 800
+# What is no photograph: floors, walls and views made of these look like nothing in the world.
+_DRAWN = re.compile(
+    "screenshot|abstract|mate/desktop|Altai|Autumn/|Canopee|Cascade|Cluster|DarkestHour|Elarun|Flow/|FlyingKonqui|"
+    "Honeywave|IceCold|Kay/|Kokkini|MilkyWay|Opal|PastelHills|Patak|SafeLanding|Shell/|analogpattern|umang"
+)
 _MOTION_WHEEL = "pybullet==3.2.7"
 _MOTIONS = "pybullet_data/data/motions/humanoid3d_"
 
@@ -44,7 +47,8 @@ def fetch(cache: Path = CACHE) -> None:
         RuntimeError: a package can't be had; the message carries what the tool said.
     """
     for package in BACKGROUND_PACKAGES:
-        _fill(cache / "backgrounds" / package, lambda folder, package=package: _unpack_debian(package, folder))
+        _fill(cache / "backgrounds" / package, lambda folder, package=package: _unpack_pictures(package, folder))
+    _fill(cache / "rooms", _unpack_rooms)
     _fill(cache / "motions", _unpack_motions)
 
 
@@ -59,22 +63,37 @@ def _fill(folder: Path, fill) -> None:
     temporary.rename(folder)
 
 
-def _unpack_debian(package: str, folder: Path) -> None:
+def _unpack_debian(package: str, folder: Path) -> Path:
+    """Fetch a package and unpack it, not install it; returns where."""
     _run(["apt-get", "download", "-o", "APT::Sandbox::User=root", package], folder)
     (archive,) = folder.glob("*.deb")
     _run(["dpkg-deb", "-x", archive.name, "unpacked"], folder)
     archive.unlink()
     unpacked = folder / "unpacked"
     shutil.copy(unpacked / "usr/share/doc" / package / "copyright", folder / "copyright")
+    return unpacked
+
+
+def _unpack_pictures(package: str, folder: Path) -> None:
+    unpacked = _unpack_debian(package, folder)
     _shrink_pictures(unpacked, folder)
     shutil.rmtree(unpacked)
 
 
+def _unpack_rooms(folder: Path) -> None:
+    from training.synthesis import furniture  # which needs the renderer's packages
+
+    unpacked = _unpack_debian("sweethome3d", folder)
+    furniture.unpack(unpacked / "usr/share/sweethome3d/sweethome3d.jar", folder)
+    shutil.rmtree(unpacked)
+
+
 def _shrink_pictures(source: Path, target: Path) -> None:
-    """Write each motif below `source` as one JPEG file of at most `_PICTURE_SIDE` pixels into `target`."""
+    """Write each photograph below `source` as one JPEG file of at most `_PICTURE_SIDE` pixels into `target`."""
     kept: list[np.ndarray] = []
     for path in sorted(source.rglob("*")):
-        if path.suffix.lower() not in _PICTURES or "screenshot" in path.name:
+        drawn = _DRAWN.search(str(path.relative_to(source)))
+        if path.suffix.lower() not in _PICTURES or drawn:
             continue
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None:

@@ -1,8 +1,7 @@
 """What stands behind the people: photographs, rooms with textured floors and walls, and plain clutter.
 
-Photographs are optional: any folder of pictures. Debian's packages `gnome-backgrounds` (CC-BY, CC-BY-SA),
-`mate-backgrounds` (GPL-2+), `plasma-workspace-wallpapers` (GPL-2+) and `lomiri-wallpapers-20.04` (CC-BY-4.0, CC-BY-SA,
-CC0) hold some ninety; ``assets.py`` fetches them. Everything else is procedural.
+Photographs are optional: any folder of pictures, such as ``assets.py`` fetches. So are textures of real floors and
+walls, see ``furniture.py``. Everything else is procedural.
 """
 
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-_POOL = 160  # textures of each kind
+_POOL = 96  # textures of each kind
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -20,9 +19,11 @@ class Backgrounds:
     Args:
         folder: folder that is searched for pictures, with its sub-folders, or None.
         part: "train", "val" (every fifth photograph), or "all".
+        textures: "wall" or "ground" -> pictures of real ones, uint8 [h, w, 3] RGB; may be empty.
     """
 
-    def __init__(self, folder: Path | None, part: str = "all"):
+    def __init__(self, folder: Path | None, part: str = "all", textures: dict[str, list[np.ndarray]] | None = None):
+        self._textures = textures or {}
         paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in _SUFFIXES) if folder else []
         if part != "all":
             paths = [p for i, p in enumerate(paths) if (i % 5 == 0) == (part == "val")]
@@ -58,6 +59,9 @@ class Backgrounds:
         Returns:
             uint8 [h, w, 3] RGB; the same array each time that the same texture is drawn.
         """
+        real = self._textures.get(kind)
+        if real and rng.random() < 0.55:
+            return real[rng.integers(len(real))]
         number = int(rng.integers(_POOL))
         if (kind, number) not in self._pool:
             own = np.random.default_rng([number, len(kind)])
@@ -69,12 +73,12 @@ class Backgrounds:
 
     def _wall(self, rng: np.random.Generator, side: int = 160) -> np.ndarray:
         kind = rng.random()
-        if self.paths and kind < 0.3:
+        if self.paths and kind < 0.08:
             return self.photograph(rng, side, side)
         base = _random_colour(rng)
         other = np.clip(base * rng.uniform(0.6, 1.4) + rng.normal(0, 0.05, 3), 0, 1)
         noise = _noise(rng, side, rng.choice([2, 4, 8, 32]))
-        if kind < 0.5:  # plaster, concrete, carpet
+        if kind < 0.45:  # plaster, concrete, carpet
             mix = noise
         elif kind < 0.66:  # tiles
             n = rng.integers(2, 9)
@@ -151,7 +155,7 @@ class Backgrounds:
 def _random_colour(rng: np.random.Generator) -> np.ndarray:
     """A mostly muted colour, float [3] in 0..1."""
     value = rng.uniform(0.1, 0.95)
-    return np.clip(value * (1 + rng.normal(0, rng.choice([0.04, 0.12, 0.35]), 3)), 0, 1)
+    return np.clip(value * (1 + rng.normal(0, rng.choice([0.03, 0.08, 0.25]), 3)), 0, 1)
 
 
 def _noise(rng: np.random.Generator, side: int, cells: int, stretch: int = 1) -> np.ndarray:

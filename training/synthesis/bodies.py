@@ -431,7 +431,7 @@ def _simplify(template: np.ndarray, faces: np.ndarray, cells: np.ndarray, domina
 
 
 def sample_phenotype(rng: np.random.Generator, labels: list[str]) -> tuple[np.ndarray, float]:
-    """A random person: adults most often, a fifth children, some elders.
+    """A random person: adults most often, a fifth and some more children, some elders.
 
     Args:
         rng: random generator of the scene.
@@ -441,7 +441,7 @@ def sample_phenotype(rng: np.random.Generator, labels: list[str]) -> tuple[np.nd
         float32 [n_phenotypes] in 0..1, and the stature in metres that the height axis is to be set for.
     """
     years = rng.choice([rng.uniform(3, 10), rng.uniform(10, 17), rng.uniform(17, 55), rng.uniform(55, 85)],
-                       p=[0.09, 0.08, 0.63, 0.2])  # fmt: skip
+                       p=[0.12, 0.1, 0.6, 0.18])  # fmt: skip
     female = rng.random() < 0.5
     adult = rng.normal(1.64, 0.07) if female else rng.normal(1.77, 0.075)
     # Mean growth curve (WHO/CDC medians, rounded) as a share of adult stature; girls are full-grown earlier.

@@ -89,7 +89,7 @@ def random_colour(rng: np.random.Generator, kind: str) -> np.ndarray:
         return np.array([0.15, 0.22, 0.38]) * rng.uniform(0.35, 1.7)
     if style < 0.7:  # khaki and brown
         return np.array([0.5, 0.4, 0.28]) * rng.uniform(0.4, 1.5)
-    hue, saturation, value = rng.random() * 6, rng.uniform(0.25, 0.95), rng.uniform(0.15, 0.9)
+    hue, saturation, value = rng.random() * 6, rng.uniform(0.2, 0.85), rng.uniform(0.15, 0.85)
     ramp = np.clip(np.abs((hue + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
     return value * (1 - saturation * (1 - ramp))
 
@@ -153,8 +153,8 @@ def sample_outfit(rng: np.random.Generator, female: float, age: float) -> Outfit
         "waist": float(rng.uniform(-0.3, -0.1)),
         "trousers": float(trousers),
         "shoe_top": float(shoe_top),
-        "shirt_cm": float(rng.uniform(0.4, 1.2) + loose * rng.uniform(0.3, 2.0)),
-        "pants_cm": float(rng.uniform(0.3, 1.0) + rng.choice([0, 1]) * rng.uniform(0.3, 1.8)),
+        "shirt_cm": float(rng.uniform(0.5, 1.5) + loose * rng.uniform(0.5, 2.6)),
+        "pants_cm": float(rng.uniform(0.4, 1.2) + (rng.random() < 0.65) * rng.uniform(0.5, 2.6)),
         "shoe_cm": float(rng.uniform(0.8, 1.6)) if shoes else 0.0,
         "open": float(rng.uniform(0.02, 0.07)) if suit or rng.random() < 0.15 else 0.0,
         "wrinkle": float(rng.uniform(0.1, 0.6)),

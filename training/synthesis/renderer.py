@@ -18,6 +18,11 @@ uniform vec3 u_eye;
 uniform mat4 u_light_matrix;
 uniform sampler2DShadow u_shadow_map;
 uniform vec2 u_shadow;  // strength, bias
+uniform sampler2D u_contact;  // how closely things stand on the ground
+uniform vec4 u_contact_area;  // its corner, and one over its size
+float on_ground(vec3 position) {
+    return texture(u_contact, (position.xy - u_contact_area.xy) * u_contact_area.zw).r;
+}
 float lit(vec3 position, vec3 n) {
     vec3 p = (u_light_matrix * vec4(position + n * u_shadow.y, 1.0)).xyz * 0.5 + 0.5;
     if (u_shadow.x <= 0.0 || p.x < 0.0 || p.x > 1.0 || p.y < 0.0 || p.y > 1.0) return 1.0;
@@ -262,11 +267,12 @@ void main() {
     vec4 detail = textureLod(u_noise, place, log2(footprint * 9.0));
     noise = noise * 2.0 - 1.0;
 
-    float gloss = 0.06, wrinkled = 0.0, occlusion = 0.75 + 0.25 * smoothstep(0.0, 0.6, position.z);
+    float gloss = 0.06, wrinkled = 0.0;
+    float occlusion = 0.75 + 0.25 * smoothstep(0.0, 0.6, position.z);
     vec3 albedo = SKIN * (1.0 + 0.1 * noise.w);
     if (solid) {
         n = normalize(n + step(0.01, a.w) * 0.25 * noise.xyz);
-        albedo = a.rgb * (1.0 + step(0.01, a.w) * 0.6 * noise.w);
+        albedo = a.rgb * (1.0 + step(0.01, a.w) * (a.w > 20.0 ? 0.6 : 0.25) * noise.w);
     } else if (head) {
         float hairy = hair_amount(rest, HAIRLINE);
         vec2 face = vec2(abs(rest.x), rest.z);
@@ -357,7 +363,8 @@ uniform vec3 u_tint;
     + """
 void main() {
     vec3 albedo = texture(u_texture, v_uv).rgb * u_tint;
-    f_colour = vec4(shade(albedo, v_normal, v_position, 0.0, 1.0), 1.0);
+    float occlusion = v_normal.z > 0.5 ? 1.0 - 0.75 * on_ground(v_position) : 1.0;
+    f_colour = vec4(shade(albedo, v_normal, v_position, 0.0, occlusion), 1.0);
 }
 """
 )
@@ -386,7 +393,7 @@ out vec4 f_colour;
 """
     + _LIGHTING
     + """
-void main() { f_colour = vec4(1.0 - lit(v_position, vec3(0.0, 0.0, 1.0))); }
+void main() { f_colour = vec4(1.0 - lit(v_position, vec3(0.0, 0.0, 1.0)) * (1.0 - 0.7 * on_ground(v_position))); }
 """
 )
 
@@ -519,6 +526,33 @@ def _pack(solids: list[Solid]) -> np.ndarray:
     return rows
 
 
+_CONTACT_SIDE = 128
+
+
+def _contact(points: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Where things stand on the ground or close above it, as seen from above, for the light that they keep away there.
+
+    Args:
+        points: float [n, 3] each, metres, world; each thing's surface.
+
+    Returns:
+        uint8 [_CONTACT_SIDE, _CONTACT_SIDE], rows along y; and float [4], the corner of its area and one over its size.
+    """
+    low = np.concatenate([p[p[:, 2] < 0.35] for p in points])
+    if not len(low):
+        low = np.zeros([1, 3])
+    corner = low[:, :2].min(0) - 0.5
+    side = float((low[:, :2].max(0) - corner).max() + 0.5)
+    cells = ((low[:, :2] - corner) * (_CONTACT_SIDE / side)).astype(int)
+    nearness = np.exp(-low[:, 2] / 0.1)
+    grid = np.zeros(_CONTACT_SIDE**2, np.float32)
+    np.maximum.at(grid, cells[:, 1] * _CONTACT_SIDE + cells[:, 0], nearness)
+    sigma = max(0.07 * _CONTACT_SIDE / side, 0.5)
+    soft = cv2.GaussianBlur(grid.reshape(_CONTACT_SIDE, _CONTACT_SIDE), (0, 0), sigma)
+    soft[[0, -1]] = soft[:, [0, -1]] = 0
+    return np.clip(soft * 400, 0, 255).astype(np.uint8), np.array([*corner, 1 / side, 1 / side])
+
+
 _LEVEL_LIMITS = (-260, -140)  # samples a metre, negated, from which on a coarser mesh will do
 
 
@@ -542,7 +576,7 @@ class Renderer:
         self._flat = program(vertex_shader=_FLAT_VERTEX, fragment_shader=_DEPTH_FRAGMENT)
         self._catcher = program(vertex_shader=_CATCHER_VERTEX, fragment_shader=_CATCHER_FRAGMENT)
         self._programs = (self._body, self._solid, self._shading, self._room, self._catcher)
-        units = {"u_texture": 0, "u_shadow_map": 1, "u_noise": 2, "g_a": 3, "g_b": 4}
+        units = {"u_texture": 0, "u_shadow_map": 1, "u_noise": 2, "g_a": 3, "g_b": 4, "u_contact": 5}
         for program in self._programs:
             for name, unit in units.items():
                 if name in program:
@@ -565,6 +599,8 @@ class Renderer:
         self._shadow_map.filter = (moderngl.LINEAR, moderngl.LINEAR)
         self._shadow_map.repeat_x = self._shadow_map.repeat_y = False
         self._shadow_target = self._context.framebuffer(depth_attachment=self._shadow_map)
+        self._contact = self._context.texture((_CONTACT_SIDE,) * 2, 1)
+        self._contact.repeat_x = self._contact.repeat_y = False
         self._size = (0, 0)
         self._textures = {}
         screen = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]], np.float32)
@@ -645,7 +681,11 @@ class Renderer:
             data = np.concatenate([vertices[: self._n_vertices], normals[: self._n_vertices]], 1)
             self._slot(i)[0].write(np.ascontiguousarray(data, np.float32))
         self._look.write(np.concatenate([_pack_look(look) for _, _, look in people]))
-        solid_buffer = self._context.buffer(_pack(solids)) if solids else None
+        packed = _pack(solids) if solids else None
+        solid_buffer = self._context.buffer(packed) if solids else None
+        contact, area = _contact([vertices[::3] for vertices, _, _ in people] + ([packed[:, :3]] if solids else []))
+        self._contact.write(contact)
+        self._contact.use(5)
         matrix = projection_matrix(intrinsics, extrinsics, width, height)
         rotation = np.asarray(extrinsics, float)[:3, :3]
         scale = 1 / (SUPERSAMPLING * intrinsics[[0, 1], [0, 1]])
@@ -654,6 +694,7 @@ class Renderer:
             "u_projection": matrix.T, "u_light_direction": lights.directions, "u_light_colour": lights.colours,
             "u_sky": lights.sky, "u_ground": lights.ground, "u_eye": -rotation.T @ np.asarray(extrinsics)[:3, 3],
             "u_light_matrix": light_matrix.T, "u_shadow": [lights.shadow, 0.012], "u_rotation": rotation,
+            "u_contact_area": area,
             "u_ray": [*scale, *(-(intrinsics[[0, 1], [2, 2]] + 0.5) / intrinsics[[0, 1], [0, 1]])],
         }  # fmt: skip
         values = {name: np.ascontiguousarray(value, np.float32) for name, value in values.items()}

@@ -10,8 +10,9 @@ import numpy as np
 import rlemasklib
 
 from metrabs_core.skeletons import NATIVE
-from training.synthesis import accessories, clothing, shapes
+from training.synthesis import accessories, furniture, shapes
 from training.synthesis.backgrounds import Backgrounds
+from training.synthesis.furniture import Rooms
 from training.synthesis.renderer import OBJECT_ID, SUPERSAMPLING, Lights, Renderer, Solid, metric_depth
 from training.synthesis.rotations import about_z
 
@@ -135,12 +136,16 @@ def _sample_camera(rng: np.random.Generator, person: Person, kind: str) -> Camer
 
     low, high = person.vertices.min(0), person.vertices.max(0)
     extent = max(high[2] - low[2], 0.6 * np.linalg.norm((high - low)[:2]), 0.5)
-    wanted = np.exp(rng.uniform(np.log(110), np.log(290)))
-    if kind == "close":
-        wanted = rng.uniform(260, 520)
-    elif kind == "street":
-        wanted = np.exp(rng.uniform(np.log(50), np.log(150)))
-    distance = np.clip(focal * extent / wanted, 0.9, 30.0 if kind == "street" else 12.0)
+    wanted = np.exp(rng.uniform(np.log(120), np.log(290)))  # pixels
+    middle = (low + high) / 2
+    if kind == "street":
+        wanted = np.exp(rng.uniform(np.log(60), np.log(150)))
+    elif kind == "close":  # cut off by the picture's edge: most often below the chest, the waist or the knees
+        cut = low[2] + (high[2] - low[2]) * rng.uniform(0.15, 0.75)
+        top = high[2] if rng.random() < 0.85 else low[2] + (high[2] - low[2]) * rng.uniform(0.7, 0.95)
+        extent, middle[2] = max(top - cut, 0.35), (top + cut) / 2
+        wanted = height * rng.uniform(0.75, 1.1)
+    distance = np.clip(focal * extent / wanted, 0.7, 30.0 if kind == "street" else 12.0)
     style = rng.random()
     if style < 0.62:
         camera_height = rng.uniform(0.9, 1.9)
@@ -150,17 +155,14 @@ def _sample_camera(rng: np.random.Generator, person: Person, kind: str) -> Camer
         camera_height = rng.uniform(1.9, 3.0) + max(0.0, distance - 4) * rng.uniform(0, 0.35)
     if kind == "street" and rng.random() < 0.8:
         camera_height = min(rng.uniform(2.2, 7.0), 0.55 * distance)
-    middle = (low + high) / 2
     azimuth = rng.uniform(0, 2 * np.pi)
     horizontal = np.sqrt(max(distance**2 - (camera_height - middle[2]) ** 2, (0.6 * distance) ** 2))
     position = np.array([*(middle[:2] + horizontal * np.array([np.sin(azimuth), -np.cos(azimuth)])), camera_height])
     roll = rng.normal(0, 3) if rng.random() < 0.85 else rng.uniform(-25, 25)
-    target = middle.copy()
-    if wanted > 260:  # close: aim at some part of the body, most often the upper half
-        target[2] = low[2] + (high[2] - low[2]) * rng.uniform(0.35, 0.95)
-    camera = Camera(intrinsics, distortion, _look_at(position, target, roll), width, height)
+    camera = Camera(intrinsics, distortion, _look_at(position, middle, roll), width, height)
     # Turn away such that the person isn't always in the middle.
-    reach = np.array([width, height]) / 2 * rng.uniform(-0.75, 0.75, 2) * np.clip(1.2 - wanted / 580, 0.2, 1)
+    reach = np.array([width, height]) / 2 * rng.uniform(-0.75, 0.75, 2)
+    reach *= [0.6, 0.15] if kind == "close" else np.clip(1.2 - wanted / 580, 0.2, 1)
     yaw, pitch = np.arctan(reach[0] / focal), np.arctan(reach[1] / focal)
     turn = cv2.Rodrigues(np.array([0.0, yaw, 0.0]))[0] @ cv2.Rodrigues(np.array([pitch * 0.6, 0.0, 0.0]))[0]
     extrinsics = camera.extrinsics.copy()
@@ -186,19 +188,30 @@ def _sample_lights(rng: np.random.Generator, outdoors: bool) -> Lights:
 
 
 def _solid(rng: np.random.Generator, shape: tuple, colour=None) -> Solid:
-    colour = clothing.random_colour(rng, "cloth") if colour is None else colour
+    colour = furniture.random_colour(rng) if colour is None else colour
     grain = float(rng.choice([0.0, 1.0, 3.0, 8.0]))
     return Solid(*shape, np.tile(colour, (len(shape[0]), 1)), grain)
 
 
-def _furniture(rng: np.random.Generator, person: Person) -> list[Solid]:
+def _furniture(rng: np.random.Generator, person: Person, rooms: Rooms) -> list[Solid]:
     """A stool, chair, bench or block under a sitting person, and sometimes a table before them."""
     pelvis, knees = person.joints[0], (person.joints[4] + person.joints[5]) / 2
     forward = (knees - pelvis)[:2]
     forward = np.array([*(forward / (np.linalg.norm(forward) + 1e-6)), 0.0])
-    rotation = about_z(np.degrees(np.arctan2(forward[0], -forward[1])))
-    centre = np.array([*pelvis[:2], 0.0]) + 0.12 * forward
-    top, colour, legs = person.seat, clothing.random_colour(rng, "cloth"), clothing.random_colour(rng, "cloth")
+    yaw = np.degrees(np.arctan2(forward[0], -forward[1]))
+    solids = []
+    if rng.random() < 0.4:
+        solids = rooms.seat(rng, person.seat, np.array([*pelvis[:2], 0.0]) + 0.05 * forward, yaw)
+    if not solids:
+        solids = _seat(rng, person, forward, about_z(yaw))
+    if rng.random() < 0.35:
+        solids += _table(rng, person, knees, forward, about_z(yaw))
+    return solids
+
+
+def _seat(rng: np.random.Generator, person: Person, forward: np.ndarray, rotation: np.ndarray) -> list[Solid]:
+    top, colour, legs = person.seat, furniture.random_colour(rng), furniture.random_colour(rng)
+    centre = np.array([*person.joints[0, :2], 0.0]) + 0.12 * forward
     half = rng.uniform(0.2, 0.3)
     wide = half if rng.random() < 0.75 else rng.uniform(0.5, 1.2)
     thick = top if rng.random() < 0.3 else rng.uniform(0.03, 0.12)
@@ -215,22 +228,30 @@ def _furniture(rng: np.random.Generator, person: Person) -> list[Solid]:
         low, high = (0.0 if rng.random() < 0.5 else 0.15), rng.uniform(0.25, 0.75)
         middle = centre - forward * (spine + 0.04 + float(centre @ forward)) + [0, 0, top + (low + high) / 2]
         solids.append(_solid(rng, shapes.box([2 * wide, 0.05, high - low], middle, rotation), colour))
-    if rng.random() < 0.35:
-        clearance = float(person.vertices[:, 2][person.vertices @ forward > knees @ forward - 0.25].max(initial=0))
-        height = max(float(knees[2]) + 0.09, top + 0.2)
-        if clearance < height + 0.9:
-            depth, width = rng.uniform(0.5, 1.0), rng.uniform(0.7, 2.0)
-            belly = float((person.joints[[0, 3, 6]] @ forward).max()) + rng.uniform(0.2, 0.4)
-            middle = centre + forward * (belly + depth / 2 - float(centre @ forward))
-            board = shapes.box([width, depth, 0.035], middle + [0, 0, height], rotation)
-            solids.append(_solid(rng, board))
-            solids += _four_legs(rng, middle, rotation, width / 2, depth / 2, height, legs)
-            for _ in range(rng.integers(0, 4)):
-                spot = middle + rotation @ np.array([*(rng.uniform(-0.4, 0.4, 2) * [width, depth]), 0])
-                tall = rng.uniform(0.03, 0.3)
-                size = [*rng.uniform(0.05, 0.35, 2), tall]
-                turn = about_z(rng.uniform(0, 90))
-                solids.append(_solid(rng, shapes.box(size, spot + [0, 0, height + 0.018 + tall / 2], turn)))
+    return solids
+
+
+def _table(rng: np.random.Generator, person: Person, knees: np.ndarray, forward: np.ndarray,
+           rotation: np.ndarray) -> list[Solid]:  # fmt: skip
+    """A table with things on it before somebody who sits, if knees and belly leave room for one."""
+    clearance = float(person.vertices[:, 2][person.vertices @ forward > knees @ forward - 0.25].max(initial=0))
+    height = max(float(knees[2]) + 0.09, person.seat + 0.2)
+    if clearance > height + 0.9:
+        return []
+    depth, width = rng.uniform(0.5, 1.0), rng.uniform(0.7, 2.0)
+    belly = float((person.joints[[0, 3, 6]] @ forward).max()) + rng.uniform(0.2, 0.4)
+    side = np.array([-forward[1], forward[0], 0.0])
+    middle = forward * (belly + depth / 2) + side * float(person.joints[0] @ side)
+    board = shapes.box([width, depth, 0.035], middle + [0, 0, height], rotation)
+    solids = [_solid(rng, board)]
+    legs = furniture.random_colour(rng)
+    solids += _four_legs(rng, middle, rotation, width / 2, depth / 2, height, legs)
+    for _ in range(rng.integers(0, 4)):
+        spot = middle + rotation @ np.array([*(rng.uniform(-0.4, 0.4, 2) * [width, depth]), 0])
+        tall = rng.uniform(0.03, 0.3)
+        size = [*rng.uniform(0.05, 0.35, 2), tall]
+        turn = about_z(rng.uniform(0, 90))
+        solids.append(_solid(rng, shapes.box(size, spot + [0, 0, height + 0.018 + tall / 2], turn)))
     return solids
 
 
@@ -287,7 +308,7 @@ def _place_others(rng: np.random.Generator, camera: Camera, first: Person, other
             u = rng.uniform(0, camera.width)
             ray = to_world @ np.linalg.solve(camera.intrinsics, np.array([u, camera.height / 2, 1.0]))
             ray = ray[:2] / np.linalg.norm(ray[:2])
-            distance = first_distance * np.exp(rng.uniform(np.log(0.7), np.log(2.6)))
+            distance = first_distance * np.exp(rng.uniform(np.log(0.75), np.log(1.8)))
             spot = camera.position[:2] + ray * distance
             if distance < max(1.0, radius + 0.5):
                 continue
@@ -307,11 +328,11 @@ _WHITE = np.full([4, 4, 3], 225, np.uint8)
 
 
 def _tint(rng: np.random.Generator) -> np.ndarray:
-    return rng.uniform(0.5, 1.15) * np.exp(rng.normal(0, rng.choice([0.03, 0.2]), 3))
+    return rng.uniform(0.55, 1.15) * np.exp(rng.normal(0, rng.choice([0.03, 0.06, 0.15]), 3))
 
 
-def _room_surfaces(rng: np.random.Generator, camera: Camera, people: list[Person], backgrounds: Backgrounds):
-    """Floor, walls and ceiling around camera and people."""
+def _make_room(rng: np.random.Generator, camera: Camera, people: list[Person], backgrounds: Backgrounds, rooms: Rooms):
+    """Floor, walls and ceiling around camera and people, and the furniture."""
     points = np.concatenate([p.vertices[::50, :2] for p in people] + [camera.position[None, :2]])
     yaw = rng.uniform(0, 90)
     axes = about_z(yaw)[:2, :2]
@@ -356,7 +377,7 @@ def _room_surfaces(rng: np.random.Generator, camera: Camera, people: list[Person
             surfaces.append((quad, normal, [1, 1], picture, _tint(rng)))
     ceiling = np.stack([corner(x0, y0, top), corner(x1, y0, top), corner(x1, y1, top), corner(x0, y1, top)])
     surfaces.append((ceiling, [0, 0, -1.0], [1, 1], _WHITE, _tint(rng)))
-    return surfaces
+    return surfaces, rooms.furnish(rng, axes, low, high, local)
 
 
 def _outdoor_surfaces(rng: np.random.Generator, camera: Camera, people: list[Person], backgrounds: Backgrounds):
@@ -408,8 +429,8 @@ def _degrade(rng: np.random.Generator, image: np.ndarray, people: np.ndarray) ->
     metered = float(image.mean())
     if people.any() and rng.random() < 0.8:
         metered = 0.5 * metered + 0.5 * float(image[people].mean())
-    gain = np.clip(wanted / max(8.0, metered), 0.6, 3.5) * np.exp(rng.normal(0, 0.06, 3))
-    gamma = np.exp(rng.normal(0, 0.18))
+    gain = np.clip(wanted / max(8.0, metered), 0.6, 3.5) * np.exp(rng.normal(0, 0.05, 3))
+    gamma = np.exp(rng.normal(-0.1, 0.18))
     table = np.arange(256, dtype=np.float32)[:, None] / 255
     table = np.clip(table**gamma * gain, 0, 1)
     if rng.random() < 0.5:  # contrast
@@ -417,9 +438,9 @@ def _degrade(rng: np.random.Generator, image: np.ndarray, people: np.ndarray) ->
     image = cv2.LUT(image.astype(np.uint8), (table * 255).astype(np.uint8)[None])
     kind = rng.random()
     if kind < 0.35:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.6))
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.35, 1.1))
     elif kind < 0.45:
-        length, angle = int(rng.integers(3, 10)), rng.uniform(0, 180)
+        length, angle = int(rng.integers(3, 7)), rng.uniform(0, 180)
         kernel = np.zeros([length, length], np.float32)
         kernel[length // 2] = 1
         turn = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), angle, 1)
@@ -463,6 +484,30 @@ def _pinhole_canvas(camera: Camera) -> tuple[np.ndarray, int, int, np.ndarray | 
     return intrinsics, int(size[0]), int(size[1]), fine
 
 
+def _ambient_occlusion(depth: np.ndarray, width: int, height: int, focal: float) -> np.ndarray:
+    """Light that corners and folds keep, from how far a place lies behind its neighbourhood in the depth buffer.
+
+    The idea is Luft, Colditz and Deussen's ("Image enhancement by unsharp masking the depth buffer", 2006).
+
+    Args:
+        depth: float32, depth buffer, 1 where nothing is.
+        width, height: of the picture, pixels.
+        focal: of the picture, pixels.
+
+    Returns:
+        uint8 [height, width], 255 for all light.
+    """
+    small = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST)
+    covered = (small < 1).astype(np.float32)
+    metres = metric_depth(small) * covered
+    near = max(float(metres.sum() / max(covered.sum(), 1)), 0.5)
+    sigma = (0, 0), float(np.clip(0.06 * focal / near, 0.8, 16))
+    around = cv2.GaussianBlur(metres, *sigma) / (cv2.GaussianBlur(covered, *sigma) + 1e-6)
+    behind = metres - around
+    darkness = np.clip(behind * 5, 0, 1) * (behind < 0.45)
+    return (255 - 125 * darkness).astype(np.uint8)
+
+
 def _nearest_sample(pixels: np.ndarray) -> np.ndarray:
     """Indices of the samples that lie nearest pixels' centres."""
     return np.round((pixels + 0.5) * SUPERSAMPLING - 0.5).astype(int)
@@ -474,6 +519,7 @@ def make_scene(
     people: list[Person],
     renderer: Renderer,
     backgrounds: Backgrounds,
+    rooms: Rooms,
     attempts: int = 3,
 ) -> tuple:
     """Lay out, render and label one scene.
@@ -484,6 +530,7 @@ def make_scene(
         people: posed, not yet placed; the first is what the picture is about.
         renderer: draws.
         backgrounds: photographs and textures.
+        rooms: furniture.
         attempts: how often to try if nobody is seen.
 
     Returns:
@@ -497,18 +544,19 @@ def make_scene(
     place = "room" if kind < 0.4 else "outdoors" if kind < 0.72 else "photograph" if kind < 0.94 else "clutter"
     if place == "photograph" and not backgrounds.paths:
         place = "room"
-    solids = [s for p in placed if p.seat is not None for s in _furniture(rng, p)]
+    solids = [s for p in placed if p.seat is not None for s in _furniture(rng, p, rooms)]
     solids += _occluders(rng, camera, placed)
     for number, person in enumerate(placed, start=1):
         solids += [replace(s, owner=number if s.owner == accessories.OWN else 0) for s in person.solids]
     lights = _sample_lights(rng, place == "outdoors")
     surfaces = []
     if place == "room":
-        surfaces = _room_surfaces(rng, camera, placed, backgrounds)
+        surfaces, furnished = _make_room(rng, camera, placed, backgrounds, rooms)
+        solids += furnished
     elif place == "outdoors":
         surfaces = _outdoor_surfaces(rng, camera, placed, backgrounds)
 
-    scale = float(rng.choice([0.5, 0.7, 1.0]))  # what is far away may be out of focus
+    scale = float(rng.choice([0.45, 0.6, 0.8]))  # what is far away may be out of focus
     intrinsics, width, height, warp = _pinhole_canvas(camera)
     drawn = [(p.vertices, p.normals, p.look) for p in placed]
     colour, depth, rendered, shadow = renderer.render(
@@ -527,10 +575,12 @@ def make_scene(
             light = 255 - cv2.multiply(soft, rng.uniform(0.2, 0.7))
             behind = cv2.multiply(behind, cv2.cvtColor(light, cv2.COLOR_GRAY2RGB), scale=1 / 255)
 
+    image = cv2.cvtColor(cv2.resize(colour, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGBA2RGB)
+    shade = cv2.cvtColor(_ambient_occlusion(depth, width, height, intrinsics[0, 0]), cv2.COLOR_GRAY2RGB)
+    image = cv2.multiply(image, shade, scale=1 / 255)
     ids = np.ascontiguousarray(colour[..., 3])
     uncovered = cv2.compare(ids, 0, cv2.CMP_EQ)
     uncovered = cv2.cvtColor(cv2.resize(uncovered, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB)
-    image = cv2.cvtColor(cv2.resize(colour, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGBA2RGB)
     image = cv2.add(image, cv2.multiply(behind, uncovered, scale=1 / 255))
     if warp is None:
         rows, columns = (_nearest_sample(np.arange(n)) for n in (height, width))
@@ -544,7 +594,7 @@ def make_scene(
         if label is not None:
             labels.append(label)
     if not labels and attempts > 1:
-        return make_scene(rng, "any", people, renderer, backgrounds, attempts - 1)
+        return make_scene(rng, "any", people, renderer, backgrounds, rooms, attempts - 1)
     image, quality = _degrade(rng, image, (ids_at_pixels > 0) & (ids_at_pixels < OBJECT_ID))
     camera_label = {
         "intrinsic_matrix": camera.intrinsics.tolist(),

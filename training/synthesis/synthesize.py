@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--background-part", choices=["all", "train", "val"], default="all",
         help="photographs to use: all, all but every fifth, or every fifth",
     )  # fmt: skip
+    parser.add_argument("--rooms", type=Path, help=f"folder of furniture and textures (default: {CACHE}/rooms)")
     parser.add_argument("--motions", type=Path, help=f"folder of humanoid3d_*.txt clips (default: {CACHE}/motions)")
 
 
@@ -50,13 +51,13 @@ def run(args: argparse.Namespace) -> None:
     if args.scenes < 1:
         raise ValueError(f"--scenes is {args.scenes}; ask for at least one.")
     folders = {}
-    for name in ("backgrounds", "motions"):
+    for name in ("backgrounds", "motions", "rooms"):
         folders[name] = getattr(args, name)
         if folders[name] is None:
             folders[name] = CACHE / name if (CACHE / name).is_dir() else None
         elif not folders[name].is_dir():
             raise ValueError(f"--{name} is {folders[name]}, which is no folder; leave it out to do without.")
-    settings = (folders["backgrounds"], args.background_part, folders["motions"])
+    settings = (folders["backgrounds"], args.background_part, folders["motions"], folders["rooms"])
     try:  # these take seconds to import, which who wants another command needn't wait for
         from training.synthesis import bodies
         from training.synthesis.renderer import check_context
@@ -94,9 +95,12 @@ def run(args: argparse.Namespace) -> None:
     print(f"{rendered} people rendered in {seconds:.0f} s ({rendered / seconds:.0f} people/s); look at {sheet}")
 
 
-def _describe(out: Path, seed: int, backgrounds: Path | None, part: str, motions: Path | None) -> None:
+def _describe(
+    out: Path, seed: int, backgrounds: Path | None, part: str, motions: Path | None, rooms: Path | None
+) -> None:
     """Write ``dataset.json``, or make sure that the one that is there says the same."""
     from training.synthesis.backgrounds import Backgrounds
+    from training.synthesis.furniture import Rooms
     from training.synthesis.poses import Clips
 
     other = {
@@ -104,6 +108,7 @@ def _describe(out: Path, seed: int, backgrounds: Path | None, part: str, motions
         "seed": seed,
         "photographs": len(Backgrounds(backgrounds, part).paths),
         "motion_clips": len(Clips(motions).clips),
+        "furniture": len(Rooms(rooms).models),
     }
     if (out / "dataset.json").exists():
         existing = read_description(out).other
@@ -119,13 +124,13 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 _worker = None
 
 
-def _start_worker(backgrounds: Path | None, part: str, motions: Path | None) -> None:
+def _start_worker(backgrounds: Path | None, part: str, motions: Path | None, rooms: Path | None) -> None:
     global _worker
     from training.synthesis.worker import Worker
 
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker = Worker(backgrounds, part, motions)
+    _worker = Worker(backgrounds, part, motions, rooms)
 
 
 def _end_with_parent() -> None:

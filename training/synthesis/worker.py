@@ -5,16 +5,28 @@ from pathlib import Path
 
 import numpy as np
 
+from metrabs_core.skeletons import NATIVE
 from training.synthesis import accessories, clothing, poses
 from training.synthesis.backgrounds import Backgrounds
 from training.synthesis.bodies import BATCH, PART_INDEX, PART_NAMES, Bodies, BodyModel, sample_phenotype
+from training.synthesis.furniture import Rooms
 from training.synthesis.joints import JointRegressor
 from training.synthesis.renderer import Renderer, Solid
 from training.synthesis.scene import Person, make_scene
 
+_TRUNK = NATIVE.index("neck"), NATIVE.index("pelv")
 _MAX_PENETRATION = 0.03  # metres that limbs may sink into each other before another pose is tried
 _ATTEMPTS = 5
-_PEOPLE = ((1, 2, 3, 4, 5), (0.34, 0.28, 0.19, 0.12, 0.07))
+_PEOPLE = {  # shares of scenes with one, two, three, four and five people
+    "any": (0.28, 0.3, 0.21, 0.13, 0.08),
+    "close": (0.42, 0.36, 0.22, 0, 0),
+    "street": (0, 0.25, 0.25, 0.25, 0.25),
+}
+# What people do, where that depends on the kind of scene; shares.
+_POSES = {
+    "close": {"stand": 0.5, "sit": 0.28, "walk": 0.1, "clip": 0.06, "": 0.06},
+    "street": {"stand": 0.4, "walk": 0.6},
+}
 
 
 class Worker:
@@ -24,12 +36,14 @@ class Worker:
         backgrounds: folder of photographs or None.
         part: which of them, see `Backgrounds`.
         motions: folder of motion-capture clips or None.
+        rooms: folder of furniture and textures or None.
     """
 
-    def __init__(self, backgrounds: Path | None, part: str, motions: Path | None):
+    def __init__(self, backgrounds: Path | None, part: str, motions: Path | None, rooms: Path | None):
         self.body = BodyModel()
         self.joints = JointRegressor(self.body)
-        self.backgrounds = Backgrounds(backgrounds, part)
+        self.rooms = Rooms(rooms)
+        self.backgrounds = Backgrounds(backgrounds, part, self.rooms.textures)
         self.clips = poses.Clips(motions)
         surface = clothing.surface_coordinates(self.body)
         self.renderer = Renderer(self.body.faces, surface[: self.body.n_shown], clothing.landmarks(self.body))
@@ -39,7 +53,7 @@ class Worker:
         self._head_length = float(np.linalg.norm(heads[index["head"]] - heads[index["neck01"]]))
         names = self.body.bone_names
         dominant = [names[i] for i in self.body.dominant_bone]
-        self._sitting_surface = np.array([n.startswith(("upperleg", "pelvis", "root", "spine05")) for n in dominant])
+        self._sitting_surface = np.array([n.startswith(("upperleg01", "pelvis", "root")) for n in dominant])
 
     def scenes(self, seed: int, start: int, count: int) -> Iterator[tuple]:
         """Render scenes.
@@ -55,8 +69,8 @@ class Worker:
         generators = [np.random.default_rng([seed, start + i]) for i in range(count)]
         owners, phenotypes, statures, kinds = [], [], [], []
         for i, rng in enumerate(generators):
-            kinds.append(str(rng.choice(["any", "close", "street"], p=[0.74, 0.12, 0.14])))
-            for _ in range(rng.choice(_PEOPLE[0], p=_PEOPLE[1]) if kinds[i] != "street" else rng.integers(2, 6)):
+            kinds.append(str(rng.choice(["any", "close", "street"], p=[0.6, 0.3, 0.1])))
+            for _ in range(1 + rng.choice(5, p=_PEOPLE[kinds[i]])):
                 phenotype, stature = sample_phenotype(rng, self.body.phenotype_labels)
                 owners.append(i)
                 phenotypes.append(phenotype)
@@ -67,24 +81,26 @@ class Worker:
         done = 0
         for first in range(0, len(owners), BATCH):
             chunk = slice(first, first + BATCH)
-            streets = [kinds[i] == "street" for i in owners[chunk]]
-            people = self._people(phenotypes[chunk], [generators[i] for i in owners[chunk]], streets)
+            wanted = [_POSES.get(kinds[i], {"": 1.0}) for i in owners[chunk]]
+            people = self._people(phenotypes[chunk], [generators[i] for i in owners[chunk]], wanted)
             for owner, person in zip(owners[chunk], people):
                 waiting.setdefault(int(owner), []).append(person)
             complete = int(owners[chunk.stop]) if chunk.stop < len(owners) else count
             for i in range(done, complete):
-                yield make_scene(generators[i], kinds[i], waiting.pop(i), self.renderer, self.backgrounds)
+                yield make_scene(generators[i], kinds[i], waiting.pop(i), self.renderer, self.backgrounds, self.rooms)
             done = complete
 
-    def _people(self, phenotypes: np.ndarray, generators: list, streets: list[bool]) -> list[Person]:
-        """Posed and dressed people, [B] each; those in streets stand or walk."""
+    def _people(self, phenotypes: np.ndarray, generators: list, wanted: list[dict[str, float]]) -> list[Person]:
+        """Posed and dressed people, [B] each; `wanted` holds the shares of the families of poses, "" for any."""
         bodies = self.body.build(phenotypes)
         n = len(phenotypes)
         chosen: list[poses.Pose | None] = [None] * n
         best = np.full(n, np.inf)
         bone_rotations = np.zeros([n, len(self.body.bone_names), 3, 3], np.float32)
         positions = np.zeros([n, len(self.body.bone_names), 3], np.float32)
-        kinds = [str(rng.choice(["stand", "walk"])) if street else "" for rng, street in zip(generators, streets)]
+        kinds = [str(rng.choice(list(shares), p=list(shares.values()))) for rng, shares in zip(generators, wanted)]
+        if not self.clips.clips:
+            kinds = ["" if kind == "clip" else kind for kind in kinds]
         part_rotations = np.tile(np.eye(3, dtype=np.float32), (n, len(PART_NAMES), 1, 1))
         alignments = self.body.alignments(bodies.heads)
         for _ in range(_ATTEMPTS):
@@ -105,6 +121,7 @@ class Worker:
             depth = poses.penetration(heads, self.body.bone_index)
             for k, i in enumerate(open_):
                 kinds[i] = tried[k].kind
+                depth[k] += poses.floating(kinds[i], heads[k], self.body.bone_index)
                 if depth[k] < best[i]:
                     best[i], chosen[i] = depth[k], tried[k]
                     bone_rotations[i], positions[i], part_rotations[i] = rotations[k], heads[k], parts[k]
@@ -117,9 +134,12 @@ class Worker:
             seat = None
             if chosen[i].seat:
                 seat = float(vertices[i, self._sitting_surface, 2].min() - ground[2])
-                seat = seat if seat > 0.15 else None
+                seat = seat if seat > 0.06 else None
             gender, age = (phenotypes[i, labels.index(axis)] for axis in ("gender", "age"))
             outfit = clothing.sample_outfit(generators[i], gender, age)
+            trunk = np.linalg.norm(joints[_TRUNK[0]] - joints[_TRUNK[1]]) / 0.5  # children's clothes are thinner
+            for layer in ("shirt_cm", "pants_cm", "shoe_cm", "hair_cm"):
+                outfit.look[layer] *= min(1.0, float(trunk))
             solids = self._accessories(
                 generators[i], outfit, bodies.heads[i], positions[i], part_rotations[i], vertices[i]
             )
