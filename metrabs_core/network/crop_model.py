@@ -201,7 +201,7 @@ def load_weights_dir(path: str | Path, **overrides) -> CropModel:
     card = json.loads((path / "model_card.json").read_text())
     model = CropModel(**{**card["crop_model"], **overrides})
     with np.load(path / "weights.npz", allow_pickle=False) as archive:
-        arrays = [archive[name].astype(np.float32) for name in sorted(archive.files)]
+        arrays = [archive[name].astype(np.float32) for name in sorted(archive.files, key=int)]
     if [a.shape for a in arrays] != [tuple(w.shape) for w in model.weights]:
         raise ValueError(f"The weights in {path} do not fit the network that its model_card.json describes.")
     for variable, array in zip(model.weights, arrays):

@@ -34,6 +34,38 @@ def test_weights_survive_the_folder_and_the_stride_can_change(tmp_path):
     assert finer.train_stride == 32
 
 
+def test_every_weight_of_a_backbone_with_statistics_survives_at_every_stride(tmp_path):
+    model = CropModel(backbone="mobilenetv3-small", crop_side=64, stride=8)
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    save_weights_dir(model, tmp_path, {}, dtype="float32")
+    assert len(model.weights) > 200
+    for stride in (8, 32):
+        loaded = load_weights_dir(tmp_path, stride=stride)
+        for saved, weight in zip(model.weights, loaded.weights, strict=True):
+            assert saved.path.split("/")[1:] == weight.path.split("/")[1:]
+            np.testing.assert_array_equal(ops.convert_to_numpy(saved), ops.convert_to_numpy(weight))
+
+
+def test_more_than_a_thousand_weights_keep_their_order(tmp_path):
+    save_weights_dir(CropModel(crop_side=64), tmp_path, {}, dtype="float32")
+    model = load_weights_dir(tmp_path)
+    with np.load(tmp_path / "weights.npz") as archive:
+        arrays = {str(int(name) + 990): archive[name] for name in archive.files}
+    np.savez(tmp_path / "weights.npz", **arrays)  # numbered from 990 on, over the thousand
+    for a, b in zip(load_weights_dir(tmp_path).weights, model.weights, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(a), ops.convert_to_numpy(b))
+
+
+def test_training_starts_with_flat_heatmaps_even_on_features_as_large_as_blazeposes():
+    model = CropModel(crop_side=64, stride=16)
+    loud = ops.convert_to_tensor(np.random.default_rng(0).normal(size=(4, 4, 4, 720)).astype(np.float32) * 20)
+    points2d, coords3d, _ = model._read_heads(model.head(loud))
+    assert np.abs(ops.convert_to_numpy(points2d) - 32).max() < 8
+    assert np.abs(ops.convert_to_numpy(coords3d)[..., 2] - 1100).max() < 300
+
+
 def test_errors_say_what_is_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match="has no model_card.json"):
         load_weights_dir(tmp_path)
