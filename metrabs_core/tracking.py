@@ -15,13 +15,25 @@ _MIN_SIMILARITY = 0.35
 # Time over which velocity is averaged, s; much longer along the line of sight, as depth is so noisy.
 _VELOCITY_TIME = 0.3
 _DEPTH_VELOCITY_TIME = 2.0
+# Time over which a track's score is averaged, s.
+_SCORE_TIME = 2.0
 # Ends a lost track where time stands still (a driver that leaves stamps at zero).
 _MAX_MISSES = 100
+
+
+# The detector's threshold is this part of the tracker's.
+_WEAK = 0.5
+
+
+def weak_threshold(threshold: float) -> float:
+    """The threshold for a detector whose detections are tracked with another threshold: those below only prolong."""
+    return _WEAK * threshold
 
 
 @dataclass
 class _Track:
     id: int
+    score: float  # mean of the last seconds
     box: np.ndarray  # [4]: left, top, width, height, px
     box_velocity: np.ndarray  # [2], px/s
     position: np.ndarray  # [3], mm
@@ -36,12 +48,18 @@ class Tracker:
     A person has an id from the first image on: nothing is held back for confirmation. Ids count up from 1 and are never
     used twice.
 
+    Detections of a score below the threshold are believed only where somebody is expected: they prolong tracks, but
+    begin none, as in ByteTrack (arXiv 2110.06864). Other than there, they prolong a track only as long as its mean
+    score stays above the threshold. Else a thing that has once been taken for a person would stay one.
+
     Attributes:
         max_age: seconds for which somebody unseen is remembered.
+        threshold: score from which a detection is somebody, known or not.
     """
 
-    def __init__(self, max_age: float = 1.5):
+    def __init__(self, max_age: float = 1.5, threshold: float = 0.0):
         self.max_age = max_age
+        self.threshold = threshold
         self._tracks: list[_Track] = []
         self._next_id = 1
         self._last_stamp = -np.inf
@@ -50,14 +68,15 @@ class Tracker:
         """Take the people of the next image.
 
         Args:
-            boxes: [n, 4 or more] (left, top, width, height, ...; px).
+            boxes: [n, 5] (left, top, width, height, px; score).
             poses3d: [n, J, 3], mm, camera frame.
             stamp_s: time of the image, s. A jump back in time (a bag that starts again) forgets everybody.
 
         Returns:
-            The id of each of the n people.
+            The id of each of the n people; 0 for those of low score who are nobody known.
         """
-        boxes = np.asarray(boxes, np.float64)[:, :4]
+        boxes, scores = np.split(np.asarray(boxes, np.float64), [4], axis=1)
+        strong = scores[:, 0] >= self.threshold
         positions = np.asarray(poses3d, np.float64).mean(axis=1)
         if stamp_s < self._last_stamp:
             self._tracks = []
@@ -67,28 +86,48 @@ class Tracker:
         ]
 
         ids = [0] * len(boxes)
-        matches = self._match(boxes, positions, stamp_s)
-        for track in self._tracks:
+        lost = self._tracks
+        for is_strong in (True, False):
+            candidates = np.flatnonzero(strong == is_strong)
+            tracks = [track for track in lost if is_strong or track.score >= self.threshold]
+            for track, candidate in _match(tracks, boxes[candidates], positions[candidates], stamp_s):
+                person = candidates[candidate]
+                _move(track, boxes[person], positions[person], scores[person, 0], stamp_s)
+                ids[person] = track.id
+            lost = [track for track in lost if track.id not in ids]
+        for track in lost:
             track.misses += 1
-        for track, person in matches:
-            _move(track, boxes[person], positions[person], stamp_s)
-            ids[person] = track.id
-        for person, track_id in enumerate(ids):
-            if not track_id:
+        for person in np.flatnonzero(strong):
+            if not ids[person]:
                 ids[person] = self._next_id
-                new = _Track(self._next_id, boxes[person], np.zeros(2), positions[person], np.zeros(3), stamp_s)
-                self._tracks.append(new)
+                place = boxes[person], np.zeros(2), positions[person], np.zeros(3)
+                self._tracks.append(_Track(self._next_id, scores[person, 0], *place, stamp_s))
                 self._next_id += 1
         return ids
 
-    def _match(self, boxes, positions, stamp_s) -> list[tuple[_Track, int]]:
-        if not (self._tracks and len(boxes)):
-            return []
-        similarity = np.stack([_similarity(track, boxes, positions, stamp_s) for track in self._tracks])
-        # Pairs below the threshold count as no pair at all, else they could push a good pair aside.
-        similarity[similarity < _MIN_SIMILARITY] = 0
-        rows, columns = linear_sum_assignment(similarity, maximize=True)
-        return [(self._tracks[row], column) for row, column in zip(rows, columns) if similarity[row, column] > 0]
+    def follow(self, prediction: dict[str, np.ndarray], stamp_s: float) -> tuple[dict[str, np.ndarray], list[int]]:
+        """Take a model's prediction for the next image, and leave out people of low score who are nobody known.
+
+        Args:
+            prediction: arrays of n people each, among them ``boxes`` and ``poses3d``, see ``update``.
+            stamp_s: as for ``update``.
+
+        Returns:
+            The arrays without those people, and the ids of the others.
+        """
+        ids = self.update(prediction["boxes"], prediction["poses3d"], stamp_s)
+        known = np.flatnonzero(ids)
+        return {name: values[known] for name, values in prediction.items()}, [ids[person] for person in known]
+
+
+def _match(tracks: list[_Track], boxes, positions, stamp_s: float) -> list[tuple[_Track, int]]:
+    if not (tracks and len(boxes)):
+        return []
+    similarity = np.stack([_similarity(track, boxes, positions, stamp_s) for track in tracks])
+    # Pairs below the threshold count as no pair at all, else they could push a good pair aside.
+    similarity[similarity < _MIN_SIMILARITY] = 0
+    rows, columns = linear_sum_assignment(similarity, maximize=True)
+    return [(tracks[row], column) for row, column in zip(rows, columns) if similarity[row, column] > 0]
 
 
 def _similarity(track: _Track, boxes, positions, stamp_s: float) -> np.ndarray:
@@ -121,9 +160,10 @@ def _iou(box, boxes) -> np.ndarray:
     return intersection / np.maximum(union, 1e-9)
 
 
-def _move(track: _Track, box, position, stamp_s: float):
+def _move(track: _Track, box, position, score: float, stamp_s: float):
     elapsed = stamp_s - track.last_seen
     if elapsed > 0:
+        track.score += (1 - np.exp(-elapsed / _SCORE_TIME)) * (score - track.score)
         gain, depth_gain = (1 - np.exp(-elapsed / time) for time in (_VELOCITY_TIME, _DEPTH_VELOCITY_TIME))
         across, along = _split((position - track.position) / elapsed - track.velocity, track.position)
         track.velocity += gain * across + depth_gain * along

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from metrabs_core.tracking import Tracker
+from metrabs_core.tracking import Tracker, weak_threshold
 from metrabs_ros.bag_io import (
     LATCHED,
     BagWriter,
@@ -92,6 +92,8 @@ def process(
             )
         cameras = CameraInfos(recording, camera_info_topic)
     options = {parameter.name: parameter.default for parameter in DETECTION_PARAMETERS} | (options or {})
+    tracker = Tracker(threshold=options["detector_threshold"])
+    options["detector_threshold"] = weak_threshold(tracker.threshold)
     output = Path(output)
     journal_path = output.with_name(f".{output.name}.predictions")
 
@@ -113,7 +115,7 @@ def process(
         def write(topic, time_ns, message):
             writer.write(Message(topic, time_ns, to_cdr(message, RESULT_TYPES[topic], store)))
 
-        tracker, shown_ids, counts, problem = Tracker(), set(), Counter(), None
+        shown_ids, counts, problem = set(), Counter(), None
         progress = tqdm(total=recording.counts[image_topic], unit="image", mininterval=0.5, disable=None)
         with PredictionJournal(journal_path, job) as journal, progress:
             for message in recording.messages(set(recording.topics) - set(RESULT_TYPES)):
@@ -132,7 +134,7 @@ def process(
                     problem = problem or str(error)
                 else:
                     header = image_message.header
-                    ids = tracker.update(prediction["boxes"], prediction["poses3d"], stamp_ns(header) * 1e-9)
+                    prediction, ids = tracker.follow(prediction, stamp_ns(header) * 1e-9)
                     persons = persons_message(header, skeleton.name, prediction, ids, image_size)
                     markers = markers_message(persons, skeleton, shown_ids)
                     shown_ids = set(ids)

@@ -28,7 +28,7 @@ from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from visualization_msgs.msg import MarkerArray
 
-from metrabs_core.tracking import Tracker
+from metrabs_core.tracking import Tracker, weak_threshold
 from metrabs_msgs.msg import PersonArray, Skeleton
 from metrabs_msgs.srv import EstimatePoses
 from metrabs_ros import parameters
@@ -298,12 +298,15 @@ class MetrabsNode(LifecycleNode):
         try:
             image, camera = self._decode(frame.image, frame.camera_info)
             options = self._options(DETECTION_PARAMETERS)
+            threshold = options["detector_threshold"]
             begin = time.monotonic()
-            prediction = self._model.detect_poses(image, camera, options)
+            prediction = self._model.detect_poses(
+                image, camera, options | {"detector_threshold": weak_threshold(threshold)}
+            )
             end = time.monotonic()
             if options["skeleton"] != self._skeleton_parameter:
                 self._publish_skeleton(options["skeleton"])
-            self._publish(frame.image.header, image, prediction)
+            n_persons = self._publish(frame.image.header, image, prediction, threshold)
         except FrameError as error:
             self._statistics.count_skipped(error.reason)
             self._warn(error.reason, str(error))
@@ -314,7 +317,6 @@ class MetrabsNode(LifecycleNode):
                 self._warn("model_error", f"A frame could not be processed: {_one_line(error)}")
             return
         latency = self.get_clock().now().nanoseconds * 1e-9 - _seconds(frame.image.header.stamp)
-        n_persons = len(prediction["boxes"])
         self._statistics.count_processed(latency, time.monotonic() - frame.arrival, end - begin, n_persons)
 
     def _decode(self, image_msg, camera_info) -> tuple[np.ndarray, dict]:
@@ -349,10 +351,10 @@ class MetrabsNode(LifecycleNode):
     def _options(self, wanted) -> dict:
         return {parameter.name: self.get_parameter(parameter.name).value for parameter in wanted}
 
-    def _publish(self, header, image: np.ndarray, prediction: dict):
+    def _publish(self, header, image: np.ndarray, prediction: dict, threshold: float) -> int:
         tracker, skeleton = self._tracker, self._skeleton
-        tracker.max_age = self.get_parameter("track_max_age").value
-        ids = tracker.update(prediction["boxes"], prediction["poses3d"], _seconds(header.stamp))
+        tracker.max_age, tracker.threshold = self.get_parameter("track_max_age").value, threshold
+        prediction, ids = tracker.follow(prediction, _seconds(header.stamp))
         persons = persons_message(header, skeleton.name, prediction, ids, (image.shape[1], image.shape[0]))
         self._persons_publisher.publish(persons)
         if self._markers_publisher.get_subscription_count():
@@ -360,6 +362,7 @@ class MetrabsNode(LifecycleNode):
             self._shown_ids = set(ids)
         if self._overlay_publisher.get_subscription_count():
             self._overlay_publisher.publish(_image_message(header, draw_overlay(image, persons, skeleton)))
+        return len(ids)
 
     def _publish_skeleton(self, parameter: str):
         self._skeleton_parameter, self._skeleton = parameter, self._model.skeleton_message(parameter)

@@ -71,7 +71,12 @@ ESTIMATION_PARAMETERS = (
 # Arguments of the model's detect_poses, by the same names.
 DETECTION_PARAMETERS = (
     *ESTIMATION_PARAMETERS,
-    Parameter("detector_threshold", 0.2, "Score from which a detected box counts as a person.", limits=(0.0, 1.0)),
+    Parameter(
+        "detector_threshold",
+        0.25,
+        "Score from which a detected box counts as a person; somebody who is tracked is followed down to half of it.",
+        limits=(0.0, 1.0),
+    ),
     Parameter(
         "detector_nms_iou_threshold",
         0.7,

@@ -10,12 +10,12 @@ FOCAL, CENTRE = 600.0, np.array([320.0, 240.0])
 BODY = np.array([[-250, -800, 0], [250, -800, 0], [0, 0, 100], [-250, 800, 0], [250, 800, 0]], float)
 
 
-def observe(position) -> tuple[np.ndarray, np.ndarray]:
+def observe(position, score=0.9) -> tuple[np.ndarray, np.ndarray]:
     """Box [5] and pose [5, 3] of a person in the middle of which is `position` (mm)."""
     pose = BODY + position
     pixels = FOCAL * pose[:, :2] / pose[:, 2:] + CENTRE
     low, high = pixels.min(axis=0), pixels.max(axis=0)
-    return np.array([*low, *(high - low), 0.9]), pose
+    return np.array([*low, *(high - low), score]), pose
 
 
 def run(tracker, frames, interval=1 / 15):
@@ -115,3 +115,49 @@ def test_whoever_comes_ids_are_distinct_and_memory_is_bounded(counts, interval, 
         assert len(ids) == n == len(set(ids)) and all(isinstance(person, int) and person > 0 for person in ids)
     # At most everybody of the last 100 frames.
     assert len(tracker._tracks) <= 101 * 6
+
+
+def follow_scores(tracker, scores, interval=0.1):
+    """Ids of one person who walks to the right, detected with given scores (None: not at all)."""
+    ids = []
+    for i, score in enumerate(scores):
+        box, pose = observe(np.array([20.0 * i, 0, 4000]), score or 0)
+        n = score is not None
+        ids += tracker.update(box[np.newaxis][:n], pose[np.newaxis][:n], i * interval) or [None]
+    return ids
+
+
+def test_weak_detections_prolong_tracks_but_begin_none():
+    assert follow_scores(Tracker(threshold=0.4), [0.3, 0.2, 0.9, 0.9, 0.3, 0.2, None, 0.3, 0.9]) == [
+        *(0, 0, 1, 1, 1, 1, None, 1, 1)
+    ]
+    assert follow_scores(Tracker(threshold=0.4), [0.39] * 30) == [0] * 30
+
+
+def test_what_is_hardly_ever_a_person_does_not_stay_one():
+    # A thing that is taken for a person once in two seconds, and else for a weak one.
+    ids = np.array(follow_scores(Tracker(threshold=0.4), ([0.41] + [0.25] * 19) * 5))
+    assert (ids[::20] > 0).all() and (ids > 0).mean() < 0.2
+    # A person whose score is low for a second.
+    assert set(follow_scores(Tracker(threshold=0.4), [0.8] * 20 + [0.25] * 10 + [0.8] * 20)) == {1}
+
+
+def test_weak_detections_take_no_track_from_strong_ones():
+    tracker = Tracker(threshold=0.4)
+    first = observe((0, 0, 4000))
+    tracker.update(first[0][np.newaxis], first[1][np.newaxis], 0.0)
+    # The weak one is where the person was, the strong one has moved on.
+    boxes, poses = zip(observe((0, 0, 4000), 0.3), observe((150, 0, 4000), 0.9))
+    assert tracker.update(np.array(boxes), np.array(poses), 0.1) == [0, 1]
+
+
+def test_followed_people_are_those_with_an_id():
+    tracker = Tracker(threshold=0.4)
+    boxes, poses = map(np.array, zip(observe((0, 0, 4000), 0.3), observe((2000, 0, 4000), 0.9)))
+    prediction = {"boxes": boxes, "poses3d": poses, "uncertainties": np.array([7.0, 8.0])}
+    people, ids = tracker.follow(prediction, 0.0)
+    assert ids == [1] and set(people) == set(prediction)
+    np.testing.assert_array_equal(people["boxes"], boxes[1:])
+    np.testing.assert_array_equal(people["uncertainties"], [8.0])
+    nobody, ids = tracker.follow({name: values[:0] for name, values in prediction.items()}, 0.1)
+    assert ids == [] and nobody["poses3d"].shape == (0, 5, 3)

@@ -183,6 +183,15 @@ def test_pictures_of_different_sizes(tmp_path, model_path):
         run(folder, "--output-dir", tmp_path / "o2", "--model-path", model_path, "--calibration", calibration)
 
 
+def test_weak_detections_only_prolong(tmp_path, model_path):
+    """The red person's score is weak for a while, the blue one's always."""
+    folder = write_pictures(tmp_path / "in", scores=lambda i: (0.3 if i in (4, 5, 8) else 0.9, 0.3))
+    run(folder, "--output-dir", tmp_path / "out", "--model-path", model_path, "--detector-threshold", 0.5)
+    with np.load(tmp_path / "out/poses.npz") as poses:
+        np.testing.assert_array_equal(poses["frame_index"], np.arange(12))
+        assert set(poses["ids"]) == {1} and (poses["boxes"][:, 4] < 0.5).sum() == 3
+
+
 def test_nobody_at_all(tmp_path, model_path):
     folder = tmp_path / "in"
     folder.mkdir()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from metrabs_core.skeletons import Skeleton
+from metrabs_core.tracking import weak_threshold
 from metrabs_core.video_files import VideoFrame
 from training.video.calibration import Camera
 from training.video.poses import VideoPoses, concatenate
@@ -29,14 +30,15 @@ class Settings:
             none.
         crops: per person (test-time augmentation).
         skeleton: joint convention; '' for the model's own.
-        detector_threshold: score from which a box counts as a person.
+        detector_threshold: score from which a box counts as a person; somebody who is tracked is followed down to half
+            of it.
     """
 
     model: str = ""
     detector: str = ""
     crops: int = 5
     skeleton: str = ""
-    detector_threshold: float = 0.2
+    detector_threshold: float = 0.25
 
 
 class PoseFinder:
@@ -89,7 +91,7 @@ class PoseFinder:
             on_frame: is called with each frame after it has been processed.
 
         Returns:
-            The people, without ids.
+            The people, without ids, down to a detector score of half of the threshold.
         """
         batches = []
         for _, same_size in groupby(frames, key=lambda frame: frame.image.shape):
@@ -108,7 +110,7 @@ class PoseFinder:
             distortion_coeffs=camera.distortion_coeffs[np.newaxis],
             num_aug=self.settings.crops,
             skeleton=self.settings.skeleton,
-            detector_threshold=self.settings.detector_threshold,
+            detector_threshold=weak_threshold(self.settings.detector_threshold),
         )
         people = {name: result[name].values.numpy() for name in ("boxes", "poses3d", "poses2d", "uncertainties")}
         return VideoPoses(

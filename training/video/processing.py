@@ -88,7 +88,7 @@ def process(
         )
     else:
         poses, video = find_in_video(source, finder, camera, work / "pieces", max_frames), source
-    poses = track(poses)
+    poses = track(poses, finder.settings.detector_threshold)
     if causal_smoothing:
         poses = reproject(causal_smooth(poses), camera.distortion_coeffs)
 
@@ -160,13 +160,13 @@ def _until(frames: Iterator[VideoFrame], max_frames: int | None) -> Iterator[Vid
     return takewhile(lambda frame: frame.index < max_frames, frames) if max_frames else frames
 
 
-def track(poses: VideoPoses) -> VideoPoses:
-    """Give the people ids that stay with them over time."""
-    tracker, ids = Tracker(), poses.ids.copy()
+def track(poses: VideoPoses, threshold: float) -> VideoPoses:
+    """Give the people ids that stay with them over time; see `metrabs_core.tracking.Tracker` about the threshold."""
+    tracker, ids = Tracker(threshold=threshold), poses.ids.copy()
     for i in range(poses.n_frames):
         people = poses.people(i)
         ids[people] = tracker.update(poses.boxes[people], poses.poses3d[people], poses.frame_times[i])
-    return poses.select(slice(None), ids=ids)
+    return poses.select(ids > 0, ids=ids[ids > 0])
 
 
 def _write_videos(video: Video | Pictures, poses: VideoPoses, skeleton: Skeleton, path: Path, preview_path: Path):
