@@ -26,10 +26,10 @@ class PeoplePictures:
     @cached_property
     def dataset(self) -> Path:
         """Folder of an annotated data set, as ``metrabs-train synthesize`` writes it."""
-        # in a process of its own: Mesa's software renderer and TensorFlow bring two versions of LLVM
-        command = [sys.executable, "-m", "training", "synthesize", "--out", str(self._folder)]
-        command += ["--scenes", str(_SCENES), "--seed", "7"]
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        if not self._folder.exists():
+            # in a process of its own: Mesa's software renderer and TensorFlow bring two versions of LLVM
+            command = [sys.executable, "-m", "training", "synthesize", "--out", str(self._folder)]
+            subprocess.run([*command, "--scenes", str(_SCENES), "--seed", "7"], check=True, stdout=subprocess.DEVNULL)
         return self._folder
 
     @cached_property
