@@ -97,10 +97,10 @@ def prepare(
         OSError: there is too little disk space.
     """
     recipe = RECIPES[dataset]
-    preparation = Preparation(root, workers, allow_missing, all_frames)
-    importlib.import_module(f"training.datasets.{recipe.module}").prepare(preparation, **recipe.options)
-    if recipe.shrinking is not None:
-        _shrink(dataset, preparation, recipe.shrinking)
+    with Preparation(root, workers, allow_missing, all_frames) as preparation:
+        importlib.import_module(f"training.datasets.{recipe.module}").prepare(preparation, **recipe.options)
+        if recipe.shrinking is not None:
+            _shrink(dataset, preparation, recipe.shrinking)
     return preparation
 
 

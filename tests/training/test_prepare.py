@@ -20,7 +20,7 @@ from generated_datasets.videos import write_video
 
 from training import datasets
 from training.cli import main
-from training.datasets.atomic_files import image_exists, read_image
+from training.datasets.atomic_files import jpeg_exists, read_image
 from training.datasets.example import Camera, Example
 from training.datasets.preparation import Preparation
 from training.datasets.shrinking import Shrinking, shrink_example
@@ -127,7 +127,7 @@ def test_pictures_that_are_damaged_or_gone_are_made_again(prepared_h36m):
     shrunk = root / "h36m_downscaled/train/h36m/S5/Images/Directions.54138969/frame_000010_0.jpg"
     before = {path: path.read_bytes() for path in (picture, gone, shrunk)}
     picture.write_bytes(before[picture][: len(before[picture]) // 2])
-    assert not image_exists(picture)
+    assert not jpeg_exists(picture)
     gone.unlink()
     shrunk.unlink()
     with pytest.raises(FileNotFoundError, match="frame_000010_0.jpg"):
@@ -176,7 +176,7 @@ def test_a_killed_run_leaves_no_half_file_and_is_continued(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     for path in images.rglob("frame_*.jpg"):
-        assert image_exists(path)
+        assert jpeg_exists(path)
     before = files_of(images)
     assert 0 < len(before) < 4 * 43
     prepare("h36m", tmp_path, allow_missing=True)
@@ -439,8 +439,8 @@ def _fail_on_odd(number):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_work_goes_on_past_damaged_files(tmp_path, workers):
-    preparation = Preparation(tmp_path, workers)
-    assert preparation.run("numbers", _fail_on_odd, range(6)) == [0, None, 20, None, 40, None]
+    with Preparation(tmp_path, workers) as preparation:
+        assert preparation.run("numbers", _fail_on_odd, range(6)) == [0, None, 20, None, 40, None]
     assert preparation.skipped == [
         "number 1 is odd", "number 3 is odd", "number 4 was warned of", "number 5 is odd",
     ]  # fmt: skip
@@ -456,3 +456,23 @@ def test_arguments(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="Human3.6M is not complete"):
         main(["prepare", "h36m"])
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "generate", "picture"),
+    [
+        ("3dpw", threedpw.generate, "3dpw/imageFiles/office_phoneCall_00/image_00003.jpg"),
+        ("coco", coco.generate, "coco/val2017/000000000010.jpg"),
+        ("mpii-yolo", mpii.generate, "mpii/images/000001002.jpg"),
+        ("mupots", mupots.generate, "mupots/TS7"),
+        ("mpi-inf-3dhp", mpi_inf_3dhp.generate, "3dhp/TS3/imageSequence/img_000002.jpg"),
+    ],
+)
+def test_official_pictures_that_are_missing_are_named(tmp_path, name, generate, picture):
+    options = {"subjects": (1,), "sequences": (1,), "n_frames": 1} if name == "mpi-inf-3dhp" else {}
+    generate(tmp_path, **options)
+    path = tmp_path / picture
+    path = path / "img_000001.jpg" if path.is_dir() else path
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=picture):
+        prepare(name, tmp_path)

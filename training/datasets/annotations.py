@@ -112,6 +112,13 @@ def with_existing_images(table: Table, dataset: str, allow_missing: bool) -> Tab
     Raises:
         FileNotFoundError: some are not, and that isn't allowed.
     """
+    exists, missing = look_for_images(table)
+    report_missing(dataset, missing, allow_missing)
+    return table if exists.all() else table.select(exists)
+
+
+def look_for_images(table: Table) -> tuple[np.ndarray, list[str]]:
+    """Which people's pictures are there, bool [n], and those that aren't, a line for each folder."""
     paths, inverse = np.unique(table.columns["image_path"], return_inverse=True)
     wanted = defaultdict(list)
     for number, path in enumerate(paths):
@@ -129,5 +136,4 @@ def with_existing_images(table: Table, dataset: str, allow_missing: bool) -> Tab
         if lacking:
             and_more = f" to {lacking[-1]} ({len(lacking)} pictures)" if len(lacking) > 1 else ""
             missing.append(f"{folder}/{lacking[0]}{and_more}")
-    report_missing(dataset, missing, allow_missing)
-    return table if exists.all() else table.select(exists[inverse])
+    return exists[inverse], missing

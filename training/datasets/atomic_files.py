@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+_JPEG_END = b"\xff\xd9"
+
 
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
@@ -54,12 +56,14 @@ def is_complete_image(data: np.ndarray) -> bool:
     Cameras write things after the end, and a thumbnail, which has an end of its own, at the start.
     """
     is_jpeg = data[:2].tobytes() == b"\xff\xd8"
-    return len(data) > 4 and (not is_jpeg or b"\xff\xd9" in data[len(data) // 2 :].tobytes())
+    return len(data) > 4 and (not is_jpeg or _JPEG_END in data[len(data) // 2 :].tobytes())
 
 
-def image_exists(path: Path) -> bool:
-    """Whether a picture is there and has its end."""
+def jpeg_exists(path: Path) -> bool:
+    """Whether a JPEG file that a program has written is there, and complete: without reading all of it."""
     try:
-        return is_complete_image(np.fromfile(path, np.uint8))
+        with path.open("rb") as file:
+            file.seek(-2, os.SEEK_END)
+            return file.read() == _JPEG_END
     except OSError:
         return False

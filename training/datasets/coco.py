@@ -14,7 +14,7 @@ import numpy as np
 import rlemasklib
 
 from metrabs_core.skeletons import SKELETONS, Skeleton
-from training.datasets.annotations import Annotations
+from training.datasets.annotations import Annotations, look_for_images
 from training.datasets.example import Camera
 from training.datasets.preparation import Preparation
 from training.datasets.table import Table, TableBuilder
@@ -101,8 +101,5 @@ def prepare(preparation: Preparation) -> None:
     missing = []
     for split in ("train", "val"):
         found = find(root, split)
-        missing += found.missing
-        for path in found.files:
-            folder = root / "coco" / path.stem.removeprefix("person_keypoints_")
-            missing += [] if folder.is_dir() else [str(folder.relative_to(root))]
+        missing += found.missing + (look_for_images(found.read())[1] if found.files else [])
     preparation.require("COCO", missing, DOWNLOAD)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import cv2
 
-from training.datasets.atomic_files import image_exists, read_image, write_image
+from training.datasets.atomic_files import jpeg_exists, read_image, write_image
 from training.datasets.detections import detect_people
 from training.datasets.preparation import Preparation
 
@@ -41,7 +41,7 @@ def prepare(preparation: Preparation) -> None:
     found = detect_people(preparation, folder, names)
     empty = [name for name in names if name in found and not len(found[name])]
     tasks = [(folder / name, folder / "non_person" / Path(name).name) for name in empty]
-    tasks = [(source, target) for source, target in tasks if not image_exists(target)]
+    tasks = [(source, target) for source, target in tasks if not jpeg_exists(target)]
     preparation.need_space("Backgrounds", len(tasks) * _BYTES_PER_PICTURE)
     preparation.run("backgrounds", _shrink, tasks)
     preparation.done.append(f"{len(empty)} of {len(names)} pictures without people in {folder / 'non_person'}")

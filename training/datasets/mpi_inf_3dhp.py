@@ -31,7 +31,7 @@ import rlemasklib
 
 from metrabs_core.skeletons import SKELETONS
 from training.datasets import matlab
-from training.datasets.annotations import Annotations
+from training.datasets.annotations import Annotations, look_for_images
 from training.datasets.atomic_files import read_image, written_atomically
 from training.datasets.detections import FILE_NAME, detect_people, read_detections
 from training.datasets.example import Camera
@@ -258,6 +258,8 @@ def _selected_frames(sequence: Sequence) -> dict[int, tuple[np.ndarray, np.ndarr
     poses, cameras = read_poses(sequence.labels[0]), read_cameras(sequence.labels[1])
     selected = {}
     for number in CAMERAS:
+        if number not in cameras:
+            raise ValueError(f"{sequence.labels[1]} has no camera {number}.")
         camera, size = cameras[number]
         metric, universal = (pose[::FRAME_STEP, _JOINTS] for pose in poses[number])
         pixels = camera.project(metric)
@@ -321,9 +323,8 @@ def prepare(preparation: Preparation) -> None:
                 for number in CAMERAS
                 if not sequence.video(number, kind).is_file() and not sequence.image(number, 0, kind).is_file()
             ]
-    for number in range(1, 7):
-        wanted = [folder / f"TS{number}/annot_data.mat", folder / f"TS{number}/imageSequence"]
-        missing += [str(path.relative_to(root)) for path in wanted if not path.exists()]
+    test = find(root, "test")
+    missing += test.missing + (look_for_images(test.read())[1] if test.files else [])
     preparation.require("MPI-INF-3DHP", missing, DOWNLOAD)
     step = 1 if preparation.all_frames else FRAME_STEP
     frames, masks = [], []

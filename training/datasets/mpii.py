@@ -161,9 +161,11 @@ def prepare(preparation: Preparation, detected: bool = False) -> None:
     root = preparation.root
     found = find(root, "train")
     preparation.require("MPII Human Pose", found.missing, DOWNLOAD)
+    if not found.files:
+        return
     pictures = [image for image, people, _ in _training_pictures(root) if any(p is not None for p in people)]
-    missing = [image for image in pictures if not (root / image).is_file()]
-    preparation.require("MPII Human Pose", missing, DOWNLOAD)
+    missing = {image for image in pictures if not (root / image).is_file()}
+    preparation.require("MPII Human Pose", sorted(missing), DOWNLOAD)
     if detected:
-        wanted = [image.removeprefix("mpii/") for image in pictures if image not in set(missing)]
+        wanted = [image.removeprefix("mpii/") for image in pictures if image not in missing]
         detect_people(preparation, root / "mpii", wanted)

@@ -112,6 +112,8 @@ def _read(root: Path, chunks: list[Path], sequences: list[Sequence], skeleton: S
             continue
         poses, cameras = read_poses(sequence.labels[0]), read_cameras(sequence.labels[1])
         for key in keys:
+            if key[2] not in cameras or key[2] >= len(poses):
+                raise ValueError(f"{ORIGINS_NAME} names camera {key[2]}, which {sequence.path} doesn't have.")
             camera, size = cameras[key[2]]
             metric, universal = poses[key[2]]
             entries = [entry for entry in chosen[key] if entry[2] < len(metric)]
@@ -213,6 +215,8 @@ def _write_origins(folder: Path) -> np.ndarray:
                 inner = file[cells[place]]
                 values = file[inner[0, 0]] if inner.dtype == h5py.ref_dtype else inner
                 origins[place] = values[:].ravel()
+        if (origins < (1, 1, 0, 0)).any() or (origins[..., :3] > (8, 2, 13)).any():
+            raise ValueError("subjects are from 1 to 8, sequences 1 and 2, cameras from 0 to 13")
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{source} is damaged or does not say what MuCo-3DHP is composed of: {error}.") from error
     with written_atomically(path) as temporary, temporary.open("wb") as file:

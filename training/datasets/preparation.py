@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 
 class Preparation:
-    """One run of ``metrabs-train prepare``.
+    """One run of ``metrabs-train prepare``; as a context, it ends its processes.
 
     Args:
         root: data root.
@@ -30,6 +30,15 @@ class Preparation:
         self.all_frames = all_frames
         self.skipped: list[str] = []
         self.done: list[str] = []
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
 
     def require(self, name: str, missing: list[str], instructions: str) -> None:
         """Stop if official files are missing, with what to download and where to put it.
@@ -88,15 +97,12 @@ class Preparation:
         if self.workers <= 1 or len(tasks) <= 1:
             yield from map(work, tasks)
             return
-        # TensorFlow, if it is loaded here, doesn't survive a fork
-        context = multiprocessing.get_context("spawn")
-        # as many processes as cores share the work: OpenCV's threads would only be in each other's way
-        with ProcessPoolExecutor(min(self.workers, len(tasks)), context, cv2.setNumThreads, (1,)) as pool:
-            try:
-                yield from pool.map(work, tasks)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        if self._pool is None:
+            # TensorFlow, if it is loaded here, doesn't survive a fork; and as there are as many processes as cores,
+            # OpenCV's threads would only be in each other's way
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.workers, context, cv2.setNumThreads, (1,))
+        yield from self._pool.map(work, tasks)
 
 
 class _Guarded:

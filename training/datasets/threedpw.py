@@ -12,7 +12,7 @@ import boxlib
 import numpy as np
 
 from metrabs_core.skeletons import SKELETONS
-from training.datasets.annotations import Annotations
+from training.datasets.annotations import Annotations, look_for_images
 from training.datasets.example import Camera
 from training.datasets.preparation import Preparation
 from training.datasets.restricted_pickle import load_pickle
@@ -108,10 +108,6 @@ def prepare(preparation: Preparation) -> None:
     """
     root = preparation.root
     found = find(root, "test")
-    missing = list(found.missing)
-    for path in found.files:
-        images = root / "3dpw/imageFiles" / path.stem
-        if not images.is_dir():
-            missing.append(str(images.relative_to(root)))
+    missing = found.missing + (look_for_images(found.read())[1] if found.files else [])
     preparation.require("3DPW", missing, DOWNLOAD)
     preparation.done.append(f"{len(found.files)} sequences were there")

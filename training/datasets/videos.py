@@ -6,7 +6,7 @@ from pathlib import Path
 
 import av
 
-from training.datasets.atomic_files import image_exists, write_image
+from training.datasets.atomic_files import jpeg_exists, write_image
 from training.datasets.preparation import Preparation
 
 # Of a JPEG of quality 95, for estimates.
@@ -25,7 +25,7 @@ class Frames:
     video: Path
     paths: dict[int, Path]
 
-    def lacking(self, check: Callable[[Path], bool] = image_exists) -> dict[int, Path]:
+    def lacking(self, check: Callable[[Path], bool] = jpeg_exists) -> dict[int, Path]:
         """The frames that are not there yet, or are damaged."""
         return {number: path for number, path in self.paths.items() if not check(path)}
 
