@@ -123,30 +123,45 @@ def start_process(*arguments):
     return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True)
 
 
+def wait_for_piece(process, path):
+    end = time.monotonic() + TIMEOUT
+    while not path.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert process.poll() is None, process.stderr.read()
+
+
 def test_kill_and_go_on(tmp_path, model_path):
     rectangle_people.export(tmp_path / "slow", seconds=0.02)
-    folder = write_pictures(tmp_path / "in", n=130, blue_frames=range(40, 55), scores=lambda i: (0.7 + i / 1000, 0.5))
-    for model, output in ((tmp_path / "slow", tmp_path / "killed"), (model_path, tmp_path / "whole")):
-        arguments = [folder, "--output-dir", output, "--model-path", model]
-        if model != model_path:
-            process = start_process(*arguments)
-            first_piece, end = output / ".work/pieces/000000.npz", time.monotonic() + TIMEOUT
-            while not first_piece.exists() and process.poll() is None and time.monotonic() < end:
-                time.sleep(0.01)
-            process.kill()
-            process.communicate()
-            assert first_piece.exists() and not (output / "poses.npz").exists()
-            first_written = first_piece.stat().st_mtime_ns
-            # what an interrupted writing leaves
-            (output / ".work/pieces/piece.partial").write_bytes(b"cut off")
-        run(*arguments)
-    assert not (tmp_path / "killed/.work").exists() and first_written
+    folder = write_pictures(tmp_path / "in", n=200, blue_frames=range(40, 55), scores=lambda i: (0.7 + i / 1000, 0.5))
+    arguments = [folder, "--output-dir", tmp_path / "killed", "--model-path", tmp_path / "slow"]
+    pieces = tmp_path / "killed/.work/pieces"
+    process = start_process(*arguments)
+    wait_for_piece(process, pieces / "000000.npz")
+    process.kill()
+    process.communicate()
+    written = (pieces / "000000.npz").stat().st_mtime_ns
+    (pieces / "piece.partial").write_bytes(b"cut off")  # what an interrupted writing leaves
+
+    process = start_process(*arguments)
+    wait_for_piece(process, pieces / "000001.npz")
+    process.send_signal(signal.SIGINT)
+    complaint = process.communicate()[1]
+    assert process.returncode == 130 and "Traceback" not in complaint, complaint
+    assert complaint.strip().endswith("interrupted; the same command goes on from here.")
+    assert (pieces / "000000.npz").stat().st_mtime_ns == written
+    assert {path.name for path in (tmp_path / "killed").iterdir()} == {".work", "job.json"}
+
+    run(*arguments)
+    run(folder, "--output-dir", tmp_path / "whole", "--model-path", model_path)
+    assert not (tmp_path / "killed/.work").exists()
     killed, whole = (np.load(tmp_path / name / "poses.npz") for name in ("killed", "whole"))
     assert set(killed) == set(whole)
     for name in killed:
         np.testing.assert_array_equal(killed[name], whole[name])
-    text, other = (json.loads((tmp_path / name / "poses.json").read_text()) for name in ("killed", "whole"))
-    assert text["frames"] == other["frames"]
+    frames, others = (
+        json.loads((tmp_path / name / "poses.json").read_text())["frames"] for name in ("killed", "whole")
+    )
+    assert frames == others
 
 
 def test_finished_work_is_not_done_again_and_other_work_is_refused(tmp_path, model_path, capsys):

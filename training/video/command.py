@@ -1,6 +1,7 @@
 """The command ``metrabs-train video``: its arguments, and what it says."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args) -> None:
     """Find the people in a video and write what was found; the same command goes on after an interruption."""
+    try:
+        _run(args)
+    except KeyboardInterrupt:
+        print("metrabs-train video: interrupted; the same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run(args):
     settings = Settings(
         model=args.model_path,
         detector=args.detector_path,
