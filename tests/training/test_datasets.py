@@ -14,10 +14,13 @@ from scipy.spatial.distance import cdist
 
 from metrabs_core.skeletons import SKELETONS
 from training import datasets
+from training.datasets import muco as muco_reader
 from training.datasets.example import Camera
 from training.datasets.frame_selection import moved_frames
+from training.datasets.preparation import Preparation
 from training.datasets.restricted_pickle import load_pickle
 from training.datasets.table import Table, TableBuilder
+from training.prepare import prepare
 
 
 @pytest.fixture(autouse=True)
@@ -357,8 +360,6 @@ def test_muco(tmp_path):
     mupots.generate(tmp_path, sequences=range(1, 21), n_frames=2)
     with pytest.raises(FileNotFoundError, match="composite_frame_origins.npy"):
         datasets.read("muco", "train", tmp_path)
-    from training.prepare import prepare
-
     report = prepare("muco-17-150k", tmp_path, allow_missing=True)
     assert not report.skipped
     part = datasets.read_original("muco", "train", tmp_path, allow_missing=True)
@@ -384,15 +385,12 @@ def test_muco(tmp_path):
 
 
 def test_muco_takes_the_first_composites_and_finds_pictures_in_either_layout(tmp_path):
-    from training.datasets import muco as reader
-    from training.datasets.preparation import Preparation
-
     tdhp = mpi_inf_3dhp.generate(
         tmp_path, n_frames=2, sequences=(1,), subjects=(1, 2, 3, 4), test_sequences=(), videos=False
     )
     muco.generate(tmp_path, tdhp, n_composites=4, nested=True)
-    reader.prepare(Preparation(tmp_path, allow_missing=True), n_composites=2)
-    table = reader.find(tmp_path, "train", n_composites=2).read()
+    muco_reader.prepare(Preparation(tmp_path, allow_missing=True), n_composites=2)
+    table = muco_reader.find(tmp_path, "train", n_composites=2).read()
     assert {e.image_path.stem for e in table} == {"000001", "000002"}
     assert all(e.image_path.is_file() and e.image_path.parts[-3] == "00" for e in table)
 

@@ -1,6 +1,7 @@
 """Preparation, by the command where that matters, on generated data sets."""
 
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from generated_datasets.videos import write_video
 
 from training import datasets
 from training.cli import main
+from training.datasets import shrinking
 from training.datasets.atomic_files import jpeg_exists, read_image
 from training.datasets.example import Camera, Example
 from training.datasets.preparation import Preparation
@@ -301,8 +303,6 @@ def test_3dhp_all_frames(tmp_path):
 def test_mupots_intrinsics(tmp_path):
     truth = mupots.generate(tmp_path)
     prepare("mupots", tmp_path)
-    import json
-
     content = json.loads((tmp_path / "mupots/camera_intrinsics.json").read_text())
     assert list(content) == [f"TS{number}" for number in range(1, 21)]
     for number, matrix in truth.intrinsics.items():
@@ -476,3 +476,23 @@ def test_official_pictures_that_are_missing_are_named(tmp_path, name, generate, 
     path.unlink()
     with pytest.raises(FileNotFoundError, match=picture):
         prepare(name, tmp_path)
+
+
+def test_many_people_of_one_folder_are_shrunk_in_parts(tmp_path, monkeypatch):
+    mpii.generate(tmp_path, n_pictures=9)
+    monkeypatch.setattr(shrinking, "_PEOPLE_PER_PART", 4)
+    report = prepare("mpii-yolo", tmp_path)
+    assert not report.skipped
+    folder = tmp_path / "mpii-yolo_downscaled/train/mpii/images"
+    parts = sorted(path.name for path in folder.glob("*.npz"))
+    examples = datasets.read("mpii-yolo", "train", tmp_path).examples
+    assert len(parts) == -(-len(examples) // 4) > 2
+    assert len({e.image_path for e in examples}) == len(examples)
+    # a data root that was moved is as good as before
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("mpii", "mpii-yolo_downscaled"):
+        (tmp_path / name).rename(moved / name)
+    dates = {path: path.stat().st_mtime_ns for path in (moved / "mpii-yolo_downscaled").rglob("*.jpg")}
+    prepare("mpii-yolo", moved)
+    assert dates == {path: path.stat().st_mtime_ns for path in dates}

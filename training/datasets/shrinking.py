@@ -24,6 +24,8 @@ _MAX_ENLARGEMENT = 1.2
 _MAX_ROTATION = np.pi / 6
 _REACH = 1.1 / 0.85**2
 _BYTES_PER_PICTURE = 75_000
+# What an interrupted run may lose.
+_PEOPLE_PER_PART = 500
 _TO_LINEAR = (np.linspace(0, 1, 256) ** 2.2).astype(np.float32)
 
 
@@ -44,7 +46,7 @@ class Shrinking:
 
 @dataclass
 class _Part:
-    """The people of one folder of pictures."""
+    """Some people of one folder of pictures."""
 
     root: Path
     index: Path
@@ -73,12 +75,14 @@ def shrink(preparation: Preparation, table: Table, index: Path, key: str, shrink
         numbers[path] += 1
     tasks = []
     for place, rows in parts.items():
-        part = _Part(preparation.root, folder / place / "people.npz", shrinking=shrinking)
-        for row, number in rows:
-            example = table[row]
-            part.rows.append((example, folder / place / f"{example.image_path.stem}_{number}.jpg"))
-        part.key = _part_key(part)
-        tasks.append(part)
+        for start in range(0, len(rows), _PEOPLE_PER_PART):
+            index_of_part = folder / place / f"people_{start // _PEOPLE_PER_PART:04d}.npz"
+            part = _Part(preparation.root, index_of_part, shrinking=shrinking)
+            for row, number in rows[start : start + _PEOPLE_PER_PART]:
+                example = table[row]
+                part.rows.append((example, folder / place / f"{example.image_path.stem}_{number}.jpg"))
+            part.key = _part_key(part)
+            tasks.append(part)
     todo = [part for part in tasks if _finished(part) is None]
     preparation.need_space(
         f"{folder.parent.name}/{folder.name}", sum(len(part.rows) for part in todo) * _BYTES_PER_PICTURE
@@ -103,7 +107,8 @@ def _part_key(part: _Part) -> str:
         for array in (example.box, example.joints2d, example.valid, example.joints3d, example.universal3d,
                       camera.intrinsic_matrix, camera.distortion_coeffs, camera.extrinsic_matrix):  # fmt: skip
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
-        digest.update(repr((str(example.image_path), path.name, example.mask, example.activity)).encode())
+        image = example.image_path.relative_to(part.root)
+        digest.update(repr((image, path.name, example.mask, example.activity, example.scene)).encode())
     return digest.hexdigest()
 
 
