@@ -1,10 +1,12 @@
 """Predictions of a small network with random weights, by the command line, against the same computed step by step."""
 
+import json
+
 import cv2
-import deltacamera
 import numpy as np
 import pytest
 from generated_datasets import h36m
+from scipy.spatial.transform import Rotation
 
 from metrabs_core.network.crop_model import CropModel, load_weights_dir, save_weights_dir
 from metrabs_core.skeletons import SKELETONS
@@ -20,7 +22,7 @@ SKELETON = SKELETONS["h36m_17"]
 def data_root(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     truth = h36m.generate(root, subjects=(9, 11), actions=("Eating",), n_frames=65, videos=False, side=64)
-    h36m.write_prepared(root, truth, side=64)
+    h36m.write_prepared(root, truth)
     rng = np.random.default_rng(0)
     for path in root.glob("h36m/S*/Images/*/*.jpg"):
         cv2.imwrite(str(path), cv2.resize(rng.integers(0, 256, [4, 4, 3], np.uint8), (64, 64)))
@@ -67,27 +69,17 @@ def test_predictions_are_in_the_cameras_and_the_worlds_frame(data_root, runs, me
     by_path = {str(e.image_path.relative_to(data_root)): e for e in dataset.examples}
     for i in (0, 5, 15):
         example = by_path[result["image_path"][i]]
-        crop, intrinsics, *_ = make_crop(example, SKELETON, 64, None)
+        crop, intrinsics, in_crop, *_ = make_crop(example, SKELETON, 64, None)
         pose = np.asarray(model([crop[None].astype(np.float32) / 255, intrinsics[None]])["poses3d"])[0]
-        camera = deltacamera.Camera(
-            intrinsic_matrix=example.camera.intrinsic_matrix,
-            distortion_coeffs=example.camera.distortion_coeffs,
-            extrinsic_matrix=example.camera.extrinsic_matrix,
-            world_up=(0, 0, 1),
-        )
-        in_camera = deltacamera.Camera(
-            intrinsic_matrix=example.camera.intrinsic_matrix,
-            distortion_coeffs=example.camera.distortion_coeffs,
-            world_up=(0, -1, 0),
-        )
-        in_camera.turn_towards(target_image_point=example.box[:2] + example.box[2:] / 2)
-        expected = in_camera.camera_to_world(pose)
+        rotation, distance = Rotation.align_vectors(example.joints3d, in_crop)  # from the crop's to the camera's frame
+        assert distance < 1
+        expected = rotation.apply(pose)
         scale = np.abs(expected).max()
         np.testing.assert_allclose(result["coords3d_pred"][i], expected, atol=2e-3 * scale)
-        world = camera.camera_to_world(result["coords3d_pred"][i])
-        np.testing.assert_allclose(result["coords3d_pred_world"][i], world, atol=1e-4 * scale)
-        true = camera.camera_to_world(example.joints3d)
-        np.testing.assert_allclose(result["coords3d_true_world"][i], true, atol=0.1)
+        to_world = np.linalg.inv(np.float64(example.camera.extrinsic_matrix))
+        for name, in_camera in ("coords3d_pred", result["coords3d_pred"][i]), ("coords3d_true", example.joints3d):
+            world = in_camera @ to_world[:3, :3].T + to_world[:3, 3]
+            np.testing.assert_allclose(result[f"{name}_world"][i], world, rtol=1e-4, atol=0.1)
 
 
 def test_interrupted_predictions_resume(data_root, runs, metrabs_result, monkeypatch, capsys):
@@ -125,6 +117,21 @@ def test_25d_models_that_are_told_the_truth_give_it_back(data_root, runs, monkey
     monkeypatch.setattr(model, "predict_on_batch", lambda inputs: heads)
     poses, _ = predict.predict_poses(model, examples)
     np.testing.assert_allclose(poses, [e.joints3d for e in examples], atol=1)
+
+
+def test_a_model_is_evaluated_without_a_file_of_predictions(data_root, runs, tmp_path, capsys):
+    main(["evaluate", f"--model={runs['metrabs']}", "--dataset=h36m", f"--data-root={data_root}",
+          f"--output={tmp_path / 'errors.json'}"])  # fmt: skip
+    errors = json.loads((tmp_path / "errors.json").read_text())
+    rows = [make_crop(e, SKELETON, 64, None) for e in datasets.read("h36m", "test", data_root).examples]
+    crops, intrinsics, true = (np.stack(column) for column in list(zip(*rows))[:3])
+    model = load_weights_dir(runs["metrabs"] / "model")
+    poses = np.asarray(model([crops.astype(np.float32) / 255, intrinsics])["poses3d"])
+    root = SKELETON.index("pelv")
+    distances = np.linalg.norm(poses - poses[:, [root]] - true + true[:, [root]], axis=-1)
+    assert errors["people"] == len(crops) == 16
+    assert errors["mpjpe_mm"] == pytest.approx(distances.mean(), rel=1e-3)
+    assert "mpjpe_mm" in capsys.readouterr().out
 
 
 def test_another_skeleton_is_converted(data_root, runs):

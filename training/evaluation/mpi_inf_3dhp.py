@@ -19,8 +19,8 @@ _LIMBS = (
     "neck", "rsho", "relb", "rwri", "lsho", "lelb", "lwri", "rhip", "rkne", "rank", "lhip", "lkne", "lank",
 )  # fmt: skip
 
-# Name -> the joint that poses are relative to, and the joints that count. The first is how the numbers of the MeTRo and
-# MeTRAbs papers were computed; the second is the data set's own evaluation.
+# Name -> the joint that poses are relative to, and the joints that count. The first is that of the evaluation code that
+# came with the MeTRAbs paper; the second is the data set's own.
 _CONVENTIONS = {
     "relative to the head": ("head", (*_LIMBS, "head")),
     "relative to the pelvis": ("pelv", ("htop", *_LIMBS)),

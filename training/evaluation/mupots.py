@@ -27,6 +27,10 @@ _PARENTS = {
     "rhip": "pelv", "rkne": "rhip", "rank": "rkne", "lhip": "pelv", "lkne": "lhip", "lank": "lkne",
 }  # fmt: skip
 _BONES = [(JOINT_NAMES.index(joint), JOINT_NAMES.index(parent)) for joint, parent in _PARENTS.items()]
+_LABELS = {
+    "mpjpe14": "MPJPE 14", "mpjpe16": "MPJPE 16", "mpjpe17": "MPJPE 17", "pck_matched": "PCK matched",
+    "auc_matched": "AUC matched", "pck_all": "PCK all", "auc_all": "AUC all",
+}  # fmt: skip
 _JOINT_SETS = {
     "mpjpe14": list(range(14)),
     "mpjpe16": [*range(14), JOINT_NAMES.index("spin"), JOINT_NAMES.index("head")],
@@ -180,7 +184,8 @@ def score(pred_path: Path, truth: Truth, options: Options) -> Scores:
         metrics={**metrics, "recall": {"mean": recall}},
         tables={
             "MuPoTS-3D: means over the sequences (mm, %)": {
-                variation: {name: row["mean"] for name, row in rows.items()} for variation, rows in metrics.items()
+                variation: {_LABELS[name]: row["mean"] for name, row in rows.items()}
+                for variation, rows in metrics.items()
             },
             "MuPoTS-3D: PCK@150 in %, normalized skeletons, bones rescaled": pck_rows,
             "MuPoTS-3D: annotated people who were found (recall in %)": {"recall": {"mean": recall}},

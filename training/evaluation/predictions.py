@@ -4,7 +4,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Predictions:
 
 def image_name(path: str | Path, depth: int) -> str:
     """The last parts of a picture's path, such as TS1/img_000000.jpg: the same wherever the data set lies."""
-    return str(PurePosixPath(*PurePosixPath(str(path).replace("\\", "/")).parts[-depth:]))
+    return "/".join(str(path).replace("\\", "/").split("/")[-depth:])
 
 
 def read(path: str | Path, depth: int, joint_names: Sequence[str], arrays: Sequence[str]) -> Predictions:
