@@ -284,3 +284,12 @@ def test_overlay_is_h264(tmp_path, model_path):
     with av.open(str(tmp_path / "out/overlay.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 160, 120)
+
+
+def test_packaged_model_with_a_detector_of_choice(tmp_path):
+    cv2.imwrite(str(tmp_path / "wall.png"), np.full([120, 160, 3], 90, np.uint8))
+    with pytest.raises(SystemExit, match="nonsense"):
+        run(tmp_path / "wall.png", "--output-dir", tmp_path / "out", "--detector-path", "nonsense")
+    run(tmp_path / "wall.png", "--output-dir", tmp_path / "out", "--detector-path", "ssdlite", "--crops", 2)
+    document = json.loads((tmp_path / "out/poses.json").read_text())
+    assert document["settings"]["detector"] == "ssdlite" and document["frames"][0]["people"] == []

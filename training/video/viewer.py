@@ -16,14 +16,14 @@ _TEMPLATE = Path(__file__).with_name("viewer.html")
 _UNIT = 0.001
 
 
-def write_viewer(path: Path, poses: VideoPoses, skeleton: Skeleton, video: Path | None, title: str):
+def write_viewer(path: Path, poses: VideoPoses, skeleton: Skeleton, video: Path, title: str):
     """Write the viewer.
 
     Args:
         path: file to write.
         poses: what to show; tracked people.
         skeleton: their joints and bones.
-        video: small MP4 file to show beside them; None for nothing.
+        video: small MP4 file to show beside them.
         title: for the reader.
     """
     to_world, eye = world_frame(estimate_floor(poses, skeleton))
@@ -51,7 +51,7 @@ def write_viewer(path: Path, poses: VideoPoses, skeleton: Skeleton, video: Path 
             "ahead": ahead.tolist(),
             **{"fx": fx, "fy": fy, "cx": cx, "cy": cy, "width": width, "height": height},
         },
-        "video": f"data:video/mp4;base64,{base64.b64encode(video.read_bytes()).decode()}" if video else None,
+        "video": f"data:video/mp4;base64,{base64.b64encode(video.read_bytes()).decode()}",
     }
     # A script element ends at the first "</", wherever that stands.
     text = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
