@@ -51,7 +51,7 @@ RECIPES = {
 
 def add_arguments(parser) -> None:
     """Add the command's arguments to an ``argparse`` parser."""
-    parser.add_argument("dataset", choices=RECIPES, metavar="DATASET", help=", ".join(RECIPES))
+    parser.add_argument("dataset", type=_name, choices=RECIPES, metavar="DATASET", help=", ".join(RECIPES))
     parser.add_argument("--data-root", help="folder of the data sets; default: the environment variable DATA_ROOT")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes; default: %(default)s")
     parser.add_argument("--allow-missing", action="store_true", help="go on without what is missing, and list it")
@@ -60,6 +60,11 @@ def add_arguments(parser) -> None:
         action="store_true",
         help="mpi-inf-3dhp: write every frame of pictures and masks, as the script that composes MuCo-3DHP needs them",
     )
+
+
+def _name(text: str) -> str:
+    """The name of a data set; that of its folder means the same."""
+    return {"3dhp": "mpi-inf-3dhp"}.get(text, text.replace("_", "-"))
 
 
 def run(args) -> None:

@@ -191,12 +191,26 @@ def test_a_killed_run_leaves_no_half_file_and_is_continued(tmp_path):
     assert truth
 
 
+@pytest.mark.parametrize("allow_missing", [False, True])
 @pytest.mark.parametrize("dataset", list(RECIPES))
-def test_without_a_download_it_says_what_to_download_and_where_to_put_it(tmp_path, dataset):
-    with pytest.raises(
-        FileNotFoundError, match=r"(?s)is not complete.*Missing:\n  .*https?://.*so that there are\n  |composed"
-    ):
-        prepare(dataset, tmp_path)
+def test_without_a_download_it_says_what_to_download_and_where_to_put_it(tmp_path, dataset, allow_missing):
+    with pytest.raises(FileNotFoundError) as caught:
+        prepare(dataset, tmp_path, allow_missing=allow_missing)
+    summary, instructions = str(caught.value).split("\n\n")
+    assert "is not complete in" in summary
+    assert "Missing:\n  " in summary
+    assert "--allow-missing" not in summary, "there is no rest to go on with"
+    assert "http" in instructions
+    folder = {"mpi-inf-3dhp": "3dhp", "pascal-voc": "pascal_voc", "inria-holidays": "inria_holidays"}
+    name = dataset if dataset in folder else dataset.split("-")[0]
+    assert f"{folder.get(name, name)}/" in instructions
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("given", "meant"), [("3dhp", "3DHP"), ("pascal_voc", "PASCAL"), ("inria_holidays", "INRIA")])
+def test_folder_names_are_names_too(tmp_path, given, meant):
+    with pytest.raises(SystemExit, match=meant):
+        main(["prepare", given, "--data-root", str(tmp_path)])
 
 
 def test_everything_that_is_missing_is_listed_by_the_command(tmp_path):

@@ -102,4 +102,4 @@ def prepare(preparation: Preparation) -> None:
     for split in ("train", "val"):
         found = find(root, split)
         missing += found.missing + (look_for_images(found.read())[1] if found.files else [])
-    preparation.require("COCO", missing, DOWNLOAD)
+    preparation.require("COCO", missing, DOWNLOAD, is_empty=not find(root, "train").files)

@@ -264,7 +264,7 @@ def prepare(preparation: Preparation) -> None:
             masks += [(recording.box_masks(camera), recording.boxes(camera))]
             videos += [(recording, camera)]
         missing += [str(path.relative_to(root)) for path in wanted if not path.is_file()]
-    preparation.require("Human3.6M", missing, DOWNLOAD)
+    preparation.require("Human3.6M", missing, DOWNLOAD, is_empty=not recordings)
     frames = []
     for recording, camera in videos:
         if recording.poses.is_file() and recording.video(camera).is_file():

@@ -37,7 +37,7 @@ def prepare(preparation: Preparation) -> None:
     """
     folder = preparation.root / "inria_holidays"
     names = sorted(path.relative_to(folder).as_posix() for path in (folder / "jpg").glob("*.jpg"))
-    preparation.require("INRIA Holidays", [] if names else ["inria_holidays/jpg/*.jpg"], DOWNLOAD)
+    preparation.require("INRIA Holidays", [] if names else ["inria_holidays/jpg/*.jpg"], DOWNLOAD, is_empty=True)
     found = detect_people(preparation, folder, names)
     empty = [name for name in names if name in found and not len(found[name])]
     tasks = [(folder / name, folder / "non_person" / Path(name).name) for name in empty]

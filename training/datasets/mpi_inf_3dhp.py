@@ -325,7 +325,7 @@ def prepare(preparation: Preparation) -> None:
             ]
     test = find(root, "test")
     missing += test.missing + (look_for_images(test.read())[1] if test.files else [])
-    preparation.require("MPI-INF-3DHP", missing, DOWNLOAD)
+    preparation.require("MPI-INF-3DHP", missing, DOWNLOAD, is_empty=not sequences)
     step = 1 if preparation.all_frames else FRAME_STEP
     frames, masks = [], []
     for sequence in sequences:

@@ -160,9 +160,7 @@ def prepare(preparation: Preparation, detected: bool = False) -> None:
     """
     root = preparation.root
     found = find(root, "train")
-    preparation.require("MPII Human Pose", found.missing, DOWNLOAD)
-    if not found.files:
-        return
+    preparation.require("MPII Human Pose", found.missing, DOWNLOAD, is_empty=True)
     pictures = [image for image, people, _ in _training_pictures(root) if any(p is not None for p in people)]
     missing = {image for image in pictures if not (root / image).is_file()}
     preparation.require("MPII Human Pose", sorted(missing), DOWNLOAD)

@@ -172,9 +172,7 @@ def prepare(preparation: Preparation, n_composites: int | None = None) -> None:
     if not (folder / "unaugmented_set_001").is_dir():
         missing.append("muco/unaugmented_set_001")
     sequences, lacking = mpi_inf_3dhp.find_sequences(root / "3dhp", range(1, 9))
-    preparation.require("MuCo-3DHP", missing + lacking, DOWNLOAD)
-    if missing:
-        raise FileNotFoundError(f"Without {' and '.join(missing)} nothing of MuCo-3DHP can be prepared.")
+    preparation.require("MuCo-3DHP", missing + lacking, DOWNLOAD, is_empty=bool(missing) or not sequences)
     origins = _write_origins(folder)
     known = {(sequence.subject, sequence.number) for sequence in sequences}
     usable = [

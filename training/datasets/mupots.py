@@ -181,7 +181,7 @@ def prepare(preparation: Preparation) -> None:
         if len(there) < len(wanted):
             missing.append(f"{len(wanted) - len(there)} pictures of mupots/{path.parent.name}")
         images += there
-    preparation.require("MuPoTS-3D", missing, DOWNLOAD)
+    preparation.require("MuPoTS-3D", missing, DOWNLOAD, is_empty=not images)
     with written_atomically(folder / INTRINSICS_NAME) as temporary:
         temporary.write_text(json.dumps(intrinsics))
     preparation.done.append(f"intrinsics of {len(intrinsics)} sequences in {folder / INTRINSICS_NAME}")

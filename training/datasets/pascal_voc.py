@@ -45,7 +45,7 @@ def prepare(preparation: Preparation) -> None:
     source = folder / "VOCdevkit/VOC2012" if (folder / "VOCdevkit/VOC2012").is_dir() else folder
     names = ("Annotations", "JPEGImages", "SegmentationObject")
     missing = [str((source / name).relative_to(root)) for name in names if not (source / name).is_dir()]
-    preparation.require("PASCAL VOC", missing, DOWNLOAD)
+    preparation.require("PASCAL VOC", missing, DOWNLOAD, is_empty=True)
     segments = sorted((source / "SegmentationObject").glob("*.png"))
     tasks = [(source, path.stem, folder / "cutouts") for path in segments]
     preparation.need_space("Cut-outs", len(tasks) * _BYTES_PER_CUTOUT)

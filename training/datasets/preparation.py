@@ -40,19 +40,25 @@ class Preparation:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 
-    def require(self, name: str, missing: list[str], instructions: str) -> None:
+    def require(self, name: str, missing: list[str], instructions: str, is_empty: bool = False) -> None:
         """Stop if official files are missing, with what to download and where to put it.
 
+        Args:
+            name: of the data set.
+            missing: what is missing, one line each.
+            instructions: what to download and where to put it.
+            is_empty: there is nothing to go on with.
+
         Raises:
-            FileNotFoundError: something is missing, and that isn't allowed.
+            FileNotFoundError: something is missing, and that isn't allowed; or everything is.
         """
         if not missing:
             return
         listed = "\n  ".join(missing)
-        if not self.allow_missing:
+        if is_empty or not self.allow_missing:
+            way_out = "" if is_empty else " (--allow-missing goes on with the rest)"
             raise FileNotFoundError(
-                f"{name} is not complete in {self.root} (--allow-missing goes on with the rest). "
-                f"Missing:\n  {listed}\n\n{instructions}"
+                f"{name} is not complete in {self.root}{way_out}. Missing:\n  {listed}\n\n{instructions}"
             )
         print(f"Left out of {name} is what is missing:\n  {listed}", flush=True)
 

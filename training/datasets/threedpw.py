@@ -109,5 +109,5 @@ def prepare(preparation: Preparation) -> None:
     root = preparation.root
     found = find(root, "test")
     missing = found.missing + (look_for_images(found.read())[1] if found.files else [])
-    preparation.require("3DPW", missing, DOWNLOAD)
+    preparation.require("3DPW", missing, DOWNLOAD, is_empty=not found.files)
     preparation.done.append(f"{len(found.files)} sequences were there")
