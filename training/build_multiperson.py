@@ -7,7 +7,8 @@ The result is a SavedModel with the methods of ``metrabs_core.combined.Multipers
 
 from metrabs_core import packaging
 from metrabs_core.combined import MultipersonModel
-from training.export import add_weights_arguments, model_folder, summary
+from training.export import add_weights_arguments, summary
+from training.predict import model_folder
 
 
 def add_arguments(parser) -> None:

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from metrabs_core import packaging
+from training.predict import model_folder
 
 
 def add_arguments(parser) -> None:
@@ -38,12 +39,6 @@ def add_weights_arguments(parser) -> None:
         choices=packaging.WEIGHTS_DTYPES,
         help="how weights are stored (computation is float32): float16 takes half the space; default: float32",
     )
-
-
-def model_folder(path: str) -> Path:
-    """The folder of a model; a training run leaves it in its folder ``model``."""
-    folder = Path(path)
-    return folder / "model" if (folder / "model" / "model_card.json").is_file() else folder
 
 
 def summary(path: str) -> str:

@@ -27,6 +27,7 @@ _PARENTS = {
     "rhip": "pelv", "rkne": "rhip", "rank": "rkne", "lhip": "pelv", "lkne": "lhip", "lank": "lkne",
 }  # fmt: skip
 _BONES = [(JOINT_NAMES.index(joint), JOINT_NAMES.index(parent)) for joint, parent in _PARENTS.items()]
+_THRESHOLD = 150  # mm, of PCK
 _LABELS = {
     "mpjpe14": "MPJPE 14", "mpjpe16": "MPJPE 16", "mpjpe17": "MPJPE 17", "pck_matched": "PCK matched",
     "auc_matched": "AUC matched", "pck_all": "PCK all", "auc_all": "AUC all",
@@ -74,6 +75,8 @@ def people_to_predict(data_root: Path) -> Dataset:
     examples = []
     for image, boxes in sorted(read_detections(path).items()):
         sequence = image.split("/")[0]
+        if sequence not in cameras:  # nobody is annotated in it
+            continue
         for person, box in enumerate(boxes[boxes[:, 4] > _MIN_SCORE]):
             examples.append(
                 Example(
@@ -124,6 +127,36 @@ def _padded(poses, n_people):
     return np.pad(poses, shape, constant_values=np.nan)
 
 
+@dataclass(frozen=True)
+class _Matches:
+    """M annotated people who were found, and how many there are of whom in each of the S sequences.
+
+    Attributes:
+        pred: float [M, 17, 3], mm, camera frame.
+        metric: the true poses of real height.
+        univ: the true poses of normalized height.
+        sequence: int [M], index of the sequence.
+        names: of the sequences.
+        n_annotated: int [S].
+        n_matched: int [S].
+    """
+
+    pred: np.ndarray
+    metric: np.ndarray
+    univ: np.ndarray
+    sequence: np.ndarray
+    names: list[str]
+    n_annotated: np.ndarray
+    n_matched: np.ndarray
+
+    def means(self, values: np.ndarray, n_people: np.ndarray) -> dict[str, float]:
+        """Sums of values [M] by sequence, each divided by a number of people [S], and the mean over the sequences."""
+        sums = np.bincount(self.sequence, values, minlength=len(self.names))
+        means = np.divide(sums, n_people, out=np.full(len(sums), np.nan), where=n_people > 0)
+        mean = float(np.nanmean(means)) if np.isfinite(means).any() else float("nan")
+        return {**dict(zip(self.names, means.tolist())), "mean": mean}
+
+
 def score(pred_path: Path, truth: Truth, options: Options) -> Scores:
     """Match a file's people to the annotated ones and compare them in all variations.
 
@@ -132,55 +165,27 @@ def score(pred_path: Path, truth: Truth, options: Options) -> Scores:
         ValueError: it is not of the right form, or has pictures that are not the data set's.
     """
     found = predictions.read(pred_path, _IMAGE_DEPTH, JOINT_NAMES, ["coords3d_pred", "coords3d_pred_world"])
-    pred = _by_frame(found, truth.images)
-    projected = np.einsum("fij,fpkj->fpki", truth.intrinsics, pred)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        pred2d = projected[..., :2] / projected[..., 2:]
-    matches = match_people(truth.joints2d[:, :, _MATCHED_BY], pred2d[:, :, _MATCHED_BY])
-    frames, people = np.nonzero(matches >= 0)
-    matched = pred[frames, matches[frames, people]]
-    truths = {"univ": truth.universal3d[frames, people], "metric": truth.joints3d[frames, people]}
-
-    names = list(dict.fromkeys(truth.sequences))
-    sequence_of_frame = np.array([names.index(s) for s in truth.sequences])
-    sequence = sequence_of_frame[frames]
-    n_annotated = np.bincount(sequence_of_frame, np.isfinite(truth.joints2d).all((2, 3)).sum(1), minlength=len(names))
-    n_matched = np.bincount(sequence, minlength=len(names))
-
-    def by_sequence(per_pose, n_people):
-        sums = np.bincount(sequence, per_pose, minlength=len(names))
-        means = np.divide(sums, n_people, out=np.full(len(names), np.nan), where=n_people > 0)
-        mean = float(np.nanmean(means)) if np.isfinite(means).any() else float("nan")
-        return {**dict(zip(names, means.tolist())), "mean": mean}
-
-    root = JOINT_NAMES.index("pelv")
+    matches = _match(_by_frame(found, truth.images), truth)
     metrics, distances = {}, {}
-    for skeleton, relation, bone_lengths in itertools.product(
+    for skeleton, relation, lengths in itertools.product(
         ("univ", "metric"), ("root-relative", "absolute"), ("rescaled", "not rescaled")
     ):
-        true = truths[skeleton]
-        poses = rescale_bones(matched, true, _BONES) if bone_lengths == "rescaled" else matched
-        values = joint_distances(poses, true, root if relation == "root-relative" else None)
-        correct, area = 100 * (values[:, :14] < 150).mean(1), 100 * auc_per_joint(values[:, :14]).mean(1)
-        variation = f"{skeleton}, {relation}, {bone_lengths}"
-        metrics[variation] = {
-            **{name: by_sequence(values[:, joints].mean(1), n_matched) for name, joints in _JOINT_SETS.items()},
-            "pck_matched": by_sequence(correct, n_matched),
-            "auc_matched": by_sequence(area, n_matched),
-            "pck_all": by_sequence(correct, n_annotated),
-            "auc_all": by_sequence(area, n_annotated),
-        }
-        distances[variation] = Distances(JOINT_NAMES, values, _JOINT_SETS["mpjpe14"])
-    recall = 100 * float(n_matched.sum() / max(n_annotated.sum(), 1))
-    rescaled = {r: metrics[f"univ, {r}, rescaled"] for r in ("root-relative", "absolute")}
-    plain = {r: metrics[f"metric, {r}, not rescaled"] for r in ("root-relative", "absolute")}
+        true = getattr(matches, skeleton)
+        poses = rescale_bones(matches.pred, true, _BONES) if lengths == "rescaled" else matches.pred
+        values = joint_distances(poses, true, JOINT_NAMES.index("pelv") if relation == "root-relative" else None)
+        variation = f"{skeleton}, {relation}, {lengths}"
+        metrics[variation] = _means_by_sequence(values, matches)
+        if (skeleton, lengths) == ("metric", "not rescaled"):
+            distances[variation] = Distances(JOINT_NAMES, values, _JOINT_SETS["mpjpe14"])
+    recall = 100 * float(matches.n_matched.sum() / max(matches.n_annotated.sum(), 1))
     pck_rows = {
-        f"{relation} PCK, {people} people": rescaled[relation][key]
+        f"{relation} PCK, {people} people": metrics[f"univ, {relation}, rescaled"][key]
         for people, key in (("all", "pck_all"), ("matched", "pck_matched"))
-        for relation in rescaled
+        for relation in ("root-relative", "absolute")
     }
+    relative, absolute = (metrics[f"metric, {relation}, not rescaled"] for relation in ("root-relative", "absolute"))
     return Scores(
-        n_poses=len(matched),
+        n_poses=len(matches.pred),
         metrics={**metrics, "recall": {"mean": recall}},
         tables={
             "MuPoTS-3D: means over the sequences (mm, %)": {
@@ -193,15 +198,50 @@ def score(pred_path: Path, truth: Truth, options: Options) -> Scores:
         latex={
             **{f"normalized skeletons, bones rescaled: {title}": row for title, row in pck_rows.items()},
             "metric skeletons, matched people: MPJPE, root-relative MPJPE, PCK, root-relative PCK, recall": {
-                "MPJPE": plain["absolute"]["mpjpe14"]["mean"],
-                "root-relative MPJPE": plain["root-relative"]["mpjpe14"]["mean"],
-                "PCK": plain["absolute"]["pck_matched"]["mean"],
-                "root-relative PCK": plain["root-relative"]["pck_matched"]["mean"],
+                "MPJPE": absolute["mpjpe14"]["mean"],
+                "root-relative MPJPE": relative["mpjpe14"]["mean"],
+                "PCK": absolute["pck_matched"]["mean"],
+                "root-relative PCK": relative["pck_matched"]["mean"],
                 "recall": recall,
             },
         },
-        distances={v: d for v, d in distances.items() if v.startswith("metric") and v.endswith("not rescaled")},
+        distances=distances,
     )
+
+
+def _match(pred, truth):
+    """Match predictions [F, people, 17, 3] by where their joints are in the picture."""
+    projected = np.einsum("fij,fpkj->fpki", truth.intrinsics, pred)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pred2d = projected[..., :2] / projected[..., 2:]
+    matches = match_people(truth.joints2d[:, :, _MATCHED_BY], pred2d[:, :, _MATCHED_BY])
+    frames, people = np.nonzero(matches >= 0)
+    names = list(dict.fromkeys(truth.sequences))
+    sequence_of_frame = np.array([names.index(s) for s in truth.sequences])
+    n_people = np.isfinite(truth.joints2d).all((2, 3)).sum(1)
+    return _Matches(
+        pred=pred[frames, matches[frames, people]],
+        metric=truth.joints3d[frames, people],
+        univ=truth.universal3d[frames, people],
+        sequence=sequence_of_frame[frames],
+        names=names,
+        n_annotated=np.bincount(sequence_of_frame, n_people, minlength=len(names)).astype(int),
+        n_matched=np.bincount(sequence_of_frame[frames], minlength=len(names)),
+    )
+
+
+def _means_by_sequence(distances, matches):
+    """All metrics of one variation, of distances [M, 17]."""
+    counted = distances[:, _JOINT_SETS["mpjpe14"]]
+    correct, area = 100 * (counted < _THRESHOLD).mean(1), 100 * auc_per_joint(counted).mean(1)
+    n_matched, n_annotated = matches.n_matched, matches.n_annotated
+    return {
+        **{name: matches.means(distances[:, joints].mean(1), n_matched) for name, joints in _JOINT_SETS.items()},
+        "pck_matched": matches.means(correct, n_matched),
+        "auc_matched": matches.means(area, n_matched),
+        "pck_all": matches.means(correct, n_annotated),
+        "auc_all": matches.means(area, n_annotated),
+    }
 
 
 def _by_frame(found, frame_images):
