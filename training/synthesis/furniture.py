@@ -117,6 +117,8 @@ class Rooms:
         for _ in range(rng.integers(0, 9)):
             free = rng.random() < 0.3
             names = [n for n in (_ANYWHERE if free else _AT_WALLS) if n in self.models]
+            if not names:
+                continue
             model = self.models[names[rng.integers(len(names))]]
             scale = rng.uniform(0.9, 1.15)
             half = scale * np.abs(model.corners[:, :2]).max(0)

@@ -7,7 +7,7 @@ import moderngl
 import numpy as np
 
 NEAR, FAR = 0.08, 120.0  # metres
-SUPERSAMPLING = 1.5  # rendered pixels per picture's pixel, each way, of people and solids
+SUPERSAMPLING = 1.25  # samples per picture's pixel, each way, of people and solids; pictures' sides are multiples of 4
 
 _LIGHTING = """
 uniform vec3 u_light_direction[3];
@@ -529,31 +529,38 @@ def _pack(solids: list[Solid]) -> np.ndarray:
 _CONTACT_SIDE = 128
 
 
-def _contact(points: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _contact(people: list[np.ndarray], solids: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Where things stand on the ground or close above it, as seen from above, for the light that they keep away there.
 
     Args:
-        points: float [n, 3] each, metres, world; each thing's surface.
+        people: float [n, 3] each, metres, world; points all over the surface.
+        solids: float [n, 3] each; corners.
 
     Returns:
         uint8 [_CONTACT_SIDE, _CONTACT_SIDE], rows along y; and float [4], the corner of its area and one over its size.
     """
-    low = np.concatenate([p[p[:, 2] < 0.35] for p in points])
-    if not len(low):
-        low = np.zeros([1, 3])
-    corner = low[:, :2].min(0) - 0.5
-    side = float((low[:, :2].max(0) - corner).max() + 0.5)
-    cells = ((low[:, :2] - corner) * (_CONTACT_SIDE / side)).astype(int)
-    nearness = np.exp(-low[:, 2] / 0.1)
-    grid = np.zeros(_CONTACT_SIDE**2, np.float32)
-    np.maximum.at(grid, cells[:, 1] * _CONTACT_SIDE + cells[:, 0], nearness)
-    sigma = max(0.07 * _CONTACT_SIDE / side, 0.5)
-    soft = cv2.GaussianBlur(grid.reshape(_CONTACT_SIDE, _CONTACT_SIDE), (0, 0), sigma)
+    low = np.concatenate([p[p[:, 2] < 0.35] for p in people])
+    feet = [f for f in (p[p[:, 2] < 0.1, :2] for p in solids) if len(f) > 2]
+    everything = np.concatenate([low[:, :2], *feet, [[0.0, 0.0]] if not len(low) else low[:1, :2]])
+    corner = everything.min(0) - 0.5
+    cells = _CONTACT_SIDE / float((everything - corner).max() + 0.5)  # to a metre
+    column, row = ((low[:, :2] - corner) * cells).astype(int).T
+    grid = np.zeros([_CONTACT_SIDE, _CONTACT_SIDE], np.float32)
+    np.maximum.at(grid, (row, column), np.exp(-low[:, 2] / 0.1))
+    grid = np.minimum(3 * cv2.GaussianBlur(grid, (0, 0), max(0.04 * cells, 0.5)), 1)
+    for foot in feet:
+        hull = cv2.convexHull(((foot - corner) * cells).astype(np.int32))
+        cv2.fillConvexPoly(grid, hull, 0.8)
+    soft = cv2.GaussianBlur(grid, (0, 0), max(0.05 * cells, 0.5))
     soft[[0, -1]] = soft[:, [0, -1]] = 0
-    return np.clip(soft * 400, 0, 255).astype(np.uint8), np.array([*corner, 1 / side, 1 / side])
+    return np.clip(soft * 255, 0, 255).astype(np.uint8), np.array([*corner, cells, cells]) / [
+        1,
+        1,
+        *(_CONTACT_SIDE,) * 2,
+    ]
 
 
-_LEVEL_LIMITS = (-260, -140)  # samples a metre, negated, from which on a coarser mesh will do
+_LEVEL_LIMITS = (-230, -120)  # samples a metre, negated, from which on a coarser mesh will do
 
 
 class Renderer:
@@ -671,8 +678,8 @@ class Renderer:
             catch_shadow: whether the shadow on the ground is wanted for a background that isn't rendered.
 
         Returns:
-            uint8 [1.5 height, 1.5 width, 4]: people and solids on black, and the number of what is seen, 0 for nothing;
-            float32 [1.5 height, 1.5 width]: the depth buffer;
+            uint8 [1.25 height, 1.25 width, 4]: people and solids on black; the number of what is seen, 0 for nothing;
+            float32 [1.25 height, 1.25 width]: the depth buffer;
             uint8 [height, width, 4]: the surfaces, 255 in the last channel where there is one;
             uint8 [height, width] or None: how much the ground is in the shadow.
         """
@@ -681,9 +688,8 @@ class Renderer:
             data = np.concatenate([vertices[: self._n_vertices], normals[: self._n_vertices]], 1)
             self._slot(i)[0].write(np.ascontiguousarray(data, np.float32))
         self._look.write(np.concatenate([_pack_look(look) for _, _, look in people]))
-        packed = _pack(solids) if solids else None
-        solid_buffer = self._context.buffer(packed) if solids else None
-        contact, area = _contact([vertices[::3] for vertices, _, _ in people] + ([packed[:, :3]] if solids else []))
+        solid_buffer = self._context.buffer(_pack(solids)) if solids else None
+        contact, area = _contact([vertices[::3] for vertices, _, _ in people], [solid.positions for solid in solids])
         self._contact.write(contact)
         self._contact.use(5)
         matrix = projection_matrix(intrinsics, extrinsics, width, height)

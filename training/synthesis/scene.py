@@ -21,6 +21,7 @@ _FLESH = np.array([
     0.1 if name in ("nose", "leye", "reye", "lear", "rear") else 0.16 if name[1:] in ("wri", "han", "toe", "hee", "elb",
     "ank") else 0.22 if name[1:] in ("kne", "sho") else 0.32 for name in NATIVE.joint_names
 ])  # fmt: skip
+_SHOULDERS = NATIVE.index("lsho"), NATIVE.index("rsho")
 _SIZES = ((384, 288), (288, 384), (320, 320), (400, 232), (352, 240), (240, 336), (300, 400))
 
 
@@ -136,10 +137,10 @@ def _sample_camera(rng: np.random.Generator, person: Person, kind: str) -> Camer
 
     low, high = person.vertices.min(0), person.vertices.max(0)
     extent = max(high[2] - low[2], 0.6 * np.linalg.norm((high - low)[:2]), 0.5)
-    wanted = np.exp(rng.uniform(np.log(120), np.log(290)))  # pixels
+    wanted = np.exp(rng.uniform(np.log(140), np.log(310)))  # pixels
     middle = (low + high) / 2
     if kind == "street":
-        wanted = np.exp(rng.uniform(np.log(60), np.log(150)))
+        wanted = np.exp(rng.uniform(np.log(75), np.log(160)))
     elif kind == "close":  # cut off by the picture's edge: most often below the chest, the waist or the knees
         cut = low[2] + (high[2] - low[2]) * rng.uniform(0.15, 0.75)
         top = high[2] if rng.random() < 0.85 else low[2] + (high[2] - low[2]) * rng.uniform(0.7, 0.95)
@@ -156,6 +157,9 @@ def _sample_camera(rng: np.random.Generator, person: Person, kind: str) -> Camer
     if kind == "street" and rng.random() < 0.8:
         camera_height = min(rng.uniform(2.2, 7.0), 0.55 * distance)
     azimuth = rng.uniform(0, 2 * np.pi)
+    if rng.random() < 0.3:  # people who are photographed turn to the camera more often than chance would have it
+        left = person.joints[_SHOULDERS[0]] - person.joints[_SHOULDERS[1]]
+        azimuth = np.arctan2(left[1], left[0]) + rng.normal(0, 0.7)
     horizontal = np.sqrt(max(distance**2 - (camera_height - middle[2]) ** 2, (0.6 * distance) ** 2))
     position = np.array([*(middle[:2] + horizontal * np.array([np.sin(azimuth), -np.cos(azimuth)])), camera_height])
     roll = rng.normal(0, 3) if rng.random() < 0.85 else rng.uniform(-25, 25)
@@ -308,7 +312,7 @@ def _place_others(rng: np.random.Generator, camera: Camera, first: Person, other
             u = rng.uniform(0, camera.width)
             ray = to_world @ np.linalg.solve(camera.intrinsics, np.array([u, camera.height / 2, 1.0]))
             ray = ray[:2] / np.linalg.norm(ray[:2])
-            distance = first_distance * np.exp(rng.uniform(np.log(0.75), np.log(1.8)))
+            distance = first_distance * np.exp(rng.uniform(np.log(0.75), np.log(1.6)))
             spot = camera.position[:2] + ray * distance
             if distance < max(1.0, radius + 0.5):
                 continue
@@ -425,11 +429,11 @@ def _add_noise(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 def _degrade(rng: np.random.Generator, image: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, int]:
     """What cameras do to pictures: blur, motion, exposure, white balance, noise; and a JPEG quality."""
     # The camera meters the light, on people and all, not quite right, before its white balance errs as well.
-    wanted = np.clip(rng.normal(112, 24), 50, 185)
+    wanted = np.clip(rng.normal(110, 20), 55, 170)
     metered = float(image.mean())
     if people.any() and rng.random() < 0.8:
-        metered = 0.5 * metered + 0.5 * float(image[people].mean())
-    gain = np.clip(wanted / max(8.0, metered), 0.6, 3.5) * np.exp(rng.normal(0, 0.05, 3))
+        metered = 0.65 * metered + 0.35 * float(image[people].mean())
+    gain = np.clip(wanted / max(8.0, metered), 0.6, 2.5) * np.exp(rng.normal(0, 0.05, 3))
     gamma = np.exp(rng.normal(-0.1, 0.18))
     table = np.arange(256, dtype=np.float32)[:, None] / 255
     table = np.clip(table**gamma * gain, 0, 1)
@@ -474,7 +478,7 @@ def _pinhole_canvas(camera: Camera) -> tuple[np.ndarray, int, int, np.ndarray | 
     pixels = rays.reshape(*grid.shape) * focal
     low = np.floor(pixels[1:-1, 1:-1].reshape(-1, 2).min(0)) - 2
     high = np.ceil(pixels[1:-1, 1:-1].reshape(-1, 2).max(0)) + 2
-    size = np.minimum(high - low + 2, 2.2 * max(camera.width, camera.height)).astype(int) // 2 * 2  # see SUPERSAMPLING
+    size = np.minimum(high - low + 2, 2.2 * max(camera.width, camera.height)).astype(int) // 4 * 4  # see SUPERSAMPLING
     centre = -low
     intrinsics = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1.0]])
     coarse = (pixels + centre).astype(np.float32)
@@ -497,15 +501,16 @@ def _ambient_occlusion(depth: np.ndarray, width: int, height: int, focal: float)
     Returns:
         uint8 [height, width], 255 for all light.
     """
-    small = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST)
+    small = cv2.resize(depth, (width // 2, height // 2), interpolation=cv2.INTER_NEAREST)
     covered = (small < 1).astype(np.float32)
     metres = metric_depth(small) * covered
     near = max(float(metres.sum() / max(covered.sum(), 1)), 0.5)
-    sigma = (0, 0), float(np.clip(0.06 * focal / near, 0.8, 16))
+    sigma = (0, 0), float(np.clip(0.03 * focal / near, 0.7, 8))
     around = cv2.GaussianBlur(metres, *sigma) / (cv2.GaussianBlur(covered, *sigma) + 1e-6)
     behind = metres - around
     darkness = np.clip(behind * 5, 0, 1) * (behind < 0.45)
-    return (255 - 125 * darkness).astype(np.uint8)
+    light = (255 - 125 * darkness).astype(np.uint8)
+    return cv2.resize(light, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _nearest_sample(pixels: np.ndarray) -> np.ndarray:
@@ -631,7 +636,7 @@ def _label(person: Person, number: int, camera: Camera, intrinsics: np.ndarray, 
     size = np.linalg.norm(person.joints[12] - person.joints[0])  # trunk length
     flesh = _FLESH * size
     visible = inside & (ids[pixels[:, 1], pixels[:, 0]] == number) & (joints[:, 2] - surface < flesh)
-    if visible.sum() < 4:
+    if visible.sum() < 4 or inside.sum() < 8:
         return None
 
     # The box holds body and clothes; without distortion far outside, where the lens model means nothing.

@@ -92,7 +92,10 @@ def run(args: argparse.Namespace) -> None:
     seconds = time.monotonic() - started
     sheet = args.out / "contact_sheet.png"
     draw_contact_sheet(args.out, sheet)
-    print(f"{rendered} people rendered in {seconds:.0f} s ({rendered / seconds:.0f} people/s); look at {sheet}")
+    if shards:
+        print(f"{rendered} people rendered in {seconds:.0f} s ({rendered / seconds:.0f} people/s); look at {sheet}")
+    else:
+        print(f"All scenes were there already; look at {sheet}")
 
 
 def _describe(
@@ -104,7 +107,7 @@ def _describe(
     from training.synthesis.poses import Clips
 
     other = {
-        "generator": "metrabs-train synthesize",
+        "generator": "metrabs-train synthesize, version 2",  # another version, other pictures of the same seed
         "seed": seed,
         "photographs": len(Backgrounds(backgrounds, part).paths),
         "motion_clips": len(Clips(motions).clips),

@@ -69,7 +69,7 @@ class Worker:
         generators = [np.random.default_rng([seed, start + i]) for i in range(count)]
         owners, phenotypes, statures, kinds = [], [], [], []
         for i, rng in enumerate(generators):
-            kinds.append(str(rng.choice(["any", "close", "street"], p=[0.6, 0.3, 0.1])))
+            kinds.append(str(rng.choice(["any", "close", "street"], p=[0.54, 0.38, 0.08])))
             for _ in range(1 + rng.choice(5, p=_PEOPLE[kinds[i]])):
                 phenotype, stature = sample_phenotype(rng, self.body.phenotype_labels)
                 owners.append(i)
