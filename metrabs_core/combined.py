@@ -29,7 +29,8 @@ _RAGGED_BOXES = tf.RaggedTensorSpec([None, None, None], tf.float32, ragged_rank=
 _WORLD = [_spec("world_up_vector", [3]), _spec("default_fov_degrees")]
 _CAMERA = [
     _spec("intrinsic_matrix", [3, 3]),
-    _spec("distortion_coeffs", [None]),
+    # a row or a column is what OpenCV's calibration gives
+    _spec("distortion_coeffs", None),
     _spec("extrinsic_matrix", [4, 4]),
     *_WORLD,
 ]
@@ -94,7 +95,7 @@ class _PoseModel(tf.Module):
             image: uint8 [H, W, 3], RGB.
             boxes: float32 [n, 4 or more], left, top, width, height in pixels; what follows is ignored.
             intrinsic_matrix: float32 [3, 3]; unknown by default, then made from ``default_fov_degrees``.
-            distortion_coeffs: float32 [5 to 12], in OpenCV's order.
+            distortion_coeffs: float32 [5 to 12], or one row or column of them, in OpenCV's order.
             extrinsic_matrix: float32 [4, 4], from world to camera space, mm. Results are in world space.
             world_up_vector: float32 [3], up in world space; crops are upright with regard to it.
             default_fov_degrees: field of view over the longer side of the image where the intrinsics are unknown.
@@ -112,7 +113,7 @@ class _PoseModel(tf.Module):
             image[tf.newaxis],
             tf.RaggedTensor.from_row_lengths(boxes, tf.shape(boxes, tf.int64)[:1]),
             intrinsic_matrix[tf.newaxis],
-            distortion_coeffs[tf.newaxis],
+            _row(distortion_coeffs),
             extrinsic_matrix[tf.newaxis],
             world_up_vector,
             default_fov_degrees,
@@ -156,12 +157,16 @@ class _PoseModel(tf.Module):
 
     def _first_release(self, images, boxes, intrinsics, internal_batch_size, n_aug):
         """Ragged poses3d and poses2d with what the first release's methods know of the camera."""
-        given = tf.reshape(intrinsics, [-1, 3, 3])
-        unknown = tf.constant([UNKNOWN_INTRINSIC_MATRIX])
+        size = tf.size(intrinsics)
+        message = "intrinsics: must be empty or of shape [3, 3], or one such matrix per image; their shape is"
+        with _require(size % 9 == 0, message, tf.shape(intrinsics)):
+            given = tf.reshape(intrinsics, [-1, 3, 3])
+        # of unknown ones there are none
+        given = tf.concat([given, tf.fill([tf.cast(size == 0, tf.int32), 3, 3], -1.0)], axis=0)
         result = self.estimate_poses_batched(
             images,
             boxes,
-            tf.cond(tf.size(intrinsics) == 0, lambda: unknown, lambda: given),
+            given,
             default_fov_degrees=_FIRST_RELEASE_FOV_DEGREES,
             internal_batch_size=internal_batch_size,
             num_aug=n_aug,
@@ -244,7 +249,7 @@ class CombinedModel(_PoseModel):
         result = self.detect_poses_batched(
             image[tf.newaxis],
             intrinsic_matrix[tf.newaxis],
-            distortion_coeffs[tf.newaxis],
+            _row(distortion_coeffs),
             extrinsic_matrix[tf.newaxis],
             world_up_vector,
             default_fov_degrees,
@@ -290,7 +295,9 @@ class CombinedModel(_PoseModel):
             images, intrinsic_matrix, distortion_coeffs, extrinsic_matrix, world_up_vector, default_fov_degrees
         )
         options = _checked_options(internal_batch_size, antialias_factor, num_aug)
-        boxes = self.detector(images, detector_threshold, detector_nms_iou_threshold, max_detections, detector_flip_aug)
+        # detectors take no limit for any number below 1
+        threshold = tf.where(max_detections == 0, np.inf, detector_threshold)
+        boxes = self.detector(images, threshold, detector_nms_iou_threshold, max_detections, detector_flip_aug)
         flat_boxes, image_index = boxes.values, tf.cast(boxes.value_rowids(), tf.int32)
         prediction = self.estimator.estimate(images, flat_boxes, image_index, camera, options)
         is_kept = tf.cond(
@@ -390,6 +397,14 @@ def constant(values):
 
 def _only_image(result):
     return {name: ragged.values for name, ragged in result.items()}
+
+
+def _row(distortion_coeffs):
+    """Distortion coefficients of one camera, float32 [m], [1, m] or [m, 1] -> [1, m]."""
+    size = tf.size(distortion_coeffs)
+    message = "distortion_coeffs: must be a list of 5 to 12 coefficients; their shape is"
+    with _require(tf.reduce_max(tf.shape(distortion_coeffs)) == size, message, tf.shape(distortion_coeffs)):
+        return tf.reshape(distortion_coeffs, [1, -1])
 
 
 def _camera(images, intrinsic_matrix, distortion_coeffs, extrinsic_matrix, world_up_vector, default_fov_degrees):

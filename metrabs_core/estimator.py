@@ -63,44 +63,39 @@ class PoseEstimator(tf.Module):
             dict of ``poses3d`` float32 [n, A, J, 3], mm, frame of the image's camera, native skeleton, one pose per
             augmentation (A = num_aug), and ``uncertainties`` [n, A, J] mm.
         """
-        n_aug, n_joints = options["num_aug"], self.skeleton.n_joints
-        n_crops = tf.shape(boxes)[0] * n_aug
+        n_boxes, n_aug, n_joints = tf.shape(boxes)[0], options["num_aug"], self.skeleton.n_joints
+        n_crops, crop_side = n_boxes * n_aug, self.crop_model.crop_side
         batch_size = tf.where(options["internal_batch_size"] < 1, n_crops, options["internal_batch_size"])
         batch_size = tf.maximum(batch_size, 1)
         n_batches = -(-n_crops // batch_size)
 
-        intrinsic_matrix = tf.gather(camera["intrinsic_matrix"], image_index)
-        lens = tf.gather(camera["lens"], image_index)
+        intrinsic_matrix, lens = (
+            tf.gather(camera["intrinsic_matrix"], image_index),
+            tf.gather(camera["lens"], image_index),
+        )
         up = geometry.transform(camera["extrinsic_matrix"][:, :3, :3], camera["world_up_vector"][tf.newaxis])[:, 0]
-        look_rotation, focal = geometry.crop_cameras(
-            tf.ensure_shape(boxes[:, :4], [None, 4]),
-            intrinsic_matrix,
-            lens,
-            tf.gather(up, image_index),
-            self.crop_model.crop_side,
+        rotation, focal = geometry.crop_cameras(
+            tf.ensure_shape(boxes[:, :4], [None, 4]), intrinsic_matrix, lens, tf.gather(up, image_index), crop_side
         )
         augmentation = test_time_augmentation(n_aug)
+        rotation = geometry.compose(augmentation["rotation"], rotation[:, tf.newaxis])
+        focal = augmentation["scale"] * focal[:, tf.newaxis]
+        windows = cropping.read_windows(
+            images, image_index, intrinsic_matrix, lens, rotation, focal, crop_side, options["antialias_factor"]
+        )
+        rotation, focal = tf.reshape(rotation, [n_crops, 3, 3]), tf.reshape(focal, [n_crops])
 
         def predict(i, poses, uncertainties):
             crop = tf.range(i * batch_size, tf.minimum((i + 1) * batch_size, n_crops))
-            box, aug = crop // n_aug, crop % n_aug
-            rotation = geometry.compose(tf.gather(augmentation["rotation"], aug), tf.gather(look_rotation, box))
-            crop_focal = tf.gather(focal, box) * tf.gather(augmentation["scale"], aug)
-            crops = cropping.crop_images(
-                images,
-                tf.gather(image_index, box),
-                tf.gather(intrinsic_matrix, box),
-                tf.gather(lens, box),
-                rotation,
-                crop_focal,
-                tf.gather(augmentation["gamma"], aug),
-                self.crop_model.crop_side,
-                options["antialias_factor"],
+            aug, crop_focal, crop_rotation = crop % n_aug, tf.gather(focal, crop), tf.gather(rotation, crop)
+            gamma = tf.gather(augmentation["gamma"], aug)
+            crops = cropping.draw_crops(
+                windows, crop // n_aug, crop_rotation, crop_focal, gamma, crop_side, options["antialias_factor"]
             )
-            middle = tf.fill([2], (self.crop_model.crop_side - 1.0) / 2.0)
+            middle = tf.fill([2], (crop_side - 1.0) / 2.0)
             prediction = self.crop_model.estimate(crops, geometry.intrinsics(crop_focal, middle))
             # back into the frame of the image's camera; a mirrored crop shows joints of the left side on the right
-            pose = geometry.transform(tf.linalg.matrix_transpose(rotation), prediction["poses3d"])
+            pose = geometry.transform(tf.linalg.matrix_transpose(crop_rotation), prediction["poses3d"])
             uncertainty = prediction["uncertainty"]
             is_mirrored, mirror = tf.gather(augmentation["is_mirrored"], aug), self.skeleton.mirror
             pose = tf.where(is_mirrored[:, tf.newaxis, tf.newaxis], tf.gather(pose, mirror, axis=1), pose)
@@ -113,7 +108,6 @@ class PoseEstimator(tf.Module):
         _, poses, uncertainties = tf.while_loop(
             lambda i, *_: i < n_batches, predict, (0, results(n_joints, 3), results(n_joints)), parallel_iterations=1
         )
-        n_boxes = tf.shape(boxes)[0]
         return {
             "poses3d": tf.reshape(poses.concat(), [n_boxes, n_aug, n_joints, 3]),
             "uncertainties": tf.reshape(uncertainties.concat(), [n_boxes, n_aug, n_joints]),

@@ -396,6 +396,8 @@ def _convert_ragged(name, value):
             arrays = [array.reshape(-1, width) if array.size == 0 else array for array in arrays]
             flat = np.concatenate([np.zeros([0, width], np.float32), *arrays])
             value = tf.RaggedTensor.from_row_lengths(flat, np.array([len(a) for a in arrays], np.int64))
+        if value.ragged_rank == 2:  # what tf.ragged.constant makes of nested lists
+            value = value.with_values(value.values.to_tensor())
         value = tf.cast(value, tf.float32).with_row_splits_dtype(tf.int64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: must be one array of shape [n, 4] per image, or a ragged tensor.") from error
@@ -405,4 +407,6 @@ def _convert_ragged(name, value):
 
 
 def _shape(array):
+    if isinstance(array, tf.TensorSpec) and array.shape.rank is None:
+        return "of any size"
     return "[" + ", ".join("any" if size is None else str(size) for size in array.shape) + "]"

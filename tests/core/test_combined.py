@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from metrabs_core import packaging
 from metrabs_core.combined import CombinedModel, MultipersonModel
 
 SIZE = (360, 480)
@@ -29,17 +30,28 @@ TRUTH = dot_people.pose(np.array(PEOPLE))
 BLACK = np.zeros_like(IMAGE)
 
 
-@pytest.fixture(scope="module")
-def model():
+def _built_or_saved(model, how, tmp_path_factory):
+    """The model itself, or what plain TensorFlow makes of it after it was saved."""
+    if how == "built":
+        return model
+    path = tmp_path_factory.mktemp("models") / "model"
+    packaging.export(model, path, {})
+    return tf.saved_model.load(str(path))
+
+
+@pytest.fixture(scope="module", params=["built", "saved"])
+def model(request, tmp_path_factory):
     # the third score is below the threshold; the last box is a second detection of the second person
     scored = np.c_[BOXES, [0.6, 0.9, 0.2]]
     again = [*(BOXES[1] + [3, -2, 1, 4]), 0.7]
-    return CombinedModel(dot_people.DotCropModel(DISTANCES), dot_people.BoxDetector([*scored, again]))
+    model = CombinedModel(dot_people.DotCropModel(DISTANCES), dot_people.BoxDetector([*scored, again]))
+    return _built_or_saved(model, request.param, tmp_path_factory)
 
 
-@pytest.fixture(scope="module")
-def multiperson():
-    return MultipersonModel(dot_people.DotCropModel(DISTANCES))
+@pytest.fixture(scope="module", params=["built", "saved"])
+def multiperson(request, tmp_path_factory):
+    model = MultipersonModel(dot_people.DotCropModel(DISTANCES))
+    return _built_or_saved(model, request.param, tmp_path_factory)
 
 
 def _numpy(result):
@@ -110,6 +122,7 @@ def test_detection_options_reach_the_detector(model):
     np.testing.assert_allclose(kept["boxes"][:, 4], [0.9, 0.7, 0.6])
     assert len(model.detect_poses(IMAGE, K, detector_threshold=0.1)["boxes"]) == 3
     np.testing.assert_allclose(model.detect_poses(IMAGE, K, max_detections=1)["boxes"][:, 4], [0.9])
+    assert len(model.detect_poses(IMAGE, K, max_detections=0)["boxes"]) == 0
 
 
 def test_a_box_without_a_person_is_implausible():
@@ -199,14 +212,41 @@ def test_boxes_without_extent_or_outside_the_image_are_survived(multiperson):
     assert all(np.isfinite(values).all() for values in result.values())
 
 
+def test_arguments_by_position(model):
+    lens, extrinsics = np.float32([-0.2, 0.05, 0.001, 0, 0]), np.eye(4, dtype=np.float32)
+    extrinsics[:3, 3] = [100, 200, 300]
+    image = dot_people.draw(PEOPLE, K, lens, SIZE)
+    arguments = [image, K, lens, extrinsics, (0, -1, 0), 55, 7, 2, 3, False, "coco_17", 0.1, 0.7, 3, True, True]
+    by_position = _numpy(model.detect_poses(*arguments))
+    names = ["image", *(name for name, _ in CAMERA + POSE + DETECTION)]
+    by_name = _numpy(model.detect_poses(**dict(zip(names, arguments))))
+    assert by_position["poses3d"].shape == (2, 3, 17, 3)
+    for name, values in by_position.items():
+        np.testing.assert_array_equal(by_name[name], values)
+
+
+@pytest.mark.parametrize("shape", [[5], [1, 5], [5, 1]])
+def test_distortion_coefficients_may_be_a_row_or_column(multiperson, shape):
+    lens = np.float32([-0.2, 0.05, 0.001, 0, 0])
+    image, boxes = dot_people.draw(PEOPLE[:1], K, lens, SIZE), dot_people.boxes(PEOPLE[:1], K, lens)
+    poses = multiperson.estimate_poses(image, boxes, K, lens.reshape(shape), num_aug=1)["poses3d"]
+    np.testing.assert_allclose(poses, TRUTH[:1], atol=TOLERANCE_MM)
+
+
 def test_one_trace_serves_all_sizes_numbers_and_arguments():
     crop_model = dot_people.DotCropModel(DISTANCES)
     model = CombinedModel(crop_model, dot_people.BoxDetector(np.c_[BOXES, [0.6, 0.9, 0.2]]))
-    model.detect_poses(IMAGE, K)
-    for size in [(100, 200), (333, 222)]:
-        for options in ({"num_aug": 2}, {"skeleton": "coco_19", "average_aug": False}, {"max_detections": 1}):
-            model.detect_poses(np.zeros([*size, 3], np.uint8), distortion_coeffs=np.zeros(8, np.float32), **options)
-    assert model.detect_poses.experimental_get_tracing_count() == 1
+    for size in [SIZE, (100, 200), (333, 222)]:
+        image = np.zeros([*size, 3], np.uint8)
+        lens = np.zeros(size[0] % 8 + 5, np.float32)
+        for options in ({"num_aug": 2}, {"skeleton": "coco_19", "average_aug": False}, {"antialias_factor": 2}):
+            for n_people in range(3):
+                model.detect_poses(image, distortion_coeffs=lens, max_detections=n_people, **options)
+                model.estimate_poses(image, BOXES[:n_people], distortion_coeffs=lens, **options)
+                boxes = tf.RaggedTensor.from_row_lengths(BOXES[:n_people], [n_people, 0])
+                model.estimate_poses_batched(np.stack([image, image]), boxes, K[None], **options)
+    for method in (model.detect_poses, model.estimate_poses, model.estimate_poses_batched):
+        assert method.experimental_get_tracing_count() == 1
     assert crop_model.n_traces == 1
 
 
@@ -218,6 +258,7 @@ def test_one_trace_serves_all_sizes_numbers_and_arguments():
         ({"antialias_factor": 0}, "antialias_factor"),
         ({"intrinsic_matrix": np.zeros([3, 3], np.float32)}, "intrinsic_matrix: focal lengths must be positive"),
         ({"distortion_coeffs": np.zeros(14, np.float32)}, "distortion_coeffs: 5 to 12"),
+        ({"distortion_coeffs": np.zeros([2, 5], np.float32)}, "distortion_coeffs: must be a list"),
         ({"boxes": np.zeros([1, 3], np.float32)}, "boxes: left, top, width and height"),
     ],
 )
@@ -232,3 +273,23 @@ def test_numbers_of_images_boxes_and_cameras_must_fit(multiperson):
         multiperson.estimate_poses_batched(images, boxes, np.stack([K, K]))
     with pytest.raises(tf.errors.InvalidArgumentError, match="boxes: one list of boxes for each image"):
         multiperson.estimate_poses_batched(images[:2], boxes)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="intrinsics: must be empty or of shape"):
+        multiperson.predict_multi_image(images, K[:2], boxes)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("image", IMAGE[..., 0]),
+        ("boxes", BOXES[0]),
+        ("intrinsic_matrix", K[:2]),
+        ("extrinsic_matrix", np.eye(3, dtype=np.float32)),
+        ("world_up_vector", np.zeros(4, np.float32)),
+        ("num_aug", np.array([5, 5])),
+        ("average_aug", tf.constant(1.0)),
+        ("intrinsic_matrix", tf.constant(K, tf.float64)),
+    ],
+)
+def test_wrong_shapes_and_types_are_refused_by_name(multiperson, name, value):
+    with pytest.raises(TypeError, match=f"Can not cast .* to .*name='{name}'"):
+        multiperson.estimate_poses(**{"image": IMAGE, "boxes": BOXES, name: value})

@@ -20,10 +20,10 @@ def _crops(images, boxes, matrix, coeffs, up=UP, image_index=None, gamma=1.0, an
     rotation, focal = geometry.crop_cameras(np.float32(boxes), matrices, lenses, np.tile(np.float32(up), [n, 1]), SIDE)
     rotation = geometry.roll_rotation(tf.constant(roll, tf.float32)) @ rotation
     index = np.zeros(n, np.int32) if image_index is None else np.int32(image_index)
+    factor = tf.constant(antialias_factor)
+    windows = cropping.read_windows(images, index, matrices, lenses, rotation[:, None], focal[:, None], SIDE, factor)
     gammas = np.full(n, gamma, np.float32)
-    crops = cropping.crop_images(
-        images, index, matrices, lenses, rotation, focal, gammas, SIDE, tf.constant(antialias_factor)
-    )
+    crops = cropping.draw_crops(windows, np.arange(n), rotation, focal, gammas, SIDE, factor)
     return crops.numpy(), rotation.numpy(), focal.numpy()
 
 

@@ -1,5 +1,6 @@
 """The packaged model on rendered people whose true places are known."""
 
+import cv2
 import numpy as np
 import pytest
 import skimage.data
@@ -65,6 +66,59 @@ def test_two_people_are_found_where_they_stand(model, pictures):
     for joints in pictures["joints_pair"]:
         nearest = found[np.argmin(np.linalg.norm(found[:, PELVIS] - joints[PELVIS], axis=-1))]
         assert np.linalg.norm(nearest[PELVIS] - joints[PELVIS]) < 0.15 * joints[PELVIS, 2]
+
+
+def test_people_are_the_same_in_a_rolled_camera_that_knows_where_up_is(model, pictures):
+    image, matrix = pictures["image_4m_1"], pictures["intrinsic_matrix"]
+    box = _box(pictures["joints_4m_1"][0], matrix)
+    left, top, width, height = box[0]
+    # a quarter turn clockwise: (x, y) becomes (last row - y, x)
+    last = len(image) - 1
+    rolled = np.ascontiguousarray(np.rot90(image, -1))
+    rolled_box = [[last - top - height, left, height, width]]
+    rolled_matrix = [[matrix[1, 1], 0, last - matrix[1, 2]], [0, matrix[0, 0], matrix[0, 2]], [0, 0, 1]]
+    roll = np.array([[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    expected = model.estimate_poses(image, box, matrix)["poses3d"]
+    in_world = model.estimate_poses(rolled, rolled_box, rolled_matrix, extrinsic_matrix=roll)["poses3d"]
+    np.testing.assert_allclose(in_world, expected, atol=2)
+    in_camera = model.estimate_poses(rolled, rolled_box, rolled_matrix, world_up_vector=[1, 0, 0])["poses3d"]
+    np.testing.assert_allclose(in_camera @ roll[:3, :3], expected, atol=2)
+    untold = model.estimate_poses(rolled, rolled_box, rolled_matrix)["poses3d"]
+    assert np.linalg.norm(untold @ roll[:3, :3] - expected, axis=-1).mean() > 500
+
+
+def test_world_poses_turn_with_the_camera(model, pictures):
+    image, matrix = pictures["image_4m_2"], pictures["intrinsic_matrix"]
+    boxes = _box(pictures["joints_4m_2"][0], matrix)
+    extrinsics = np.eye(4)
+    extrinsics[:3, :3], extrinsics[:3, 3] = cv2.Rodrigues(np.array([0.2, -0.5, 0.1]))[0], [100, -200, 300]
+    up = extrinsics[:3, :3].T @ [0, -1, 0]  # as before in the camera's frame, so that the crops are the same
+    expected = np.asarray(model.estimate_poses(image, boxes, matrix)["poses3d"])
+    world = model.estimate_poses(image, boxes, matrix, extrinsic_matrix=extrinsics, world_up_vector=up)["poses3d"]
+    np.testing.assert_allclose(world @ extrinsics[:3, :3].T + extrinsics[:3, 3], expected, atol=2)
+
+
+def test_a_lens_is_undone(model, pictures):
+    matrix, joints = pictures["intrinsic_matrix"], pictures["joints_pair"][0]
+    image, coeffs = pictures["image_pair"], np.array([-0.25, 0.08, 0.002, -0.001, 0.01])
+    height, width = image.shape[:2]
+    pixels = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).reshape(-1, 1, 2).astype(np.float64)
+    criteria = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 50, 1e-9)
+    source = cv2.undistortPoints(pixels, matrix, coeffs, None, None, matrix, criteria=criteria)
+    source = source.reshape(height, width, 2).astype(np.float32)
+    distorted = cv2.remap(image, source[..., 0], source[..., 1], cv2.INTER_CUBIC)
+    seen = cv2.projectPoints(joints, np.zeros(3), np.zeros(3), matrix, coeffs)[0][:, 0]
+    box = _box(np.c_[(seen - matrix[:2, 2]) / np.diag(matrix)[:2], np.ones(len(seen))], matrix)
+
+    def pelvis_direction(*arguments):
+        pelvis = np.asarray(model.estimate_poses(*arguments)["poses3d"])[0, PELVIS]
+        return pelvis / np.linalg.norm(pelvis)
+
+    expected = pelvis_direction(image, _box(joints, matrix), matrix)
+    undone = pelvis_direction(distorted, box, matrix, coeffs)
+    ignored = pelvis_direction(distorted, box, matrix)
+    assert np.linalg.norm(undone - expected) < 0.005
+    assert np.linalg.norm(ignored - expected) > 3 * np.linalg.norm(undone - expected)
 
 
 def test_a_real_portrait_gets_a_plausible_skeleton(model):

@@ -52,7 +52,7 @@ for kind in ("crop_model", "multiperson", "combined"):
         result["first_release"] = model.predict_single_image(image, K, boxes, n_aug=2).numpy()
     if kind == "combined":
         prediction = model.detect_poses(image, K, detector_threshold=0.0, max_detections=3)
-        assert prediction["poses3d"].shape[1:] == [16, 3]
+        assert prediction["poses3d"].shape[1:] == [17, 3]
 assert not {"metrabs_core", "training"} & {name.split(".")[0] for name in sys.modules}
 np.savez(folder + "/out.npz", **result)
 """
