@@ -22,7 +22,7 @@ from generated_datasets.videos import write_video
 from training import datasets
 from training.cli import main
 from training.datasets import shrinking
-from training.datasets.atomic_files import jpeg_exists, read_image
+from training.datasets.atomic_files import jpeg_exists, read_image, write_image
 from training.datasets.example import Camera, Example
 from training.datasets.preparation import Preparation
 from training.datasets.shrinking import Shrinking, shrink_example
@@ -510,3 +510,28 @@ def test_many_people_of_one_folder_are_shrunk_in_parts(tmp_path, monkeypatch):
     dates = {path: path.stat().st_mtime_ns for path in (moved / "mpii-yolo_downscaled").rglob("*.jpg")}
     prepare("mpii-yolo", moved)
     assert dates == {path: path.stat().st_mtime_ns for path in dates}
+
+
+def test_damaged_masks_of_3dhp_are_named_and_the_rest_is_kept(tmp_path):
+    options = {"subjects": (1,), "sequences": (1,), "n_frames": 16, "test_sequences": ()}
+    truth = mpi_inf_3dhp.generate(tmp_path, **options)
+    folder = tmp_path / "3dhp/S1/Seq1/FGmasks"
+    short, pictures = folder / "video_4.avi", folder / "video_5.avi"
+    write_video(short, decoded(short)[:8], rate=25)
+    for frame in range(0, 16, 5):
+        write_image(folder / f"img_5_{frame:06d}.jpg", decoded(pictures)[frame])
+    pictures.rename(folder / "elsewhere.avi")
+    damaged = folder / "img_5_000000.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:400])
+    report = prepare("mpi-inf-3dhp", tmp_path, allow_missing=True)
+    assert len(report.skipped) == 2
+    assert any(str(damaged) in sentence for sentence in report.skipped)
+    assert any(f"{short} is damaged" in sentence and "ends early" in sentence for sentence in report.skipped)
+    table = datasets.read_original("mpi-inf-3dhp", "train", tmp_path, allow_missing=True).table
+    masks = {tuple(map(int, e.image_path.stem[4:].split("_"))): e.mask for e in table}
+    assert masks[5, 0] is None
+    assert all(mask is not None for (camera, _), mask in masks.items() if camera not in (4, 5))
+    assert masks[4, 0] is not None
+    assert all(masks[key] is None for key in masks if key[0] == 4 and key[1] > 7)
+    assert sum(key[0] == 5 and mask is not None for key, mask in masks.items()) >= 1
+    assert truth.masks

@@ -338,7 +338,7 @@ def prepare(preparation: Preparation) -> None:
                     frames.append(Frames(sequence.video(number, kind), paths))
         if not all(sequence.masks(number).is_file() for number in CAMERAS):
             for number, (selected, metric, _, camera) in _selected_frames(sequence).items():
-                if not sequence.masks(number).is_file():
+                if len(selected) and not sequence.masks(number).is_file():
                     boxes = map(boxlib.bb_of_points, camera.project(metric))
                     masks.append((sequence, number, dict(zip(selected.tolist(), boxes))))
     write_all_frames(preparation, frames)
@@ -355,14 +355,14 @@ def prepare(preparation: Preparation) -> None:
 def _write_masks(task: tuple[Sequence, int, dict[int, np.ndarray]]) -> tuple[int, list[str]]:
     """Write the person's masks in those frames of one video of which boxes around the joints are given."""
     sequence, number, boxes = task
-    masks, problems = {}, []
-    try:
-        for frame, picture in _mask_pictures(sequence, number, list(boxes)):
-            size = picture.shape[:2]
-            mask = person_component(picture[..., 0] > _MASK_THRESHOLD, boxlib.expand(boxes[frame], 1.05))
-            masks[frame] = rlemasklib.encode(mask)["counts"]
-    except (OSError, av.FFmpegError, IndexError) as error:
-        problems.append(f"The masks of {sequence.video(number, 'FGmasks')} can't be read from there on: {error}")
+    masks, problems, size = {}, [], (0, 0)
+    for frame, picture, problem in _mask_pictures(sequence, number, list(boxes)):
+        if picture is None:
+            problems.append(problem)
+            continue
+        size = picture.shape[:2]
+        mask = person_component(picture[..., 0] > _MASK_THRESHOLD, boxlib.expand(boxes[frame], 1.05))
+        masks[frame] = rlemasklib.encode(mask)["counts"]
     if not masks:  # nothing to train on, or nothing could be read
         return 0, problems
     with written_atomically(sequence.masks(number)) as temporary, temporary.open("wb") as file:
@@ -377,20 +377,34 @@ def _write_masks(task: tuple[Sequence, int, dict[int, np.ndarray]]) -> tuple[int
 
 
 def _mask_pictures(sequence: Sequence, number: int, frames: list[int]):
-    """Frames of a mask video, or the pictures that were made of it: yields the number and uint8 [h, w, 3]."""
-    if not sequence.video(number, "FGmasks").is_file():
+    """Frames of a mask video, or the pictures that were made of it.
+
+    Yields:
+        the number, the picture uint8 [h, w, 3] or None if it is damaged, and a sentence about that.
+    """
+    video = sequence.video(number, "FGmasks")
+    if not video.is_file():
         for frame in frames:
-            yield frame, read_image(sequence.image(number, frame, "FGmasks"))
+            try:
+                yield frame, read_image(sequence.image(number, frame, "FGmasks")), ""
+            except OSError as error:
+                yield frame, None, str(error)
         return
     wanted = set(frames)
-    with av.open(str(sequence.video(number, "FGmasks"))) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        for frame, picture in enumerate(container.decode(stream)):
-            if frame in wanted:
-                yield frame, picture.to_ndarray(format="rgb24")
-            if frame >= max(wanted, default=-1):
-                return
+    try:
+        with av.open(str(video)) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            for frame, picture in enumerate(container.decode(stream)):
+                if frame in wanted:
+                    wanted.remove(frame)
+                    yield frame, picture.to_ndarray(format="rgb24"), ""
+                if not wanted:
+                    return
+            reason = "it ends early"
+    except (av.FFmpegError, IndexError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+    yield -1, None, f"The mask video {video} is damaged, {len(wanted)} of its frames are missing: {reason}."
 
 
 def person_component(foreground: np.ndarray, box: np.ndarray) -> np.ndarray:
