@@ -17,6 +17,8 @@ _VELOCITY_TIME = 0.3
 _DEPTH_VELOCITY_TIME = 2.0
 # Time over which a track's score is averaged, s.
 _SCORE_TIME = 2.0
+# A box of low score that overlaps a better one by more is taken for a second detection of the same person.
+_MAX_OVERLAP = 0.5
 # Ends a lost track where time stands still (a driver that leaves stamps at zero).
 _MAX_MISSES = 100
 
@@ -77,6 +79,7 @@ class Tracker:
         """
         boxes, scores = np.split(np.asarray(boxes, np.float64), [4], axis=1)
         strong = scores[:, 0] >= self.threshold
+        weak = ~strong & ~_overlaps(boxes, boxes[strong])
         positions = np.asarray(poses3d, np.float64).mean(axis=1)
         if stamp_s < self._last_stamp:
             self._tracks = []
@@ -87,9 +90,9 @@ class Tracker:
 
         ids = [0] * len(boxes)
         lost = self._tracks
-        for is_strong in (True, False):
-            candidates = np.flatnonzero(strong == is_strong)
-            tracks = [track for track in lost if is_strong or track.score >= self.threshold]
+        for chosen in (strong, weak):
+            candidates = np.flatnonzero(chosen)
+            tracks = [track for track in lost if chosen is strong or track.score >= self.threshold]
             for track, candidate in _match(tracks, boxes[candidates], positions[candidates], stamp_s):
                 person = candidates[candidate]
                 _move(track, boxes[person], positions[person], scores[person, 0], stamp_s)
@@ -158,6 +161,13 @@ def _iou(box, boxes) -> np.ndarray:
     intersection = np.maximum(overlap, 0).prod(axis=1)
     union = box[2:].prod() + boxes[:, 2:].prod(axis=1) - intersection
     return intersection / np.maximum(union, 1e-9)
+
+
+def _overlaps(boxes, others) -> np.ndarray:
+    """Which of n boxes are probably second detections of somebody in other boxes: bool [n]."""
+    if not len(others):
+        return np.zeros(len(boxes), bool)
+    return np.array([_iou(box, others).max() > _MAX_OVERLAP for box in boxes], bool)
 
 
 def _move(track: _Track, box, position, score: float, stamp_s: float):

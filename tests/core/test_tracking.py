@@ -151,6 +151,15 @@ def test_weak_detections_take_no_track_from_strong_ones():
     assert tracker.update(np.array(boxes), np.array(poses), 0.1) == [0, 1]
 
 
+def test_a_weak_second_detection_of_somebody_is_nobody():
+    tracker, (box, pose) = Tracker(threshold=0.4), observe((0, 0, 4000))
+    other = box + [6, 4, -3, 5, 0], pose + [0, 0, 900]  # the same person, thought to be further away
+    boxes, poses = np.array([box, other[0]]), np.array([pose, other[1]])
+    assert tracker.update(boxes, poses, 0.0) == [1, 2]
+    boxes[1, 4] = 0.3
+    assert tracker.update(boxes, poses, 0.1) == [1, 0]
+
+
 def test_followed_people_are_those_with_an_id():
     tracker = Tracker(threshold=0.4)
     boxes, poses = map(np.array, zip(observe((0, 0, 4000), 0.3), observe((2000, 0, 4000), 0.9)))
