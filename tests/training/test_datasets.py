@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import rlemasklib
 from generated_datasets import coco, h36m, mpi_inf_3dhp, mpii, muco, mupots, people, threedpw
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from metrabs_core.skeletons import SKELETONS
@@ -145,6 +147,17 @@ def test_empty_box_masks_become_boxes_around_the_joints(small_h36m, tmp_path):
     (example,) = [e for e in examples if parse_h36m(e) == (11, "Directions", "54138969", 64)]
     low, high = example.joints2d.min(0), example.joints2d.max(0)
     np.testing.assert_allclose(example.box, [*low, *(high - low)], rtol=1e-5)
+
+
+def test_too_few_boxes_are_not_passed_over_in_evaluation(small_h36m):
+    path = small_h36m[0] / "h36m/S11/BBoxes/Directions.54138969.npy"
+    boxes = np.load(path)
+    try:
+        np.save(path, boxes[:100])
+        with pytest.raises(ValueError, match=r"Directions.54138969.npy has boxes of fewer frames"):
+            datasets.read("h36m", "test", small_h36m[0])
+    finally:
+        np.save(path, boxes)
 
 
 def test_everything_that_is_missing_is_listed_at_once(tmp_path):
@@ -594,6 +607,32 @@ def test_tables_are_put_together(tmp_path):
         for example in table:
             assert any(np.array_equal(example.box, e.box) and e.camera.distortion_coeffs.size
                        == example.camera.distortion_coeffs.size for e in whole)  # fmt: skip
+
+
+@given(
+    angles=st.tuples(*[st.floats(-3, 3)] * 3),
+    eye=st.tuples(*[st.floats(-5000, 5000)] * 3),
+    point=st.tuples(st.floats(-1500, 1500), st.floats(-1500, 1500), st.floats(2000, 9000)),
+    coeffs=st.sampled_from([[], [-0.2, 0.1, 0.001, -0.002], [-0.2, 0.2, 0.001, 0.002, -0.01]]),
+)
+def test_cameras_agree_with_opencv(angles, eye, point, coeffs):
+    rotation, _ = cv2.Rodrigues(np.float64(angles))
+    extrinsics = np.eye(4)
+    extrinsics[:3, :3], extrinsics[:3, 3] = rotation, -rotation @ eye
+    matrix = np.array([[1100, 0, 500], [0, 1090, 510], [0, 0, 1]], np.float32)
+    camera = Camera(matrix, np.float32(coeffs), extrinsics)
+    world = camera.to_world(np.array([point]))
+    np.testing.assert_allclose(rotation @ (world[0] - eye), point, atol=1e-6)
+    np.testing.assert_allclose(camera.to_camera(world)[0], point, atol=1e-6)
+    expected = people.project(world, extrinsics, matrix, np.float64(np.float32([*coeffs, *[0] * (5 - len(coeffs))])))
+    np.testing.assert_allclose(camera.project(np.array(point)), expected[0], atol=1e-2)
+
+
+@given(st.tuples(st.floats(-500, 3000), st.floats(-500, 3000), st.floats(1, 2000), st.floats(1, 2000)))
+def test_cameras_of_unknown_pictures_look_at_the_box(box):
+    camera = Camera.towards(np.array(box))
+    pixels = camera.project(np.array([[0, 0, 1.0], [0, 0, 5000.0]]))
+    np.testing.assert_allclose(pixels, [[box[0] + box[2] / 2, box[1] + box[3] / 2]] * 2, atol=1e-2)
 
 
 def test_examples_of_a_picture_share_a_camera(small_h36m):

@@ -198,6 +198,8 @@ def _read(root: Path, recordings: list[Recording], cameras: dict, split: str, co
             camera = cameras[recording.subject, name]
             boxes = read_boxes(recording.boxes(name))[:: FRAME_STEP[split]]
             seen = frames[frames < len(boxes)]
+            if split == "test" and len(seen) < len(frames):
+                raise ValueError(f"{recording.boxes(name)} has boxes of fewer frames than {recording.poses} has poses.")
             poses = camera.to_camera(world[seen])
             boxes = _move_boxes(boxes[seen], poses, camera) if is_shifted else boxes[seen]
             table.add(
