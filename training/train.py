@@ -28,7 +28,7 @@ from training.progress import ProgressBar, TrainingLog
 
 PACKAGED_MODEL = Path(__file__).parents[1] / "metrabs_core" / "model"
 _BACKBONE = "resnet50"
-# Validation after each checkpoint looks at this many people at most, evenly spread
+# Validation looks at this many people at most, evenly spread
 _MAX_VALIDATION = 1024
 # What may be changed when a run is resumed
 _MAY_CHANGE = {"learning_rate", "head_learning_rate", "validation", "data_root", "checkpoint_steps", "workers"}
@@ -383,13 +383,32 @@ def _distribute() -> tuple[int, int]:
     return jax.process_index(), jax.process_count()
 
 
-def _read(names: list[str], split: str, skeleton: Skeleton, data_root: str, parts: dict) -> list:
-    examples = []
-    for name in names:
-        if (name, split) not in parts:
-            parts[name, split] = datasets.read(name, split, data_root or None)
-        examples += select_joints(parts[name, split], skeleton)
-    return examples
+def _read_people(config: TrainingConfig, init: str | Path) -> tuple[Skeleton, list, list, list]:
+    """The joints to predict, and the people to train on, to train on by 2D labels, and to validate on."""
+    data_root, read = config.data_root or None, {}
+
+    def people(names, split):
+        found = []
+        for name in names:
+            if (name, split) not in read:
+                read[name, split] = datasets.read(name, split, data_root)
+            found += select_joints(read[name, split], skeleton)
+        return found
+
+    if "skeleton" in config.model:
+        skeleton = SKELETONS[config.model["skeleton"]]
+    elif init:
+        skeleton = SKELETONS[_model_config(init)["skeleton"]]
+    else:
+        first = config.datasets[0], config.train_on
+        read[first] = datasets.read(*first, data_root)
+        skeleton = SKELETONS[_skeleton_of(read[first])]
+    examples = people(config.datasets, config.train_on)
+    if not any(e.joints3d is not None for e in examples):
+        raise ValueError(f"Nobody in {', '.join(config.datasets)} has 3D labels; with 2D labels, use --dataset2d.")
+    examples2d = [replace(e, joints3d=None, universal3d=None) for e in people(config.datasets2d, config.train_on)]
+    held_out = people(config.validation, "val")
+    return skeleton, examples, examples2d, held_out[:: max(1, -(-len(held_out) // _MAX_VALIDATION))]
 
 
 def _skeleton_of(dataset: datasets.Dataset) -> str:
@@ -432,23 +451,8 @@ def train(
     is_main = part[0] == 0
     verbose = verbose if is_main else 0
     keras.utils.set_random_seed(config.seed)
-    init = {"packaged": PACKAGED_MODEL}.get(config.init, config.init)
-    parts = {}
-    if "skeleton" in config.model:
-        skeleton = SKELETONS[config.model["skeleton"]]
-    elif init:
-        skeleton = SKELETONS[_model_config(init)["skeleton"]]
-    else:
-        first = config.datasets[0], config.train_on
-        parts[first] = datasets.read(*first, config.data_root or None)
-        skeleton = SKELETONS[_skeleton_of(parts[first])]
-    examples = _read(config.datasets, config.train_on, skeleton, config.data_root, parts)
-    examples2d = _read(config.datasets2d, config.train_on, skeleton, config.data_root, parts)
-    examples2d = [replace(e, joints3d=None, universal3d=None) for e in examples2d]
-    held_out = _read(config.validation, "val", skeleton, config.data_root, parts)
-    parts.clear()
-    if not any(e.joints3d is not None for e in examples):
-        raise ValueError(f"Nobody in {', '.join(config.datasets)} has 3D labels; with 2D labels, use --dataset2d.")
+    init = PACKAGED_MODEL if config.init == "packaged" else config.init
+    skeleton, examples, examples2d, held_out = _read_people(config, init)
     appearance = find_appearance(config.occlude_aug_prob, config.background_aug_prob, config.data_root)
     if verbose and config.augment and config.occlude_aug_prob and not appearance.cutouts:
         print("People are covered with drawn shapes: there are no cut-outs in $DATA_ROOT/pascal_voc/cutouts.")
@@ -562,9 +566,8 @@ def _validation_arrays(held_out: list, settings: CropSettings, config: TrainingC
     if not held_out:
         return None
     index, n_parts = part
-    chosen = held_out[:: -(-len(held_out) // _MAX_VALIDATION)]
-    whole = config.batch_size if len(chosen) >= config.batch_size else n_parts
-    chosen = chosen[: len(chosen) // whole * whole]
+    whole = config.batch_size if len(held_out) >= config.batch_size else n_parts
+    chosen = held_out[: len(held_out) // whole * whole]
     progress = "validation crops" if verbose and index == 0 else ""
     batches = list(plain_batches(chosen[index::n_parts], settings, 16, config.workers, progress))
     if not batches:
@@ -615,11 +618,14 @@ def _finish(config, model, origin, held_out, run_dir, samples_seen) -> CropModel
     keras.distribution.set_distribution(None)
     keras.config.set_dtype_policy("float32")
     model = load_weights_dir(run_dir / "model")
-    held_out = [e for e in held_out if e.joints3d is not None and e.valid.all()]
+    root = model.skeleton.index("pelv") if "pelv" in model.skeleton.joint_names else 0
+    held_out = [e for e in held_out if e.joints3d is not None and e.valid[root]]
+    if model.scale_recovery in ("bone-lengths-true", "true-root-depth"):  # these need every true joint
+        held_out = [e for e in held_out if e.valid.all()]
     if held_out:
-        metrics = evaluate(model, held_out)
+        metrics = {name: value for name, value in evaluate(model, held_out).items() if np.isfinite(value)}
         # relative to the scale that the evaluated model applies already
-        scale = metrics.pop("uncertainty_scale") * model.uncertainty_scale
+        scale = metrics.pop("uncertainty_scale", 1.0) * model.uncertainty_scale
         model.config["uncertainty_scale"] = model.uncertainty_scale = round(scale, 4)
         card["validation"] = {name: round(value, 2) for name, value in metrics.items()}
         save_weights_dir(model, run_dir / "model", card)

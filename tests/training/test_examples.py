@@ -121,9 +121,10 @@ def test_training_looks_at_a_box_as_inference_does(coefficients):
     rng = np.random.default_rng(0)
     sizes = rng.uniform(15, 300, (40, 2))
     boxes = np.concatenate([rng.uniform([20, 20], [600, 440], (40, 2)) - sizes / 2, sizes], axis=1).astype(np.float32)
-    padded = geometry.pad_distortion(tf.constant(coefficients, tf.float32))
-    per_box = [tf.constant(np.tile(a, (40,) + (1,) * np.ndim(a)), tf.float32) for a in (K, padded, [0, -1, 0])]
-    rotations, focals = geometry.crop_cameras(boxes, *per_box, 192)
+    matrices, lenses, ups = (
+        tf.constant(np.tile(a, (40,) + (1,) * np.ndim(a)), tf.float32) for a in (K, coefficients, [0, -1, 0])
+    )
+    rotations, focals = geometry.crop_cameras(boxes, matrices, geometry.lens_model(lenses), ups, 192)
     camera = Camera(K.astype(np.float32), coefficients.astype(np.float32))
     for box, expected_rotation, expected_focal in zip(boxes, rotations, focals):
         rotation, focal = look_at_box(camera, box, 192)
