@@ -53,7 +53,7 @@ def run(*arguments):
     cli.main(["video", *map(str, arguments)])
 
 
-def test_pictures_become_numbers_overlay_and_viewer(tmp_path, model_path):
+def test_pictures_become_numbers_overlay_and_viewer(tmp_path, model_path, monkeypatch):
     folder, output = write_pictures(tmp_path / "in"), tmp_path / "out"
     run(folder, "--output-dir", output, "--model-path", model_path, "--fov", 90, "--fps", 10)
     assert {path.name for path in output.iterdir()} == OUTPUTS
@@ -93,6 +93,19 @@ def test_pictures_become_numbers_overlay_and_viewer(tmp_path, model_path):
     # drawn on both people, and nothing in the corner far from them
     assert changed[20:80, 15:39].any() and changed[30:80, 100:120].any() and not changed[100:, 60:].any()
     assert '"times":' in (output / "viewer.html").read_text()
+
+    # what docs/video.md says about the files
+    text = (REPOSITORY / "docs/video.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    output.rename("results")
+    names = {}
+    exec(text.split("```python")[1].split("```")[0], names)
+    np.testing.assert_allclose(names["times"], np.arange(12) / 10)
+    assert names["path"].shape == (12, 3)
+    table = text.split("| array | |")[1].split("```")[0]
+    assert all(f"`{name}`" in table for name in poses)
+    assert all(f"`{name}`" in text for name in ("joint_names", "joint_edges", *document["camera"]))
+    assert all(f'"{name}"' in text for name in (*document["frames"][0], *people[0]))
 
 
 def test_video_with_calibration_distortion_skeleton_and_smoothing(tmp_path, model_path):

@@ -31,7 +31,7 @@ RECORDING = "recording.mkv"
 
 _BATCH_SIZE = 8
 # Decoded frames that wait for the network, or to be drawn into.
-_FRAMES_AHEAD = 16
+_FRAMES_AHEAD = 8
 # Size and quality of the video inside of the viewer.
 _PREVIEW_SIDE, _PREVIEW_QUALITY = 400, 28
 
