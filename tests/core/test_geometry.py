@@ -137,7 +137,9 @@ def test_crop_camera_shows_the_box_across_the_crop(coeffs, box):
 def test_projection_is_opencvs(coeffs, seed):
     rng = np.random.default_rng(seed)
     points = np.c_[rng.uniform(-1000, 1000, (20, 2)), rng.uniform(2000, 5000, 20)].astype(np.float32)
-    np.testing.assert_allclose(geometry.project(tf.constant(points), K, _lens(coeffs)), _opencv_project(points, K, coeffs), atol=0.02)
+    np.testing.assert_allclose(
+        geometry.project(tf.constant(points), K, _lens(coeffs)), _opencv_project(points, K, coeffs), atol=0.02
+    )
 
 
 def test_points_behind_the_camera_are_seen_far_outside_and_finite():
