@@ -69,8 +69,7 @@ def process(
     work = job.begin(
         output,
         {
-            "input": source.name,
-            "input files": hashlib.sha256(json.dumps(source.state).encode()).hexdigest(),
+            "input": hashlib.sha256(json.dumps(source.state).encode()).hexdigest(),
             **describe(finder, camera),
             "causal smoothing": causal_smoothing,
             "max frames": max_frames,
@@ -107,8 +106,8 @@ def process(
 
 def describe(finder: PoseFinder, camera: Camera | None) -> dict:
     """What the poses depend on besides the video, as JSON."""
-    description = {"model files": finder.state}
-    description |= {name.replace("_", " "): value for name, value in asdict(finder.settings).items()}
+    description = {name.replace("_", " "): value for name, value in asdict(finder.settings).items()}
+    description["model"] = finder.state
     if camera:
         description["field of view"] = camera.fov_degrees
         known = camera.intrinsic_matrix is not None
@@ -149,11 +148,13 @@ def _find_live(
             video.write(frame.image, frame.seconds)
             progress.update()
 
-        return find_in_pieces(
+        poses = find_in_pieces(
             lambda _: _until(webcam.frames(), max_frames),
             lambda frames: finder.find(frames, camera, 1, on_frame),
             pieces,
         )
+        webcam.stop()
+        return poses
 
 
 def _until(frames: Iterator[VideoFrame], max_frames: int | None) -> Iterator[VideoFrame]:
