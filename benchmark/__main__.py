@@ -1,7 +1,7 @@
 """Measure, print tables as Markdown, and write all numbers as JSON: ``python -m benchmark [SECTION ...]``."""
 
 import argparse
-import importlib
+import importlib.util
 import os
 import tempfile
 import time
@@ -40,12 +40,15 @@ def main() -> None:
     for name in args.sections:
         if name not in SECTIONS:
             parser.error(f"there is no section {name!r}; choose from {', '.join(SECTIONS)}")
+    sections = args.sections or list(SECTIONS)
+    if {"stages", "ros"} & {*sections} and not importlib.util.find_spec("metrabs_msgs"):
+        parser.error("ROS messages are needed: `. .venv/local_setup.sh` before this, or `make bench`")
 
     numbers = {"machine": report.machine()}
     print(f"# Benchmark\n\n{report.in_words(numbers['machine'])}\n")
     with tempfile.TemporaryDirectory() as folder:
         people = PeoplePictures(Path(folder))
-        for name in args.sections or SECTIONS:
+        for name in sections:
             section = importlib.import_module(SECTIONS[name][0])
             start = time.monotonic()
             numbers[name] = section.measure(people, args.quick)

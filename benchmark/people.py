@@ -38,12 +38,13 @@ class PeoplePictures:
 
         examples = datasets.read(str(self.dataset), "train").examples
         upright = [example for example in examples if example.box[3] > 1.8 * example.box[2]]
-        largest = sorted(upright, key=lambda example: -example.box[3])[:_MAX_PEOPLE]
         cutouts = []
-        for example in largest:
-            left, top, width, height = example.box.round().astype(int)
+        for example in sorted(upright, key=lambda example: -example.box[3]):
             picture = cv2.imread(str(example.image_path))[..., ::-1]
-            cutouts.append(picture[max(top, 0) : top + height, max(left, 0) : left + width])
+            size = picture.shape[1::-1]
+            if ((example.joints2d >= 0) & (example.joints2d < size)).all() and len(cutouts) < _MAX_PEOPLE:
+                left, top, width, height = example.box.round().astype(int)
+                cutouts.append(picture[max(top, 0) : top + height, max(left, 0) : left + width])
         return cutouts
 
     def frame(self, n_people: int, width: int = 768, height: int = 576) -> tuple[np.ndarray, np.ndarray]:
