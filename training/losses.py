@@ -83,7 +83,11 @@ def pose_losses(
 
 
 def total_loss(terms: dict, step, absolute_from_step: int):
-    """Sum of the 3D terms and a tenth of the 2D terms; the absolute one counts after ``absolute_from_step``."""
+    """Sum of the 3D terms and a tenth of the 2D terms; the absolute one counts from step ``absolute_from_step`` on.
+
+    Until then its weight is zero. As the gradients of the reconstruction are finite whatever the heads say, that is
+    enough, and the pose need not be left unreconstructed in the very first steps, as the paper's implementation did.
+    """
     total = terms["relative"] + _WEIGHT_2D * terms["weak"]
     if "image" in terms:
         started = ops.cast(step >= absolute_from_step, "float32")
