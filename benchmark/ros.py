@@ -86,9 +86,7 @@ def tables(numbers: dict) -> list[Table]:
     counts, megabytes = zip(*(memory[i] for i in sorted(shown)))
     return [
         Table("The node through DDS", header, rows, note),
-        Table(
-            "Memory of the node", ["frames processed", *(k for k, _ in shown)], [["MB", *(str(v) for _, v in shown)]]
-        ),
+        Table("Memory of the node", ["frames processed", *counts], [["MB", *map(str, megabytes)]]),
     ]
 
 
