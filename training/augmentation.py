@@ -172,10 +172,13 @@ def cover(crop: np.ndarray, rng: np.random.Generator, cutouts: tuple[str, ...] =
         return _cover_with_noise(crop, rng)
     crop = crop.copy()
     for _ in range(rng.integers(1, 8)):
-        thing = _read_cutout(cutouts[rng.integers(len(cutouts))]) if cutouts else _draw_thing(crop, rng)
         scale = rng.uniform(0.2, 1) * _OCCLUDER_SCALE * crop.shape[0] / _REFERENCE_SIDE
-        size = [max(1, round(s * scale)) for s in thing.shape[1::-1]]
-        thing = cv2.resize(thing, size, interpolation=cv2.INTER_AREA)
+        if cutouts:
+            thing = _read_cutout(cutouts[rng.integers(len(cutouts))])
+            size = [max(1, round(s * scale)) for s in thing.shape[1::-1]]
+            thing = cv2.resize(thing, size, interpolation=cv2.INTER_AREA)
+        else:
+            thing = _draw_thing(crop, rng, scale)
         _paste(crop, thing, rng.uniform(0, crop.shape[0], 2))
     return crop
 
@@ -201,9 +204,9 @@ def _read_cutout(path):
     return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
 
 
-def _draw_thing(crop, rng):
-    """A shape of one colour or of a piece of the crop itself: uint8 [h, w, 4], RGBA, as large as cut-outs are."""
-    side = int(rng.uniform(60, 250))
+def _draw_thing(crop, rng, scale):
+    """A shape of one colour or of a piece of the crop itself: uint8 [h, w, 4], RGBA, as large as scaled cut-outs."""
+    side = max(4, int(rng.uniform(60, 250) * scale))
     angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(4, 10)))
     reach = side / 2 * rng.uniform(0.5, 1, len(angles))
     outline = side / 2 + np.stack([np.cos(angles), np.sin(angles)], 1) * reach[:, None]
@@ -213,7 +216,7 @@ def _draw_thing(crop, rng):
     else:
         top, left = rng.integers(0, crop.shape[0] // 2, 2)
         piece = crop[top : top + crop.shape[0] // 2, left : left + crop.shape[0] // 2]
-        thing[..., :3] = cv2.resize(piece, (side, side))
+        thing[..., :3] = cv2.resize(piece, (side, side), interpolation=cv2.INTER_AREA)
     thing[..., 3] = cv2.fillPoly(np.zeros([side, side], np.uint8), [outline.astype(np.int32)], 255)
     return thing
 

@@ -107,7 +107,7 @@ def make_crop(
         middle += reach * np.array([np.cos(direction), np.sin(direction)])
         if rng.uniform() < 0.5:
             rotation = np.diag([-1.0, 1, 1]) @ rotation
-            order = np.array(skeleton.mirror)
+            order = _mirrored_order(skeleton)
     intrinsics = np.array([[focal, 0, middle[0]], [0, focal, middle[1]], [0, 0, 1]])
     crop = _draw_crop(example, rotation, intrinsics, crop_side)
     if rng is not None and appearance is not None:
@@ -133,6 +133,11 @@ def make_crop(
     joints2d = in_crop_frame[:, :2] / depth * focal + middle
     labels = (joints3d[order].astype(np.float32), joints2d[order].astype(np.float32))
     return crop, intrinsics.astype(np.float32), *labels, valid3d, valid
+
+
+@lru_cache
+def _mirrored_order(skeleton):
+    return np.array(skeleton.mirror)
 
 
 def look_at_box(camera: Camera, box: np.ndarray, crop_side: int) -> tuple[np.ndarray, float]:

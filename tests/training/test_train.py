@@ -291,7 +291,8 @@ def test_training_on_jax_without_tensorflow_gives_weights_that_tensorflow_loads(
 def test_two_processes_train_as_one_with_the_joint_batch(dataset, dataset2d, tmp_path):
     pytest.importorskip("jax")
     flags = [f"--dataset={dataset}", f"--dataset2d={dataset2d}", "--batch-size=4", "--batch-size-2d=2", "--steps=4"]
-    flags += ["--checkpoint-steps=1", "--learning-rate=1e-2", f"--validation={dataset}"]
+    flags += ["--checkpoint-steps=1", "--learning-rate=1e-2"]
+    variables = {"backend": "jax", "WITHOUT_TENSORFLOW": "1"}
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
@@ -299,7 +300,7 @@ def test_two_processes_train_as_one_with_the_joint_batch(dataset, dataset2d, tmp
         _start(
             *flags,
             f"--logdir={tmp_path / 'together'}",
-            backend="jax",
+            **variables,
             KERAS_DISTRIBUTION_JOB_ADDRESSES=address,
             KERAS_DISTRIBUTION_NUM_PROCESSES="2",
             KERAS_DISTRIBUTION_PROCESS_ID=str(i),
@@ -307,7 +308,7 @@ def test_two_processes_train_as_one_with_the_joint_batch(dataset, dataset2d, tmp
         )
         for i in range(2)
     ]
-    alone = _start(*flags, f"--logdir={tmp_path / 'alone'}", backend="jax", SAVE_WEIGHTS=str(tmp_path / "alone.npz"))
+    alone = _start(*flags, f"--logdir={tmp_path / 'alone'}", **variables, SAVE_WEIGHTS=str(tmp_path / "alone.npz"))
     for process in (*together, alone):
         _finish(process)
     curves = [[row["loss"] for row in _history(tmp_path / name)] for name in ("together", "alone")]
