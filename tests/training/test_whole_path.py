@@ -59,7 +59,7 @@ def test_human36m(tmp_path):
 
 
 def test_mpi_inf_3dhp(tmp_path):
-    mpi_inf_3dhp.generate(tmp_path, n_frames=11, side=SIDE, n_test_frames=3)
+    mpi_inf_3dhp.generate(tmp_path, n_frames=6, side=SIDE, n_test_frames=3)
     write_background(tmp_path)
     prepare(tmp_path, "mpi-inf-3dhp")
     flags = ["--dataset=mpi-inf-3dhp", "--background-aug-prob=0.7", "--universal-skeleton", "--validation=mpi-inf-3dhp"]
@@ -73,7 +73,7 @@ def test_mpi_inf_3dhp(tmp_path):
 
 
 def test_muco_with_mpii_on_mupots(tmp_path):
-    muco.generate(tmp_path, mpi_inf_3dhp.generate(tmp_path, n_frames=11, side=SIDE, test_sequences=(), videos=False))
+    muco.generate(tmp_path, mpi_inf_3dhp.generate(tmp_path, n_frames=6, side=SIDE, test_sequences=(), videos=False))
     mpii.generate(tmp_path)
     truth = mupots.generate(tmp_path)
     boxes = {}
