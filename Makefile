@@ -1,6 +1,6 @@
 # From a bare Debian or Ubuntu machine: `make demo` or `make test`. Everything is set up in .venv on the first run.
 
-.PHONY: demo test lint setup setup-dev lock
+.PHONY: demo test bench lint setup setup-dev lock
 
 # The results are written to demo_output/. INPUT: a video, an image, a folder of images, or a bag of one's own.
 demo: setup
@@ -10,6 +10,10 @@ demo: setup
 test: setup-dev
 	@. .venv/local_setup.sh && .venv/bin/python -m pytest
 	@. .venv/local_setup.sh && .venv/bin/python -m pytest tests/training/test_synthesis.py
+
+# Times of every stage, through DDS and of training, as tables and benchmark.json; see docs/performance.md.
+bench: setup-dev
+	@. .venv/local_setup.sh && .venv/bin/python -m benchmark
 
 lint: setup-dev
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

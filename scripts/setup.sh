@@ -51,6 +51,8 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.
     if [[ $purpose == dev ]]; then
         [[ $libraries == *libEGL.so.1* ]] || echo libegl1
         [[ $libraries == *libEGL_mesa.so.0* || $libraries == *libEGL_nvidia.so.0* ]] || echo libegl-mesa0 libgl1-mesa-dri
+        # The 3D viewer of `metrabs-train video` is tested in it. Ubuntu's package of that name holds no browser.
+        [[ $(. /etc/os-release; echo "$ID") != debian ]] || command -v chromium >/dev/null || echo chromium
     fi
 }
 
