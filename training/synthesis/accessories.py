@@ -5,7 +5,7 @@ import numpy as np
 from training.synthesis import shapes
 from training.synthesis.clothing import random_colour
 from training.synthesis.renderer import Solid
-from training.synthesis.rotations import about_x, about_z, random_rotation
+from training.synthesis.rotations import about_x, about_z, cross, random_rotation
 
 OWN = -1  # owner of solids that count as the person
 
@@ -117,7 +117,7 @@ def skirt(rng: np.random.Generator, vertices: np.ndarray, down: np.ndarray, left
         axis = axis / (np.linalg.norm(axis) + 1e-9)
         u = left - axis * (left @ axis)
         u = u / (np.linalg.norm(u) + 1e-9)
-        w = np.cross(axis, u)
+        w = cross(axis, u)
         directions = np.cos(angle)[:, None] * u + np.sin(angle)[:, None] * w
         reach = ((band - centre) @ directions.T).max(0)
         share = i / (len(levels) - 1)
@@ -137,13 +137,9 @@ def backpack(rng: np.random.Generator, chest: np.ndarray, rotation: np.ndarray, 
     """A bag on the back; `chest` is the head of bone spine01, `rotation` the chest's, `trunk` its length, metres."""
     size = np.array([rng.uniform(0.45, 0.65), rng.uniform(0.2, 0.4), rng.uniform(0.6, 0.95)]) * trunk
     centre = chest + rotation @ np.array([0.0, 0.2 * trunk + size[1] / 2, rng.uniform(-0.25, 0.0) * trunk])
-    colour = random_colour(rng, "cloth")
-    solids = [_solid(rng, shapes.ellipsoid(size * [0.62, 0.62, 0.58], centre, rotation), colour, 8, OWN)]
-    for side in (-1, 1):
-        a = chest + rotation @ (np.array([side * 0.2, 0.12, 0.22]) * trunk)
-        b = chest + rotation @ (np.array([side * 0.22, -0.3, -0.0]) * trunk)
-        solids.append(_solid(rng, shapes.rod(a, b, 0.018), colour * 0.7, 0, OWN))
-    return solids
+    return [
+        _solid(rng, shapes.ellipsoid(size * [0.62, 0.62, 0.58], centre, rotation), random_colour(rng, "cloth"), 8, OWN)
+    ]
 
 
 def held(rng: np.random.Generator, wrist: np.ndarray, knuckles: np.ndarray, rotation: np.ndarray) -> list[Solid]:
@@ -193,8 +189,8 @@ def held_by_both(rng: np.random.Generator, left: np.ndarray, right: np.ndarray) 
     if not 0.15 < width < 0.8:
         return []
     x = across / width
-    y = np.cross([0.0, 0.0, 1.0], x)
+    y = cross(np.array([0.0, 0.0, 1.0]), x)
     y = y / (np.linalg.norm(y) + 1e-9)
-    rotation = np.stack([x, y, np.cross(x, y)], 1)
+    rotation = np.stack([x, y, cross(x, y)], 1)
     size = np.array([width * 0.95, rng.uniform(0.1, 0.35), rng.uniform(0.03, 0.3)])
     return [_solid(rng, shapes.box(size, (left + right) / 2, rotation), random_colour(rng, "cloth"), 4)]

@@ -13,7 +13,7 @@ import scipy.sparse
 from training.synthesis import rotations
 from training.synthesis.assets import CACHE
 
-BODY_FILE = CACHE / "anny_body_1.npz"  # another number for other contents
+BODY_FILE = CACHE / "anny_body_2.npz"  # another number for other contents
 BATCH = 32  # always the same batch shape, so that a body doesn't depend on who shares the batch
 
 
@@ -290,7 +290,7 @@ class BodyModel:
 _INTERPOLATED = ("gender", "age", "muscle", "weight", "height", "proportions", "cupsize", "firmness")
 _RACES = ("african", "asian", "caucasian")
 _KEYPOINTS = ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_heel", "right_heel")
-_LEVELS = (1.0, 1.6, 2.4)  # sizes of the grid cells that vertices are merged in, from fine to coarse
+_LEVELS = (1.0, 1.6, 2.4, 3.6)  # sizes of the cells that vertices are merged in; the last casts shadows
 
 
 def prepare(path: Path = BODY_FILE) -> None:
@@ -455,7 +455,7 @@ def sample_phenotype(rng: np.random.Generator, labels: list[str]) -> tuple[np.nd
         "weight": rng.beta(2.2, 2.4),
         "height": 0.5,
         "proportions": rng.beta(3, 3),
-        "cupsize": rng.beta(2, 3),
+        "cupsize": rng.beta(2, 3) if female else 0.1 * rng.random(),
         "firmness": rng.beta(2, 2),
     }
     races = rng.dirichlet([0.4, 0.4, 0.4])

@@ -6,6 +6,8 @@ import cv2
 import moderngl
 import numpy as np
 
+from training.synthesis.rotations import cross
+
 NEAR, FAR = 0.08, 120.0  # metres
 SUPERSAMPLING = 1.25  # samples per picture's pixel, each way, of people and solids; pictures' sides are multiples of 4
 
@@ -575,6 +577,7 @@ class Renderer:
     def __init__(self, faces: list[np.ndarray], surface: np.ndarray, landmarks: tuple[float, ...]):
         self._context = _create_context()
         self._context.enable(moderngl.DEPTH_TEST)
+        self._context.front_face = "cw"  # the picture's first row is the buffer's first, which turns triangles around
         program = self._context.program
         self._body = program(vertex_shader=_BODY_VERTEX, fragment_shader=_BODY_FRAGMENT)
         self._solid = program(vertex_shader=_SOLID_VERTEX, fragment_shader=_SOLID_FRAGMENT)
@@ -680,7 +683,7 @@ class Renderer:
         Returns:
             uint8 [1.25 height, 1.25 width, 4]: people and solids on black; the number of what is seen, 0 for nothing;
             float32 [1.25 height, 1.25 width]: the depth buffer;
-            uint8 [height, width, 4]: the surfaces, 255 in the last channel where there is one;
+            uint8 [height, width, 4]: the surfaces on black, 255 in the last channel where there is one;
             uint8 [height, width] or None: how much the ground is in the shadow.
         """
         self._make_targets(width, height)
@@ -715,12 +718,14 @@ class Renderer:
         self._geometry.color_mask = [(False,) * 4] * 2  # to clear the depths is enough
         self._begin(self._geometry, *size, depth=1.0)
         self._geometry.color_mask = [(True,) * 4] * 2
+        self._context.enable(moderngl.CULL_FACE)
         for i, (vertices, _, _) in enumerate(people):
             self._body["person"].value = i
             depth = vertices[0] @ rotation[2] + extrinsics[2, 3]
             samples_a_metre = SUPERSAMPLING * intrinsics[0, 0] / max(0.1, depth)
             level = int(np.searchsorted(_LEVEL_LIMITS, -samples_a_metre))
             self._slot(i)[1][level].render()
+        self._context.disable(moderngl.CULL_FACE)
         if solid_buffer:
             names = ("in_position", "in_normal", "in_colour", "in_kind")
             self._draw(self._solid, solid_buffer, "3f 3f 3f 2f", *names)
@@ -757,9 +762,9 @@ class Renderer:
         centre = (corners.min(0) + corners.max(0)) / 2
         radius = np.linalg.norm(corners - centre, axis=1).max() * 1.05 + 0.1
         z = -lights.directions[0]
-        x = np.cross(z, [0.0, 0.0, 1.0])
+        x = cross(z, np.array([0.0, 0.0, 1.0]))
         x = x / (np.linalg.norm(x) + 1e-9)
-        rotation = np.stack([x, np.cross(z, x), z])
+        rotation = np.stack([x, cross(z, x), z])
         matrix = np.eye(4)
         matrix[:3, :3] = rotation / radius
         matrix[:3, 3] = -rotation @ centre / radius
@@ -797,7 +802,8 @@ class Renderer:
         buffer.release()
         picture = self._behind.read((0, 0, *size), components=4)
         picture = np.frombuffer(picture, np.uint8).reshape(size[1], size[0], 4)
-        return picture if scale == 1 else cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
+        picture = cv2.GaussianBlur(picture, (3, 3), 0.6)  # there is no other smoothing of edges here
+        return cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 _CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])

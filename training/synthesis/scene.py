@@ -14,7 +14,7 @@ from training.synthesis import accessories, furniture, shapes
 from training.synthesis.backgrounds import Backgrounds
 from training.synthesis.furniture import Rooms
 from training.synthesis.renderer import OBJECT_ID, SUPERSAMPLING, Lights, Renderer, Solid, metric_depth
-from training.synthesis.rotations import about_z
+from training.synthesis.rotations import about_z, cross
 
 # How much flesh and cloth may lie before a joint that counts as visible, in lengths of the trunk.
 _FLESH = np.array([
@@ -100,9 +100,9 @@ class Camera:
 def _look_at(position: np.ndarray, target: np.ndarray, roll: float) -> np.ndarray:
     """World-to-camera matrix of a camera that looks at a point, rolled by degrees; float64 [4, 4]."""
     z = (target - position) / np.linalg.norm(target - position)
-    x = np.cross(z, np.array([0.0, 0.0, 1.0]))
+    x = cross(z, np.array([0.0, 0.0, 1.0]))
     x = x / (np.linalg.norm(x) + 1e-9)
-    rotation = np.stack([x, np.cross(z, x), z])
+    rotation = np.stack([x, cross(z, x), z])
     rotation = about_z(roll) @ rotation
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = rotation, -rotation @ position
@@ -332,7 +332,7 @@ _WHITE = np.full([4, 4, 3], 225, np.uint8)
 
 
 def _tint(rng: np.random.Generator) -> np.ndarray:
-    return rng.uniform(0.55, 1.15) * np.exp(rng.normal(0, rng.choice([0.03, 0.06, 0.15]), 3))
+    return rng.uniform(0.55, 1.15) * np.exp(rng.normal(0, rng.choice([0.02, 0.05, 0.1]), 3))
 
 
 def _make_room(rng: np.random.Generator, camera: Camera, people: list[Person], backgrounds: Backgrounds, rooms: Rooms):
@@ -361,7 +361,7 @@ def _make_room(rng: np.random.Generator, camera: Camera, people: list[Person], b
         ((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x1, y1), (x0, y1)), ((x0, y1), (x0, y0))
     ):  # fmt: skip
         a, b = corner(ax, ay, 0), corner(bx, by, 0)
-        normal = np.cross(np.array([0, 0, 1.0]), b - a)
+        normal = cross(np.array([0, 0, 1.0]), b - a)
         normal = normal / np.linalg.norm(normal)
         length = np.linalg.norm(b - a)
         if rng.random() < 0.25:
@@ -571,7 +571,8 @@ def make_scene(
         behind = rendered[..., :3]
         if place == "outdoors":
             sky = backgrounds.sky(rng, width, height)
-            behind = cv2.copyTo(behind, rendered[..., 3], sky)
+            free = cv2.cvtColor(255 - rendered[..., 3], cv2.COLOR_GRAY2RGB)
+            behind = cv2.add(np.ascontiguousarray(behind), cv2.multiply(sky, free, scale=1 / 255))
     else:
         source = backgrounds.photograph if place == "photograph" else backgrounds.clutter
         behind = source(rng, width, height)
@@ -580,12 +581,12 @@ def make_scene(
             light = 255 - cv2.multiply(soft, rng.uniform(0.2, 0.7))
             behind = cv2.multiply(behind, cv2.cvtColor(light, cv2.COLOR_GRAY2RGB), scale=1 / 255)
 
-    image = cv2.cvtColor(cv2.resize(colour, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGBA2RGB)
+    image = cv2.cvtColor(cv2.resize(colour, (width, height), interpolation=cv2.INTER_LINEAR), cv2.COLOR_RGBA2RGB)
     shade = cv2.cvtColor(_ambient_occlusion(depth, width, height, intrinsics[0, 0]), cv2.COLOR_GRAY2RGB)
     image = cv2.multiply(image, shade, scale=1 / 255)
     ids = np.ascontiguousarray(colour[..., 3])
     uncovered = cv2.compare(ids, 0, cv2.CMP_EQ)
-    uncovered = cv2.cvtColor(cv2.resize(uncovered, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB)
+    uncovered = cv2.cvtColor(cv2.resize(uncovered, (width, height), interpolation=cv2.INTER_LINEAR), cv2.COLOR_GRAY2RGB)
     image = cv2.add(image, cv2.multiply(behind, uncovered, scale=1 / 255))
     if warp is None:
         rows, columns = (_nearest_sample(np.arange(n)) for n in (height, width))

@@ -185,7 +185,7 @@ def draw_contact_sheet(dataset: Path, path: Path, columns: int = 8, rows: int = 
                 side = names[b][0]
                 colour = (40, 40, 255) if side == "l" else (255, 80, 40) if side == "r" else (60, 220, 60)
                 ends = np.clip(points[[a, b]], -3000, 3000).round().astype(int)
-                cv2.line(image, tuple(ends[0].tolist()), tuple(ends[1].tolist()), colour, 2, cv2.LINE_AA)
+                cv2.line(image, tuple(ends[0].tolist()), tuple(ends[1].tolist()), colour, 1, cv2.LINE_AA)
             left, top, width, height = person["box"]
             corners = np.array([[left, top], [left + width, top + height]]).round().astype(int)
             cv2.rectangle(image, corners[0].tolist(), corners[1].tolist(), (0, 200, 255), 1)
