@@ -102,6 +102,8 @@ def test_missing_predictions_are_named(h36m_data, tmp_path):
         evaluate("h36m", root, tmp_path / "p.npz")
     assert missing.removeprefix("h36m/") in str(error.value)
     assert "63 poses" in str(error.value) and "64" in str(error.value)
+    result = evaluate("h36m", root, tmp_path / "p.npz", "--allow-missing")
+    assert result["n_poses"] == [63] and result["notes"] == ["1 of 64 pictures have no prediction and are left out."]
 
 
 def test_foreign_and_repeated_predictions_are_named(h36m_data, tmp_path):

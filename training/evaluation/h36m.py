@@ -64,14 +64,15 @@ def score(pred_path: Path, truth: Truth, options: Options) -> Scores:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not of the right form, or not about the same pictures.
+        ValueError: it is not of the right form, or not about the same pictures (``allow_missing`` lets it lack some).
     """
     joint_names = h36m.SKELETON.joint_names
     found = predictions.read(pred_path, _IMAGE_DEPTH, joint_names, ["coords3d_pred_world"])
     root = joint_names.index("pelv")
-    pred, true = (x - x[:, [root]] for x in (predictions.one_per_image(found, truth.images), truth.joints3d))
+    coords, rows, notes = predictions.one_per_image(found, truth.images, options.allow_missing)
+    pred, true = (x - x[:, [root]] for x in (coords, truth.joints3d[rows]))
     distances = joint_distances(align_similarity(pred, true) if options.procrustes else pred, true)
-    names = np.array(truth.activities)
+    names = np.array(truth.activities)[rows]
     means = {a: float(distances[names == a].mean()) if (names == a).any() else float("nan") for a in ACTIVITIES}
     means["mean"] = float(distances.mean())
     title = "PA-MPJPE" if options.procrustes else "MPJPE"
@@ -81,4 +82,5 @@ def score(pred_path: Path, truth: Truth, options: Options) -> Scores:
         tables={f"Human3.6M: {title} in mm": {title: means}},
         latex={f"{title} by activity, mean": means},
         distances={title: Distances(joint_names, distances)},
+        notes=notes,
     )

@@ -70,17 +70,17 @@ def score(pred_path: Path, truth: Truth, options: Options) -> Scores:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not of the right form, or not about the same pictures.
+        ValueError: it is not of the right form, or not about the same pictures (``allow_missing`` lets it lack some).
     """
     found = predictions.read(pred_path, _IMAGE_DEPTH, _JOINT_NAMES, ["coords3d_pred_world"])
-    pred = predictions.one_per_image(found, truth.images)
-    activities, scenes = np.array(truth.activities), np.array(truth.scenes)
+    pred, rows, notes = predictions.one_per_image(found, truth.images, options.allow_missing)
+    true, activities, scenes = truth.joints3d[rows], np.array(truth.activities)[rows], np.array(truth.scenes)[rows]
     groups = {a: activities == a for a in mpi_inf_3dhp.ACTIVITIES} | {s: scenes == s for s in mpi_inf_3dhp.SCENES}
     groups["all"] = np.ones(len(pred), bool)
     metrics, distances = {}, {}
     for convention, (root, joints) in _CONVENTIONS.items():
         columns = [_JOINT_NAMES.index(j) for j in joints]
-        rooted = [(x - x[:, [_JOINT_NAMES.index(root)]])[:, columns] for x in (pred, truth.joints3d)]
+        rooted = [(x - x[:, [_JOINT_NAMES.index(root)]])[:, columns] for x in (pred, true)]
         if options.procrustes:
             rooted[0] = align_similarity(*rooted)
         values = joint_distances(*rooted)
@@ -110,4 +110,5 @@ def score(pred_path: Path, truth: Truth, options: Options) -> Scores:
             for convention, rows in metrics.items()
         },
         distances=distances,
+        notes=notes,
     )

@@ -11,7 +11,7 @@ class Options:
         procrustes: align each prediction to the truth by a similarity transform first.
         universal_skeleton: compare to poses of normalized height (MPI-INF-3DHP).
         smoothing: "", "causal" or "acausal" (3DPW).
-        allow_missing: evaluate the rest if annotation files of the data set are missing.
+        allow_missing: evaluate the rest if annotation files or predictions are missing.
     """
 
     procrustes: bool = False

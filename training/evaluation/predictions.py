@@ -86,15 +86,18 @@ def read(path: str | Path, depth: int, joint_names: Sequence[str], arrays: Seque
     return Predictions(path, [image_name(p, depth) for p in paths], coords, people)
 
 
-def one_per_image(predictions: Predictions, images: list[str]) -> np.ndarray:
+def one_per_image(
+    predictions: Predictions, images: list[str], allow_missing: bool
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Order predictions as the pictures of the data set, each of which shows one person.
 
     Args:
         predictions: what a file holds.
         images: names of the N pictures, unique.
+        allow_missing: leave out pictures without a prediction.
 
     Returns:
-        float64 [N, J, 3], mm.
+        poses float64 [M, J, 3] in mm, which of the N pictures they are of (int [M]), and what to note.
 
     Raises:
         ValueError: a picture has no prediction or several, or a prediction's picture is not one of them.
@@ -103,8 +106,9 @@ def one_per_image(predictions: Predictions, images: list[str]) -> np.ndarray:
     repeated = []
     for row, image in enumerate(predictions.images):
         (repeated.append(image) if image in rows else rows.setdefault(image, row))
+    missing = [image for image in images if image not in rows]
     problems = {
-        "without prediction": [image for image in images if image not in rows],
+        "without prediction": [] if allow_missing and len(missing) < len(images) else missing,
         "predicted more than once": repeated,
         "not in the test part": sorted(rows.keys() - set(images)),
     }
@@ -112,8 +116,11 @@ def one_per_image(predictions: Predictions, images: list[str]) -> np.ndarray:
         lists = "; ".join(f"{len(names)} {what}: {some(names)}" for what, names in problems.items() if names)
         raise ValueError(
             f"{predictions.path} has {len(predictions.images)} poses, the data set's test part {len(images)} ({lists})."
+            " --allow-missing leaves out what has no prediction."
         )
-    return predictions.coords[[rows[image] for image in images]]
+    kept = np.array([i for i, image in enumerate(images) if image in rows])
+    notes = (f"{len(missing)} of {len(images)} pictures have no prediction and are left out.",) if missing else ()
+    return predictions.coords[[rows[images[i]] for i in kept]], kept, notes
 
 
 def some(names: list[str]) -> str:
