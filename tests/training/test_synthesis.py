@@ -26,7 +26,8 @@ if "tensorflow" in sys.modules:
     pytest.skip("run this file by itself: the renderer and TensorFlow do not share a process", allow_module_level=True)
 
 from training.dataset_format import read_description, read_pictures
-from training.synthesis import clothing, furniture, poses, shapes, synthesize
+from training.synthesis import assets, clothing, furniture, poses, shapes, synthesize
+from training.synthesis.backgrounds import Backgrounds
 from training.synthesis.bodies import PART_NAMES, sample_phenotype
 from training.synthesis.renderer import FAR, NEAR, Lights, Solid, _contact, metric_depth
 from training.synthesis.rotations import about_z
@@ -309,6 +310,24 @@ def test_things_keep_light_from_the_ground_below_them():
     assert at(1.0, 2.0) > 150
     assert at(2.05, 1.12) > 100
     assert at(1.5, 1.5) < 5
+
+
+def test_photographs_are_kept_once_and_small(tmp_path):
+    rng = np.random.default_rng(0)
+    motif, other = (cv2.resize(rng.integers(0, 255, (5, 8, 3)).astype(np.uint8), (1600, 1000)) for _ in range(2))
+    for name, picture in (
+        ("Path/1600x1000.png", motif),
+        ("Path/800x500.jpg", motif[::2, ::2]),
+        ("Kite/1600x1000.jpg", other),
+        ("abstract/Flow.png", rng.integers(0, 255, (9, 9, 3)).astype(np.uint8)),
+    ):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "in" / name), picture)
+    (tmp_path / "out").mkdir()
+    assets._shrink_pictures(tmp_path / "in", tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["Kite_1600x1000.jpg", "Path_1600x1000.jpg"]
+    assert cv2.imread(str(tmp_path / "out/Path_1600x1000.jpg")).shape == (500, 800, 3)
+    assert len(Backgrounds(tmp_path / "out", "train").paths) == len(Backgrounds(tmp_path / "out", "val").paths) == 1
 
 
 @pytest.fixture(scope="module")

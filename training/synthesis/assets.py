@@ -1,9 +1,9 @@
-"""Fetch the free assets that make synthetic scenes more varied: photographs and motion-capture clips.
+"""Fetch the free assets that make synthetic scenes more varied: photographs, furniture, motion-capture clips.
 
 ``python -m training.synthesis.assets`` fills ``~/.cache/metrabs`` (or ``$XDG_CACHE_HOME/metrabs``), where
 ``synthesize`` looks by default; what is there already stays. Nothing is installed and no root is needed, but
-``apt-get``, ``dpkg-deb`` and ``pip`` are. The folders named here and ``anny_body_*.npz`` (see ``bodies.py``) are all
-that a machine without network needs to render.
+``apt-get``, ``dpkg-deb`` and ``pip`` are. The folders named here and ``anny_body_*.npz`` (see ``bodies.py``), 12 MB in
+all, are everything that a machine without network needs to render.
 
 - ``backgrounds/``: photographs, at the size that rendering uses, of Debian's packages `mate-backgrounds` (GPL-2+),
   `plasma-workspace-wallpapers` (GPL-2+) and `lomiri-wallpapers-16.04` (CC-BY-4.0, CC-BY-SA-4.0, CC0), each with its
@@ -50,6 +50,9 @@ def fetch(cache: Path = CACHE) -> None:
         _fill(cache / "backgrounds" / package, lambda folder, package=package: _unpack_pictures(package, folder))
     _fill(cache / "rooms", _unpack_rooms)
     _fill(cache / "motions", _unpack_motions)
+    from training.synthesis import bodies  # which needs this module
+
+    bodies.prepare(cache / bodies.BODY_FILE.name)
 
 
 def _fill(folder: Path, fill) -> None:
@@ -135,7 +138,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder to fill")
     try:
         fetch(parser.parse_args().cache)
-    except RuntimeError as error:
+    except (RuntimeError, ImportError) as error:
         parser.exit(2, f"{error}\n")
 
 

@@ -10,6 +10,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import shutil
+import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -57,6 +58,12 @@ def run(args: argparse.Namespace) -> None:
             folders[name] = CACHE / name if (CACHE / name).is_dir() else None
         elif not folders[name].is_dir():
             raise ValueError(f"--{name} is {folders[name]}, which is no folder; leave it out to do without.")
+    missing = [name for name, folder in folders.items() if folder is None]
+    if missing:
+        print(
+            f"Rendering without {', '.join(missing)}: `python -m training.synthesis.assets` fetches what makes scenes "
+            "more varied.", file=sys.stderr,
+        )  # fmt: skip
     settings = (folders["backgrounds"], args.background_part, folders["motions"], folders["rooms"])
     try:  # these take seconds to import, which who wants another command needn't wait for
         from training.synthesis import bodies
