@@ -41,10 +41,11 @@ def pose_losses(
 
     Returns:
         dict of scalars. Of examples with 3D labels: ``relative``, the 3D head about the root (metric for MeTRAbs and
-        MeTRo; for 2.5D, pixels in the image and metres in depth); for MeTRAbs also ``image``, the 2D head, and
-        ``absolute``, the pose in the camera frame. Of examples with only 2D labels: ``weak``, the 2D head, and the 3D
-        head's x and y with their mean and spread made equal to the labels' (MeTRAbs: both; MeTRo: the latter; 2.5D:
-        the former, which is its head's x and y). Joints outside of the crop have no 2D losses.
+        MeTRo; for 2.5D, pixels in the image and depths from the middle of the head's range); for MeTRAbs also
+        ``image``, the 2D head, and ``absolute``, the pose in the camera frame. Of examples with only 2D labels:
+        ``weak``, the 2D head, and the 3D head's x and y with their mean and spread made equal to the labels' (MeTRAbs:
+        both; MeTRo: the latter; 2.5D: the former, which is its head's x and y). Joints outside of the crop have no 2D
+        losses.
     """
     has_3d = ops.cast(ops.max(truth["valid3d"], axis=1) > 0, "float32")[:, None]
     inside = ops.all((truth["joints2d"] >= 0) & (truth["joints2d"] <= crop_side - 1), axis=-1)
@@ -54,15 +55,16 @@ def pose_losses(
     true = truth["joints3d"] / 1000
     true2d = truth["joints2d"] * metres_per_pixel
     image_error = _l1(predicted["points2d"] * metres_per_pixel, true2d)
-    rooted = ops.abs(_about_root(head, truth["valid3d"], root) - _about_root(true, truth["valid3d"], root))
+    relative = _about_root(true, truth["valid3d"], root)
 
     terms = {}
     if scale_recovery in ("metrabs", "metro"):
-        terms["relative"] = _masked_mean(ops.mean(rooted, axis=-1), truth["valid3d"])
-    else:
-        terms["relative"] = (
-            _masked_mean(rooted[..., 2], truth["valid3d"]) + 2 * _masked_mean(image_error, seen * has_3d)
-        ) / 3
+        error = _l1(_about_root(head, truth["valid3d"], root), relative)
+        terms["relative"] = _masked_mean(error, truth["valid3d"])
+    else:  # the middle of the depth bins is the root's depth: if it could be anywhere, it would drift to their end
+        depth_error = ops.abs(head[..., 2] - _BOX_SIZE_M / 2 - relative[..., 2])
+        depth_term = _masked_mean(depth_error, truth["valid3d"])
+        terms["relative"] = (depth_term + 2 * _masked_mean(image_error, seen * has_3d)) / 3
     if scale_recovery == "metrabs":
         terms["image"] = _masked_mean(image_error, seen * has_3d)
         error = _l1(predicted["poses3d"] / 1000, true)

@@ -46,7 +46,7 @@ def _expected_total(truth, predicted, scale_recovery, step, hips_differ):
             for j in valid:
                 error = np.abs((h3[j] - h3[origin].mean(0)) - (t3[j] - t3[origin].mean(0))) / 1000
                 sums["relative"].append(error.mean())
-                sums["depth"].append(error[2])
+                sums["depth"].append(abs(h3[j, 2] - 1100 - (t3[j] - t3[origin].mean(0))[2]) / 1000)
                 sums["absolute"].append(np.abs(p3[j] - t3[j]).mean() / 1000)
             sums["image"] += [np.abs(p2[j] - t2[j]).mean() * 2200 / SIDE / 1000 for j in seen]
             continue
@@ -97,7 +97,9 @@ def test_total_equals_numpy(seed, n_2d_only, scale_recovery, step, hips_differ):
 
 def test_perfect_predictions_cost_nothing():
     truth, _ = _batch(0, n_2d_only=0)
-    perfect = {"poses3d": truth["joints3d"], "coords3d": truth["joints3d"] - 500, "points2d": truth["joints2d"]}
+    truth["valid3d"][:, ROOT] = 1
+    coords3d = truth["joints3d"] - truth["joints3d"][:, [ROOT]] + [700, 800, 1100]
+    perfect = {"poses3d": truth["joints3d"], "coords3d": coords3d, "points2d": truth["joints2d"]}
     for scale_recovery in ("metrabs", "metro", "bone-lengths"):
         assert _total(truth, perfect, scale_recovery, 5000) == pytest.approx(0, abs=1e-5)
 
