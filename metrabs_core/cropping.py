@@ -10,9 +10,12 @@ import tensorflow as tf
 
 from metrabs_core import geometry
 
-# Where a crop pixel covers more than this many image pixels per side, only every second, third... of them is read.
+# Pixels of an averaged window per pixel of the crop and side: with one, averaging and interpolation together blur too
+# much. Against crops drawn 8 times larger, 1.25 has 0.6 of the error of 1 and takes 6 % longer, 1.5 has 0.5 and 28 %.
+_OVERSAMPLING = 1.25
+# Where a window pixel covers more than this many image pixels per side, only every second, third... of them is read.
 _MAX_AVERAGED = 4.0
-# Crop pixels around the person's window, so that interpolation at its border finds the image.
+# Window pixels around the person's window, so that interpolation at its border finds the image.
 _MARGIN = 2.0
 # Crop pixels between the points where the lens model is evaluated.
 _LENS_STEP = 4
@@ -51,7 +54,7 @@ def read_windows(images, image_index, intrinsic_matrix, lens, rotation, crop_foc
     steps = tf.norm(outline[:, :, 1:3] - outline[:, :, :1], axis=-1)
     scales = tf.sqrt(tf.reduce_prod(steps, axis=-1)) / tf.cast(antialias_factor, tf.float32)
     # crops of one person differ little in scale
-    scale = tf.sqrt(tf.reduce_min(scales, axis=1) * tf.reduce_max(scales, axis=1))
+    scale = tf.sqrt(tf.reduce_min(scales, axis=1) * tf.reduce_max(scales, axis=1)) / _OVERSAMPLING
     windows = _windows(outline, scale, tf.shape(images)[1:3])
 
     def read(i, pixels):
@@ -140,7 +143,7 @@ def _windows(outline, scale, image_size):
 
     Args:
         outline: float32 [n, m, k, 2], pixels that enclose what m crops show.
-        scale: float32 [n], pixels of the image per pixel of the crop.
+        scale: float32 [n], pixels of the image per pixel of the window.
         image_size: int32 [2], height and width.
 
     Returns:
@@ -165,7 +168,7 @@ def _windows(outline, scale, image_size):
 
 
 def _read_window(images, image_index, window):
-    """float32 [h, w, 3], 0..255: the window of one person, averaged down to at most the crops' resolution."""
+    """float32 [h, w, 3], 0..255: the window of one person, averaged down."""
     (left, top), (right, bottom), stride = tf.unstack(window["start"]), tf.unstack(window["stop"]), window["stride"]
     pixels = images[image_index, top:bottom:stride, left:right:stride]
     width, height = tf.unstack(window["size"])
