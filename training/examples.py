@@ -96,8 +96,13 @@ def make_crop(
 
     Raises:
         OSError: the picture can't be read.
+        ValueError: the person's box is nowhere that the camera could see.
     """
     rotation, focal = look_at_box(example.camera, example.box, crop_side)
+    if not np.isfinite(focal * rotation).all():
+        raise ValueError(
+            f"The box {example.box.tolist()} in {example.image_path} is nowhere that its camera could see."
+        )
     middle = np.full(2, (crop_side - 1) / 2)
     order = np.arange(skeleton.n_joints)
     if rng is not None:

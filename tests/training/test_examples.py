@@ -192,3 +192,10 @@ def test_joints_are_matched_by_name(dataset):
     assert coco.valid.all()
     other, _ = read_examples(dataset, SKELETONS["h36m_17"])
     assert [n for n, v in zip(SKELETONS["h36m_17"].joint_names, other.valid) if not v] == ["tors"]
+
+
+def test_a_box_that_makes_no_sense_is_named(dataset):
+    example, _ = read_examples(dataset, NATIVE)
+    broken = replace(example, box=np.array([10, np.nan, 50, 80], np.float32))
+    with pytest.raises(ValueError, match=r"The box \[10.0, nan, .*0.png is nowhere"):
+        make_crop(broken, NATIVE, 64, None)

@@ -19,7 +19,7 @@ def build_tiny_backbone(name: str, crop_side: int, stride: int = 32):
 
     crops = Input([crop_side, crop_side, 3])
     x = layers.AveragePooling2D(4)(crops)
-    x = layers.Conv2D(16, 3, strides=stride // 4, padding="same", name="conv1")(x)
+    x = layers.Conv2D(16, 3, strides=stride // 4, padding="same", use_bias=False, name="conv1")(x)
     x = layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x))
     return Model(crops, layers.Conv2D(32, 3, padding="same", name="conv2")(x))
 
