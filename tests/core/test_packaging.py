@@ -116,6 +116,9 @@ def test_loaded_models_have_the_same_methods_and_plain_attributes(combined, expo
     assert model.per_skeleton_edges["coco_17"].tolist() == [list(edge) for edge in SKELETONS["coco_17"].edges]
     lists = model.estimate_poses_batched(np.stack([IMAGE, IMAGE]), [BOXES, []], num_aug=1)
     assert lists["poses3d"].row_lengths().numpy().tolist() == [2, 0]
+    nested = tf.ragged.constant([BOXES.tolist(), []])  # ragged in every dimension
+    ragged = model.estimate_poses_batched(np.stack([IMAGE, IMAGE]), nested, num_aug=1)
+    np.testing.assert_allclose(ragged["poses3d"][0], lists["poses3d"][0], atol=1e-3)
 
 
 def test_models_without_detector(keras_model, tmp_path):
