@@ -353,13 +353,20 @@ def _checked_method(declared, function):
     signature = inspect.signature(python_function)
     signature = signature.replace(parameters=list(signature.parameters.values())[1:])
     specs = dict(zip(signature.parameters, declared.input_signature))
+    defaults = {
+        name: _convert(name, parameter.default, specs[name])
+        for name, parameter in signature.parameters.items()
+        if parameter.default is not parameter.empty
+    }
+    # the only trace, called with tensors alone: looking for it and converting the defaults would take a millisecond
+    trace = functools.cache(lambda: _only_trace(function))
 
     @functools.wraps(python_function)
     def method(*args, **kwargs):
         arguments = signature.bind(*args, **kwargs).arguments
         arguments = {name: _convert(name, value, specs[name]) for name, value in arguments.items()}
         try:
-            return function(**arguments)
+            return trace()(**{**defaults, **arguments})
         except tf.errors.InvalidArgumentError as error:
             sentence = re.search(r"assertion failed: ((\[.*?\] ?)+)", error.message)
             if sentence is None:
@@ -368,6 +375,12 @@ def _checked_method(declared, function):
 
     method.__signature__ = signature
     return method
+
+
+def _only_trace(function):
+    """The concrete function of a ``tf.function`` with an input signature, or of one that was loaded."""
+    loaded = getattr(function, "concrete_functions", None)
+    return loaded[0] if loaded else function.get_concrete_function()
 
 
 def _convert(name, value, spec):
