@@ -28,7 +28,7 @@ def standing_people(n: int, seed: int = 11) -> tuple[Worker, list[Person]]:
     phenotypes[:, labels.index("gender")] = np.arange(n) % 2
     phenotypes[:, labels.index("age")] = 0.67
     statures = 1.72 + 0.08 * np.linspace(-1, 1, n)
-    people = worker._people(worker.body.set_stature(phenotypes, statures), generators, [True] * n)
+    people = worker._people(worker.body.set_stature(phenotypes, statures), generators, [{"stand": 1.0}] * n)
     return worker, people
 
 
@@ -39,7 +39,7 @@ def take_picture(worker: Worker, people: list[Person], focal_length: float) -> n
         np.full(3, 0.3), 0.5,
     )  # fmt: skip
     camera = camera_of(focal_length)
-    drawn = [(p.vertices, p.normals, p.uniforms) for p in people]
+    drawn = [(p.vertices, p.normals, p.look) for p in people]
     solids = [solid for person in people for solid in person.solids]
     colour, *_ = worker.renderer.render(
         camera.intrinsics, camera.extrinsics, WIDTH, HEIGHT, lights, drawn, solids, [], 1.0, False
