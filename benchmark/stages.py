@@ -72,7 +72,9 @@ def measure(people, quick: bool) -> dict:
             row |= {name: times[name] for name in ("detection", "decode", "decode_jpeg")}
             row["cropping"] = times[n_people, "without_networks"] - row["post-processing"]
             row["rest"] = row["frame"] - sum(row[name] for name in _STAGES[:-1])
-            row["share_outside"] = 1 - (row["detection"] + row["network"]) / row["frame"]
+            inside = row["detection"] + row["network"]
+            outside = sum(max(row[name], 0) for name in _STAGES) - inside
+            row["share_outside"] = outside / (inside + outside)
             rows.append({name: round(value, 3) for name, value in row.items()})
     return {"image": f"{width}x{height}", "rows": rows}
 
