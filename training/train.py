@@ -462,38 +462,18 @@ def train(
     begun = _settings_of(run_dir, config)
     checkpoint = Checkpoint(run_dir / "checkpoint.npz")
     keras.config.set_dtype_policy("mixed_bfloat16" if config.mixed_precision else "float32")
-    if init:
-        model, origin = load_weights_dir(init, **config.model), str(config.init)
-    else:
-        lengths = mean_bone_lengths(examples, skeleton, config.universal_skeleton)
-        defaults = {"backbone": _BACKBONE, "bone_lengths": lengths, "skeleton": skeleton.name}
-        model = CropModel(**{**defaults, **config.model})
-        origin = begun.get("started_from")
-        if not checkpoint.exists() or not origin:
-            origin = pretrained.initialize_backbone(model.backbone, model.config["backbone"], config.backbone_weights)
-    if model.scale_recovery == "bone-lengths" and model.bone_lengths is None:
-        raise ValueError("No example has 3D labels for all joints, so there are no mean bone lengths.")
-
+    model, origin = _build(config, init, skeleton, examples, begun.get("started_from") if checkpoint.exists() else None)
     if is_main:
         write_json(run_dir / "settings.json", {**asdict(config), "started_from": origin})
+
     settings = CropSettings(skeleton, model.crop_side, appearance, config.universal_skeleton)
-    batches = CropBatches(
-        examples,
-        examples2d,
-        settings,
-        config.batch_size,
-        config.batch_size_2d,
-        config.seed,
-        part=part,
-        augment=config.augment,
-    )
+    sizes = config.batch_size, config.batch_size_2d
+    batches = CropBatches(examples, examples2d, settings, *sizes, config.seed, part, config.augment)
     validation = _validation_arrays(held_out, settings, config, part, verbose)
-    steps = round(config.epochs * len(examples) / config.batch_size) if config.epochs else config.steps
+    steps = max(1, round(config.epochs * len(examples) / config.batch_size)) if config.epochs else config.steps
     stages = [("head", config.head_steps, config.head_learning_rate), ("all", steps, config.learning_rate)]
-    done_before = sum(n for _, n, _ in stages[: checkpoint.stage])
-    log = None
-    if is_main:
-        log = TrainingLog(run_dir, done_before + checkpoint.step, gui)
+    done_before = [0, config.head_steps, config.head_steps + steps]
+    log = TrainingLog(run_dir, done_before[checkpoint.stage] + checkpoint.step, gui) if is_main else None
     if checkpoint.stage and not checkpoint.step:
         checkpoint.restore(model.variables)
     with batches:
@@ -501,17 +481,16 @@ def train(
         for stage, (name, steps, learning_rate) in enumerate(stages):
             if stage < checkpoint.stage or not steps:
                 continue
-            done_before = sum(n for _, n, _ in stages[:stage])
             _freeze_before(model.backbone, config.trainable_from if name == "all" else None)
             trainer = _compile(model, config, name, steps, learning_rate)
             if checkpoint.step:
                 checkpoint.restore(state_of(trainer))
-            if checkpoint.step < steps:
-                callbacks = [keras.callbacks.SwapEMAWeights()] if config.ema_momentum else []
-                callbacks.append(ProgressBar(name, checkpoint.step, steps, verbose))
-                callbacks.append(_Stage(stage, name, steps, done_before, batches, checkpoint, log, deadline))
+            callbacks = [keras.callbacks.SwapEMAWeights()] if config.ema_momentum else []
+            callbacks.append(ProgressBar(name, checkpoint.step, steps, verbose))
+            callbacks.append(_Stage(stage, name, steps, done_before[stage], batches, checkpoint, log, deadline))
+            if checkpoint.step < steps:  # or it was killed at the very end of the stage
                 trainer.fit(
-                    batches.stream(done_before + checkpoint.step),
+                    batches.stream(done_before[stage] + checkpoint.step),
                     steps_per_epoch=config.checkpoint_steps,
                     epochs=-(-(steps - checkpoint.step) // config.checkpoint_steps),
                     validation_data=validation,
@@ -520,7 +499,7 @@ def train(
                     shuffle=False,
                     verbose=0,
                 )
-                gc.collect()  # or TensorFlow would find its iterator only after Python has ended, and complain
+            gc.collect()  # or TensorFlow would find its iterator only after Python has ended, and complain
             if config.ema_momentum:
                 trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
             if checkpoint.step < steps:
@@ -532,6 +511,21 @@ def train(
         return model
     log.close()
     return _finish(config, model, origin, held_out, run_dir, log.rows[-1]["samples"] if log.rows else 0)
+
+
+def _build(config, init, skeleton, examples, origin: str | None) -> tuple[CropModel, str]:
+    """The model to train, and what it starts from, in words; with an origin, its weights are about to be restored."""
+    if init:
+        model, origin = load_weights_dir(init, **config.model), str(config.init)
+    else:
+        lengths = mean_bone_lengths(examples, skeleton, config.universal_skeleton)
+        defaults = {"backbone": _BACKBONE, "bone_lengths": lengths, "skeleton": skeleton.name}
+        model = CropModel(**{**defaults, **config.model})
+        name = model.config["backbone"]
+        origin = origin or pretrained.initialize_backbone(model.backbone, name, config.backbone_weights)
+    if model.scale_recovery == "bone-lengths" and model.bone_lengths is None:
+        raise ValueError("No example has 3D labels for all joints, so there are no mean bone lengths.")
+    return model, origin
 
 
 def _model_config(path: str | Path) -> dict:
