@@ -30,28 +30,29 @@ TRUTH = dot_people.pose(np.array(PEOPLE))
 BLACK = np.zeros_like(IMAGE)
 
 
-def _built_or_saved(model, how, tmp_path_factory):
-    """The model itself, or what plain TensorFlow makes of it after it was saved."""
-    if how == "built":
-        return model
-    path = tmp_path_factory.mktemp("models") / "model"
-    packaging.export(model, path, {})
-    return tf.saved_model.load(str(path))
-
-
 @pytest.fixture(scope="module", params=["built", "saved"])
-def model(request, tmp_path_factory):
+def made(request, tmp_path_factory):
+    """A function from a model to the model itself, or to what plain TensorFlow makes of it after it was saved."""
+
+    def saved(model):
+        path = tmp_path_factory.mktemp("models") / "model"
+        packaging.export(model, path, {})
+        return tf.saved_model.load(str(path))
+
+    return saved if request.param == "saved" else lambda model: model
+
+
+@pytest.fixture(scope="module")
+def model(made):
     # the third score is below the threshold; the last box is a second detection of the second person
     scored = np.c_[BOXES, [0.6, 0.9, 0.2]]
     again = [*(BOXES[1] + [3, -2, 1, 4]), 0.7]
-    model = CombinedModel(dot_people.DotCropModel(DISTANCES), dot_people.BoxDetector([*scored, again]))
-    return _built_or_saved(model, request.param, tmp_path_factory)
+    return made(CombinedModel(dot_people.DotCropModel(DISTANCES), dot_people.BoxDetector([*scored, again])))
 
 
-@pytest.fixture(scope="module", params=["built", "saved"])
-def multiperson(request, tmp_path_factory):
-    model = MultipersonModel(dot_people.DotCropModel(DISTANCES))
-    return _built_or_saved(model, request.param, tmp_path_factory)
+@pytest.fixture(scope="module")
+def multiperson(made):
+    return made(MultipersonModel(dot_people.DotCropModel(DISTANCES)))
 
 
 def _numpy(result):
