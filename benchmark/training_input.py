@@ -45,7 +45,8 @@ def _main(dataset: str, n_batches: int) -> None:
     from training.crop_batches import CropBatches, CropSettings
     from training.examples import select_joints
     from training.recipes.packaged import CONFIG
-    from training.train import PACKAGED_MODEL, Trainer
+    from training.train import PACKAGED_MODEL
+    from training.trainer import Trainer
 
     model = load_weights_dir(PACKAGED_MODEL)
     names = [layer.name for layer in model.backbone.layers]

@@ -8,7 +8,7 @@ import os
 import pkgutil
 import sys
 import time
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import keras
@@ -18,13 +18,16 @@ from keras import ops
 from metrabs_core.network.backbones import BACKBONES
 from metrabs_core.network.crop_model import SCALE_RECOVERIES, CropModel, load_weights_dir, save_weights_dir
 from metrabs_core.skeletons import SKELETONS, Skeleton
-from training import datasets, losses, pretrained, recipes
+from training import datasets, pretrained, recipes
 from training.augmentation import find_appearance
+from training.checkpoint import Checkpoint
+from training.config import TrainingConfig
 from training.crop_batches import CropBatches, CropSettings, plain_batches
 from training.dataset_format import read_description, write_json
 from training.evaluate import evaluate
 from training.examples import select_joints
 from training.progress import ProgressBar, TrainingLog
+from training.trainer import compile_trainer, freeze_before, state_of
 
 PACKAGED_MODEL = Path(__file__).parents[1] / "metrabs_core" / "model"
 _BACKBONE = "resnet50"
@@ -32,187 +35,6 @@ _BACKBONE = "resnet50"
 _MAX_VALIDATION = 1024
 # What may be changed when a run is resumed
 _MAY_CHANGE = {"learning_rate", "head_learning_rate", "validation", "data_root", "checkpoint_steps", "workers"}
-
-
-@dataclass
-class TrainingConfig:
-    """What a recipe sets and flags override; the defaults are the paper's (T-BIOM, section IV).
-
-    Attributes:
-        datasets: names or folders of data sets with 3D labels, mixed in proportion to their numbers of examples.
-        datasets2d: the same with 2D labels only, for weak supervision; may be empty.
-        train_on: part of the data sets to train on: "train" or "trainval".
-        validation: names or folders to validate on at every checkpoint (the "val" part); may be empty.
-        data_root: folder that holds the named data sets; empty for the environment variable DATA_ROOT.
-        universal_skeleton: 3D losses use skeletons of normalized height, where a data set has them.
-        model: arguments of ``CropModel``; ``stride`` and ``train_stride`` are those of training.
-        stride_test: stride of the finished model; 0 for that of training.
-        init: folder of a crop model to start from, or "packaged"; empty to start from a backbone's weights.
-        backbone_weights: what the backbone starts from, see ``training.pretrained.initialize_backbone``; empty for
-            pretrained weights, where they can be had.
-        head_steps: optimizer steps with the backbone frozen, first.
-        steps: optimizer steps after that.
-        epochs: passes over the 3D examples, instead of ``steps``; 0 to count steps.
-        trainable_from: name of the backbone's first layer that these steps train; empty for all layers.
-        batch_size: crops with 3D labels per step.
-        batch_size_2d: crops with 2D labels per step, if there are ``datasets2d``.
-        learning_rate: of the start of training; the schedule is the paper's.
-        head_learning_rate: of the stage with the frozen backbone.
-        warmup_steps: steps over which the learning rate rises at the start of each stage.
-        weight_decay: of AdamW, normalized by the root of the number of steps.
-        clip_norm: largest norm of a variable's gradient; 0 for none.
-        ema_momentum: momentum of the moving average of weights that validation and the result use; 0 for none.
-        absolute_from_step: step from which on the absolute loss counts.
-        far_mm: people farther away than this count less in the absolute loss; 0 for all alike.
-        augment: change crops at random (zoom, roll, shift, mirroring, colours, and the following).
-        background_aug_prob: how often the background is swapped where the person's mask is known.
-        occlude_aug_prob: how often something is put before the person.
-        checkpoint_steps: steps between checkpoints, each with a validation.
-        seed: of initial weights, order and augmentation.
-        workers: processes that make crops; 0 to make them in the training process.
-        mixed_precision: compute in ``mixed_bfloat16``, for accelerators.
-    """
-
-    datasets: list[str] = field(default_factory=list)
-    datasets2d: list[str] = field(default_factory=list)
-    train_on: str = "train"
-    validation: list[str] = field(default_factory=list)
-    data_root: str = ""
-    universal_skeleton: bool = False
-    model: dict = field(default_factory=dict)
-    stride_test: int = 0
-    init: str = ""
-    backbone_weights: str = ""
-    head_steps: int = 0
-    steps: int = 20000
-    epochs: float = 0
-    trainable_from: str = ""
-    batch_size: int = 32
-    batch_size_2d: int = 32
-    learning_rate: float = 1e-4
-    head_learning_rate: float = 1e-3
-    warmup_steps: int = 0
-    weight_decay: float = 3e-3
-    clip_norm: float = 0.0
-    ema_momentum: float = 0.0
-    absolute_from_step: int = 5000
-    far_mm: float = 0.0
-    augment: bool = True
-    background_aug_prob: float = 0.0
-    occlude_aug_prob: float = 0.7
-    checkpoint_steps: int = 250
-    seed: int = 1
-    workers: int = 2
-    mixed_precision: bool = False
-
-
-@keras.saving.register_keras_serializable("metrabs")
-class PaperSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Decay by 1/3 over the first 23/25 of training, then from 1/30 of the start by 0.3 over the rest.
-
-    Args:
-        start: learning rate of the first step.
-        steps: steps in all.
-        warmup_steps: steps over which it rises to that.
-    """
-
-    def __init__(self, start: float, steps: int, warmup_steps: int = 0):
-        self.start, self.steps, self.warmup_steps = start, steps, warmup_steps
-
-    def __call__(self, step):
-        """Learning rate at a step."""
-        step = ops.cast(step, "float32")
-        turn = self.steps * 23 / 25
-        first = self.start * ops.power(1 / 3, step / turn)
-        last = self.start / 30 * ops.power(0.3, (step - turn) / (self.steps - turn))
-        warmed = ops.minimum(1.0, (step + 1) / (self.warmup_steps + 1))
-        return warmed * ops.where(step < turn, first, last)
-
-    def get_config(self):
-        """Arguments of the constructor."""
-        return {"start": self.start, "steps": self.steps, "warmup_steps": self.warmup_steps}
-
-
-class Trainer(keras.Model):
-    """The crop model with its losses, as ``fit`` wants it. Crops come as uint8.
-
-    Args:
-        crop_model: the model to train.
-        absolute_from_step: see ``TrainingConfig``.
-        far_mm: see ``TrainingConfig``.
-        as_labelled_2d: see ``losses.pose_losses``.
-    """
-
-    def __init__(self, crop_model: CropModel, absolute_from_step: int, far_mm: float = 0.0, as_labelled_2d=None):
-        super().__init__(autocast=False)
-        self.loss_options = {"far_mm": far_mm or float("inf"), "as_labelled_2d": as_labelled_2d}
-        self.crop_model = crop_model
-        self.absolute_from_step = absolute_from_step
-        self.root = crop_model.skeleton.index("pelv") if "pelv" in crop_model.skeleton.joint_names else 0
-        names = ["relative", "image", "absolute", "weak"] if crop_model.has_2d_head else ["relative", "weak"]
-        self.trackers = {name: keras.metrics.Mean(name) for name in [*names, "mpjpe"]}
-        # the optimizer's own count is a constant inside of JAX's compiled step
-        self.step = self.add_weight(name="step", shape=(), dtype="int32", initializer="zeros", trainable=False)
-
-    def call(self, inputs, training=False):
-        """Poses of a batch; see ``CropModel``."""
-        crops, intrinsics = inputs
-        return self.crop_model([ops.cast(crops, "float32") / 255, intrinsics], training=training)
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Total loss of a batch; tracks its terms and the root-relative MPJPE."""
-        model = self.crop_model
-        terms = losses.pose_losses(y, y_pred, model.scale_recovery, model.crop_side, self.root, **self.loss_options)
-        for name, value in terms.items():
-            self.trackers[name].update_state(value)
-        error = y_pred["poses3d"] - y["joints3d"]
-        error = ops.norm(error - error[:, self.root : self.root + 1], axis=-1)
-        self.trackers["mpjpe"].update_state(error, sample_weight=y["valid3d"])
-        loss = losses.total_loss(terms, self.step, self.absolute_from_step)
-        if training:
-            self.step.assign_add(1)
-        return loss
-
-
-class Checkpoint:
-    """The state of a run in one file, replaced at once, so that it is whole however the process ends.
-
-    Args:
-        path: the file.
-    """
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.stage, self.step = 0, 0
-        if path.exists():
-            with np.load(path) as archive:
-                self.stage, self.step = int(archive["stage"]), int(archive["step"])
-
-    def exists(self) -> bool:
-        """Whether there is one."""
-        return self.path.exists()
-
-    def save(self, stage: int, step: int, variables: list) -> None:
-        """Write variables, after ``step`` steps of a stage."""
-        arrays = {f"v{i}": np.asarray(ops.convert_to_numpy(v)) for i, v in enumerate(variables)}
-        temporary = self.path.with_suffix(".tmp.npz")
-        np.savez(temporary, stage=stage, step=step, **arrays)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
-        self.stage, self.step = stage, step
-
-    def restore(self, variables: list) -> None:
-        """Set variables to what was saved.
-
-        Raises:
-            ValueError: they are others than those that were saved.
-        """
-        with np.load(self.path) as archive:
-            if len(archive.files) != len(variables) + 2:
-                raise ValueError(f"{self.path} holds the state of another model; choose another --logdir.")
-            for i, variable in enumerate(variables):
-                variable.assign(archive[f"v{i}"])
 
 
 class _Stage(keras.callbacks.Callback):
@@ -261,11 +83,6 @@ class _Stage(keras.callbacks.Callback):
             self.log.write(self.name, step, samples, numbers, self.model.crop_model, self.batches.latest)
             self.checkpoint.save(self.stage, self.step, state_of(self.model))
         self.checkpoint.step = self.step
-
-
-def state_of(trainer: Trainer) -> list:
-    """All variables that training changes: weights, statistics, random states, and the optimizer's."""
-    return [*trainer.variables, *trainer.optimizer.variables]
 
 
 def add_arguments(parser) -> None:
@@ -330,16 +147,6 @@ def _describe(dataset: str) -> dict:
     """What a data set says of its origin, for the model card."""
     is_folder = (Path(dataset) / "dataset.json").is_file()
     return {"name": Path(dataset).name, **(read_description(dataset).other if is_folder else {})}
-
-
-def _freeze_before(backbone: keras.Model, first_trainable: str | None) -> None:
-    """Train the backbone from a layer on: '' for all of it, None for nothing."""
-    names = [layer.name for layer in backbone.layers]
-    if first_trainable and first_trainable not in names:
-        raise ValueError(f"The backbone has no layer {first_trainable!r}; it has {', '.join(names)}.")
-    start = len(names) if first_trainable is None else names.index(first_trainable) if first_trainable else 0
-    for i, layer in enumerate(backbone.layers):
-        layer.trainable = i >= start
 
 
 def mean_bone_lengths(examples: list, skeleton: Skeleton, universal: bool = False) -> list[float] | None:
@@ -481,8 +288,8 @@ def train(
         for stage, (name, steps, learning_rate) in enumerate(stages):
             if stage < checkpoint.stage or not steps:
                 continue
-            _freeze_before(model.backbone, config.trainable_from if name == "all" else None)
-            trainer = _compile(model, config, name, steps, learning_rate)
+            freeze_before(model.backbone, config.trainable_from if name == "all" else None)
+            trainer = compile_trainer(model, config, name, steps, learning_rate)
             if checkpoint.step:
                 checkpoint.restore(state_of(trainer))
             callbacks = [keras.callbacks.SwapEMAWeights()] if config.ema_momentum else []
@@ -569,33 +376,6 @@ def _validation_arrays(held_out: list, settings: CropSettings, config: TrainingC
     crops, intrinsics = (np.concatenate(column) for column in zip(*(inputs for inputs, _ in batches)))
     labels = {name: np.concatenate([labels[name] for _, labels in batches]) for name in batches[0][1]}
     return (crops, intrinsics), labels
-
-
-def _hips_differ(config: TrainingConfig) -> bool:
-    """Whether the 3D labels are of MPI-INF-3DHP's kind and the 2D labels of MPII's, who put the hips lower."""
-    return any(n.startswith(("mpi-inf-3dhp", "muco")) for n in config.datasets) and any(
-        n.startswith("mpii") for n in config.datasets2d
-    )
-
-
-def _compile(model: CropModel, config: TrainingConfig, stage: str, steps: int, learning_rate: float) -> Trainer:
-    as_labelled_2d = losses.hips_like_mpii(model.skeleton) if _hips_differ(config) else None
-    trainer = Trainer(model, config.absolute_from_step if stage == "all" else 0, config.far_mm, as_labelled_2d)
-    trainer.compile(
-        optimizer=keras.optimizers.AdamW(
-            PaperSchedule(learning_rate, max(steps, 1), config.warmup_steps),
-            # Keras multiplies by the current learning rate
-            weight_decay=config.weight_decay / np.sqrt(max(steps, 1)) / learning_rate,
-            epsilon=1e-8,
-            clipnorm=config.clip_norm or None,
-            use_ema=bool(config.ema_momentum),
-            ema_momentum=config.ema_momentum,
-        ),
-        jit_compile=keras.backend.backend() == "jax",
-    )
-    trainer([np.zeros([1, *model.backbone.input_shape[1:]], np.uint8), np.eye(3, dtype=np.float32)[None]])
-    trainer.optimizer.build(trainer.trainable_variables)
-    return trainer
 
 
 def _finish(config, model, origin, held_out, run_dir, samples_seen) -> CropModel:

@@ -20,7 +20,9 @@ from metrabs_core.network import crop_model
 from metrabs_core.network.crop_model import load_weights_dir
 from metrabs_core.skeletons import NATIVE, SKELETONS
 from training import cli
-from training.train import PaperSchedule, TrainingConfig, _compile, mean_bone_lengths, train
+from training.config import TrainingConfig
+from training.train import mean_bone_lengths, train
+from training.trainer import PaperSchedule, compile_trainer
 
 SCRIPT = Path(__file__).with_name("tiny_training.py")
 SMALL = ["--backbone-weights=random", "--batch-size=2", "--crop-side=64", "--workers=0", "--verbose=0"]
@@ -236,7 +238,7 @@ def test_schedule_is_the_papers():
 
 def test_weight_decay_is_normalized_by_the_root_of_the_number_of_steps(tiny_backbone):
     model = crop_model.CropModel(crop_side=64)
-    trainer = _compile(model, replace(TINY, weight_decay=0.5), "all", 100, 1e-2)
+    trainer = compile_trainer(model, replace(TINY, weight_decay=0.5), "all", 100, 1e-2)
     before = [np.array(keras.ops.convert_to_numpy(v)) for v in trainer.trainable_variables]
     for _ in range(2):
         trainer.optimizer.apply([keras.ops.zeros_like(v) for v in trainer.trainable_variables])

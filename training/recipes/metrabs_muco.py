@@ -15,7 +15,7 @@ The authors' later models, trained on much more data, reach a PCK of 90.0 % (Eff
 (MobileNetV3-Large) on MuPoTS-3D.
 """
 
-from training.train import TrainingConfig
+from training.config import TrainingConfig
 
 CONFIG = TrainingConfig(
     datasets=["muco-17-150k"],

@@ -12,7 +12,7 @@ The same by flags:
 The paper reports a mean MPJPE of 49.3 mm over five seeds.
 """
 
-from training.train import TrainingConfig
+from training.config import TrainingConfig
 
 CONFIG = TrainingConfig(
     datasets=["h36m"],

@@ -7,7 +7,7 @@
 Sized for an hour on two CPU cores: the early layers, which see edges and cloth, stay as they were.
 """
 
-from training.train import TrainingConfig
+from training.config import TrainingConfig
 
 CONFIG = TrainingConfig(
     model={"backbone": "blazepose", "crop_side": 192, "head_channels": 384},

@@ -1,0 +1,48 @@
+"""The state of an interrupted training run."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from keras import ops
+
+
+class Checkpoint:
+    """The state of a run in one file, replaced at once, so that it is whole however the process ends.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.stage, self.step = 0, 0
+        if path.exists():
+            with np.load(path) as archive:
+                self.stage, self.step = int(archive["stage"]), int(archive["step"])
+
+    def exists(self) -> bool:
+        """Whether there is one."""
+        return self.path.exists()
+
+    def save(self, stage: int, step: int, variables: list) -> None:
+        """Write variables, after ``step`` steps of a stage."""
+        arrays = {f"v{i}": np.asarray(ops.convert_to_numpy(v)) for i, v in enumerate(variables)}
+        temporary = self.path.with_suffix(".tmp.npz")
+        np.savez(temporary, stage=stage, step=step, **arrays)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+        self.stage, self.step = stage, step
+
+    def restore(self, variables: list) -> None:
+        """Set variables to what was saved.
+
+        Raises:
+            ValueError: they are others than those that were saved.
+        """
+        with np.load(self.path) as archive:
+            if len(archive.files) != len(variables) + 2:
+                raise ValueError(f"{self.path} holds the state of another model; choose another --logdir.")
+            for i, variable in enumerate(variables):
+                variable.assign(archive[f"v{i}"])

@@ -1,0 +1,128 @@
+"""The crop model as Keras' ``fit`` trains it: losses, optimizer and learning rates."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from metrabs_core.network.crop_model import CropModel
+from training import losses
+from training.config import TrainingConfig
+
+
+@keras.saving.register_keras_serializable("metrabs")
+class PaperSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Decay by 1/3 over the first 23/25 of training, then from 1/30 of the start by 0.3 over the rest.
+
+    Args:
+        start: learning rate of the first step.
+        steps: steps in all.
+        warmup_steps: steps over which it rises to that.
+    """
+
+    def __init__(self, start: float, steps: int, warmup_steps: int = 0):
+        self.start, self.steps, self.warmup_steps = start, steps, warmup_steps
+
+    def __call__(self, step):
+        """Learning rate at a step."""
+        step = ops.cast(step, "float32")
+        turn = self.steps * 23 / 25
+        first = self.start * ops.power(1 / 3, step / turn)
+        last = self.start / 30 * ops.power(0.3, (step - turn) / (self.steps - turn))
+        warmed = ops.minimum(1.0, (step + 1) / (self.warmup_steps + 1))
+        return warmed * ops.where(step < turn, first, last)
+
+    def get_config(self):
+        """Arguments of the constructor."""
+        return {"start": self.start, "steps": self.steps, "warmup_steps": self.warmup_steps}
+
+
+class Trainer(keras.Model):
+    """The crop model with its losses, as ``fit`` wants it. Crops come as uint8.
+
+    Args:
+        crop_model: the model to train.
+        absolute_from_step: see ``TrainingConfig``.
+        far_mm: see ``TrainingConfig``.
+        as_labelled_2d: see ``losses.pose_losses``.
+    """
+
+    def __init__(self, crop_model: CropModel, absolute_from_step: int, far_mm: float = 0.0, as_labelled_2d=None):
+        super().__init__(autocast=False)
+        self.loss_options = {"far_mm": far_mm or float("inf"), "as_labelled_2d": as_labelled_2d}
+        self.crop_model = crop_model
+        self.absolute_from_step = absolute_from_step
+        self.root = crop_model.skeleton.index("pelv") if "pelv" in crop_model.skeleton.joint_names else 0
+        names = ["relative", "image", "absolute", "weak"] if crop_model.has_2d_head else ["relative", "weak"]
+        self.trackers = {name: keras.metrics.Mean(name) for name in [*names, "mpjpe"]}
+        # the optimizer's own count is a constant inside of JAX's compiled step
+        self.step = self.add_weight(name="step", shape=(), dtype="int32", initializer="zeros", trainable=False)
+
+    def call(self, inputs, training=False):
+        """Poses of a batch; see ``CropModel``."""
+        crops, intrinsics = inputs
+        return self.crop_model([ops.cast(crops, "float32") / 255, intrinsics], training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Total loss of a batch; tracks its terms and the root-relative MPJPE."""
+        model = self.crop_model
+        terms = losses.pose_losses(y, y_pred, model.scale_recovery, model.crop_side, self.root, **self.loss_options)
+        for name, value in terms.items():
+            self.trackers[name].update_state(value)
+        error = y_pred["poses3d"] - y["joints3d"]
+        error = ops.norm(error - error[:, self.root : self.root + 1], axis=-1)
+        self.trackers["mpjpe"].update_state(error, sample_weight=y["valid3d"])
+        loss = losses.total_loss(terms, self.step, self.absolute_from_step)
+        if training:
+            self.step.assign_add(1)
+        return loss
+
+
+def state_of(trainer: Trainer) -> list:
+    """All variables that training changes: weights, statistics, random states, and the optimizer's."""
+    return [*trainer.variables, *trainer.optimizer.variables]
+
+
+def freeze_before(backbone: keras.Model, first_trainable: str | None) -> None:
+    """Train a backbone from a layer on ('' for all of it, None for nothing), or raise ValueError if it lacks that."""
+    names = [layer.name for layer in backbone.layers]
+    if first_trainable and first_trainable not in names:
+        raise ValueError(f"The backbone has no layer {first_trainable!r}; it has {', '.join(names)}.")
+    start = len(names) if first_trainable is None else names.index(first_trainable) if first_trainable else 0
+    for i, layer in enumerate(backbone.layers):
+        layer.trainable = i >= start
+
+
+def _hips_differ(config: TrainingConfig) -> bool:
+    """Whether the 3D labels are of MPI-INF-3DHP's kind and the 2D labels of MPII's, who put the hips lower."""
+    return any(n.startswith(("mpi-inf-3dhp", "muco")) for n in config.datasets) and any(
+        n.startswith("mpii") for n in config.datasets2d
+    )
+
+
+def compile_trainer(model: CropModel, config: TrainingConfig, stage: str, steps: int, learning_rate: float) -> Trainer:
+    """Put losses and optimizer around a crop model, for a stage of its training.
+
+    Args:
+        model: the crop model.
+        config: what to train.
+        stage: "head" or "all".
+        steps: of this stage.
+        learning_rate: at its start.
+    """
+    as_labelled_2d = losses.hips_like_mpii(model.skeleton) if _hips_differ(config) else None
+    trainer = Trainer(model, config.absolute_from_step if stage == "all" else 0, config.far_mm, as_labelled_2d)
+    trainer.compile(
+        optimizer=keras.optimizers.AdamW(
+            PaperSchedule(learning_rate, max(steps, 1), config.warmup_steps),
+            # Keras multiplies by the current learning rate
+            weight_decay=config.weight_decay / np.sqrt(max(steps, 1)) / learning_rate,
+            epsilon=1e-8,
+            clipnorm=config.clip_norm or None,
+            use_ema=bool(config.ema_momentum),
+            ema_momentum=config.ema_momentum,
+        ),
+        jit_compile=keras.backend.backend() == "jax",
+    )
+    trainer([np.zeros([1, *model.backbone.input_shape[1:]], np.uint8), np.eye(3, dtype=np.float32)[None]])
+    trainer.optimizer.build(trainer.trainable_variables)
+    return trainer
