@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 
 # Name of each command: the module that has its ``add_arguments(parser)`` and ``run(args)``, and what it does.
@@ -22,6 +23,7 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and run one command; known errors end with one sentence and exit status 1."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow tells of every device that it does not find
     parser = argparse.ArgumentParser("metrabs-train", description="Render data, train and evaluate MeTRAbs models.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (module_name, purpose) in COMMANDS.items():

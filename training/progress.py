@@ -71,7 +71,6 @@ class TensorBoardLog:
     """
 
     def __init__(self, folder: Path):
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         try:
             from tensorboard.compat.proto import event_pb2, summary_pb2
             from tensorboard.summary.writer.event_file_writer import EventFileWriter

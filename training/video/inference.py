@@ -58,7 +58,6 @@ class PoseFinder:
         """
         # TensorFlow would otherwise take all memory of a GPU that others need, too. It reads this when it starts.
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         # only now: TensorFlow takes seconds, and mistakes in the arguments are told without it
         from metrabs_core import packaging
         from metrabs_core.combined import CombinedModel
