@@ -35,9 +35,7 @@ class PoseModel:
         if not self._model.has_detector:
             raise ValueError(f"The model {path} has no person detector; build a combined model of it.")
         self._model.warm_up(_WARM_UP_SIZE)
-        # requests that bring boxes run a graph of their own
-        image, boxes = np.zeros([*_WARM_UP_SIZE, 3], np.uint8), np.array([[0, 0, 100, 200]], np.float32)
-        self._model.estimate_poses(image, boxes, num_aug=1)
+        # Not the graph of requests that bring boxes: two seconds more at every start, to save them at the first request
         self.device = _device_name()
 
     def check_skeleton(self, name: str):
