@@ -6,6 +6,7 @@ It sees a red and a blue rectangle as two people. Person and rectangle are relat
 import numpy as np
 import tensorflow as tf
 
+from metrabs_core.combined import CombinedModel
 from metrabs_core.skeletons import NATIVE, SKELETONS, conversion_matrix
 
 RED_SCORE, BLUE_SCORE = 0.9, 0.5
@@ -46,26 +47,7 @@ class ClosedFormModel(tf.Module):
         self.per_skeleton_edges = {k: tf.Variable(s.edges, trainable=False) for k, s in conventions.items()}
         self._conversions = {name: conversion_matrix(skeleton) for name, skeleton in conventions.items()}
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, None, 3], tf.uint8, "image"),
-            tf.TensorSpec([3, 3], tf.float32, "intrinsic_matrix"),
-            tf.TensorSpec([None], tf.float32, "distortion_coeffs"),
-            tf.TensorSpec([4, 4], tf.float32, "extrinsic_matrix"),
-            tf.TensorSpec([3], tf.float32, "world_up_vector"),
-            tf.TensorSpec([], tf.float32, "default_fov_degrees"),
-            tf.TensorSpec([], tf.int32, "internal_batch_size"),
-            tf.TensorSpec([], tf.int32, "antialias_factor"),
-            tf.TensorSpec([], tf.int32, "num_aug"),
-            tf.TensorSpec([], tf.bool, "average_aug"),
-            tf.TensorSpec([], tf.string, "skeleton"),
-            tf.TensorSpec([], tf.float32, "detector_threshold"),
-            tf.TensorSpec([], tf.float32, "detector_nms_iou_threshold"),
-            tf.TensorSpec([], tf.int32, "max_detections"),
-            tf.TensorSpec([], tf.bool, "detector_flip_aug"),
-            tf.TensorSpec([], tf.bool, "suppress_implausible_poses"),
-        ]
-    )
+    @tf.function(input_signature=CombinedModel.detect_poses.input_signature)
     def detect_poses(
         self,
         image,
@@ -94,22 +76,7 @@ class ClosedFormModel(tf.Module):
         boxes = boxes if max_detections < 0 else boxes[:max_detections]
         return self._poses(image, boxes, intrinsic_matrix, distortion_coeffs, default_fov_degrees, skeleton)
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, None, 3], tf.uint8, "image"),
-            tf.TensorSpec([None, None], tf.float32, "boxes"),
-            tf.TensorSpec([3, 3], tf.float32, "intrinsic_matrix"),
-            tf.TensorSpec([None], tf.float32, "distortion_coeffs"),
-            tf.TensorSpec([4, 4], tf.float32, "extrinsic_matrix"),
-            tf.TensorSpec([3], tf.float32, "world_up_vector"),
-            tf.TensorSpec([], tf.float32, "default_fov_degrees"),
-            tf.TensorSpec([], tf.int32, "internal_batch_size"),
-            tf.TensorSpec([], tf.int32, "antialias_factor"),
-            tf.TensorSpec([], tf.int32, "num_aug"),
-            tf.TensorSpec([], tf.bool, "average_aug"),
-            tf.TensorSpec([], tf.string, "skeleton"),
-        ]
-    )
+    @tf.function(input_signature=CombinedModel.estimate_poses.input_signature)
     def estimate_poses(
         self,
         image,

@@ -7,7 +7,7 @@ rectangle depends on its name alone. The score is the brightness of the colour.
 import numpy as np
 import tensorflow as tf
 
-from metrabs_core.combined import UNKNOWN_INTRINSIC_MATRIX
+from metrabs_core.combined import UNKNOWN_INTRINSIC_MATRIX, CombinedModel
 from metrabs_core.skeletons import NATIVE, SKELETONS, conversion_matrix
 
 PERSON_HEIGHT = 1700.0  # mm
@@ -71,26 +71,7 @@ class RectangleModel(tf.Module):
     def detect_poses(self):
         return ()
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, None, None, 3], tf.uint8, "images"),
-            tf.TensorSpec([None, 3, 3], tf.float32, "intrinsic_matrix"),
-            tf.TensorSpec([None, None], tf.float32, "distortion_coeffs"),
-            tf.TensorSpec([None, 4, 4], tf.float32, "extrinsic_matrix"),
-            tf.TensorSpec([3], tf.float32, "world_up_vector"),
-            tf.TensorSpec([], tf.float32, "default_fov_degrees"),
-            tf.TensorSpec([], tf.int32, "internal_batch_size"),
-            tf.TensorSpec([], tf.int32, "antialias_factor"),
-            tf.TensorSpec([], tf.int32, "num_aug"),
-            tf.TensorSpec([], tf.bool, "average_aug"),
-            tf.TensorSpec([], tf.string, "skeleton"),
-            tf.TensorSpec([], tf.float32, "detector_threshold"),
-            tf.TensorSpec([], tf.float32, "detector_nms_iou_threshold"),
-            tf.TensorSpec([], tf.int32, "max_detections"),
-            tf.TensorSpec([], tf.bool, "detector_flip_aug"),
-            tf.TensorSpec([], tf.bool, "suppress_implausible_poses"),
-        ]
-    )
+    @tf.function(input_signature=CombinedModel.detect_poses_batched.input_signature)
     def detect_poses_batched(
         self,
         images,
