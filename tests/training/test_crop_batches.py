@@ -60,6 +60,11 @@ def test_batches_hold_both_kinds_and_everybody_once_a_lap(people):
         assert len({tuple(lap) for lap in laps}) > 1
 
 
+def test_one_person_is_never_changed_in_the_same_way_twice(people):
+    (_, intrinsics), _ = next(CropBatches(people[0][:1], [], SETTINGS, 4, 2, seed=7).stream(0))
+    assert len(np.unique(intrinsics, axis=0)) == 4
+
+
 def test_parts_make_up_the_whole(people):
     whole = _batches(people).examples_of(5)
     parts = [_batches(people, part=(i, 2)).examples_of(5) for i in range(2)]
