@@ -175,6 +175,19 @@ def test_the_mask_is_seen_through_the_same_camera(dataset, tmp_path, monkeypatch
         assert np.abs(after[lit].astype(int) - before[lit]).mean() < 25 and lit.sum() > 20
 
 
+@pytest.mark.parametrize("occlude_prob", [0.0, 1.0])
+def test_appearance_changes_pixels_alone(dataset, occlude_prob):
+    example, _ = read_examples(dataset, NATIVE)
+    plain, *labels = make_crop(example, NATIVE, 128, _rng(3))
+    changed, *same_labels = make_crop(example, NATIVE, 128, _rng(3), Appearance(occlude_prob))
+    for label, same in zip(labels, same_labels, strict=True):
+        np.testing.assert_array_equal(label, same)
+    black = (plain == 0).all(-1)
+    # colours change everywhere alike, so that the black background stays of one colour unless something covers it
+    assert (changed[~black] != plain[~black]).any(-1).mean() > 0.9
+    assert (len(np.unique(changed[black], axis=0)) > 1) == bool(occlude_prob)
+
+
 def test_universal_labels_are_3d_only(dataset):
     example, _ = read_examples(dataset, NATIVE)
     example = replace(example, universal3d=example.joints3d * 0.8)
