@@ -46,12 +46,10 @@ def _main(dataset: str, n_batches: int) -> None:
     from training.examples import select_joints
     from training.recipes.packaged import CONFIG
     from training.train import PACKAGED_MODEL
-    from training.trainer import Trainer
+    from training.trainer import Trainer, freeze_before
 
     model = load_weights_dir(PACKAGED_MODEL)
-    names = [layer.name for layer in model.backbone.layers]
-    for layer in model.backbone.layers[: names.index(CONFIG.trainable_from)]:
-        layer.trainable = False
+    freeze_before(model.backbone, CONFIG.trainable_from, CONFIG.train_depthwise)
     examples = select_joints(datasets.read(dataset, "train"), model.skeleton)
     appearance = find_appearance(CONFIG.occlude_aug_prob, CONFIG.background_aug_prob, None)
     settings = CropSettings(model.skeleton, model.crop_side, appearance)

@@ -23,6 +23,7 @@ class TrainingConfig:
         steps: optimizer steps after that.
         epochs: passes over the 3D examples, instead of ``steps``; 0 to count steps.
         trainable_from: name of the backbone's first layer that these steps train; empty for all layers.
+        train_depthwise: train the backbone's depthwise kernels, too. They are few, and cost a third of a step on a CPU.
         batch_size: crops with 3D labels per step.
         batch_size_2d: crops with 2D labels per step, if there are ``datasets2d``.
         learning_rate: of the start of training; the schedule is the paper's.
@@ -56,6 +57,7 @@ class TrainingConfig:
     steps: int = 20000
     epochs: float = 0
     trainable_from: str = ""
+    train_depthwise: bool = True
     batch_size: int = 32
     batch_size_2d: int = 32
     learning_rate: float = 1e-4

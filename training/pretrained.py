@@ -11,7 +11,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from metrabs_core.network.backbones import APPLICATIONS, build_backbone, build_classifier_body
+from metrabs_core.network.backbones import APPLICATIONS, build_classifier_body
+from metrabs_core.network.blazepose import build_blazepose
 from metrabs_core.network.crop_model import load_weights_dir
 from training.synthesis.assets import CACHE
 
@@ -72,7 +73,7 @@ def initialize_backbone(backbone: keras.Model, name: str, source: str = "") -> s
 
 
 def _load_published(backbone: keras.Model, name: str) -> str:
-    if name == "blazepose":
+    if name.startswith("blazepose"):
         load_blazepose_weights(backbone)
         return f"MediaPipe BlazePose 'pose_landmark_full' (Apache-2.0, Python package {_MEDIAPIPE})"
     if name == "efficientnet-lite0":
@@ -96,7 +97,7 @@ def _build_original(name: str, weights: str | None = None) -> keras.Model:
     """The network whose files of weights one finds: as its makers built it, without classifier."""
     if name in APPLICATIONS:
         return APPLICATIONS[name][0](include_top=False, weights=weights, input_shape=(224, 224, 3))
-    return build_backbone(name, 256) if name == "blazepose" else build_classifier_body(name, 224)
+    return build_blazepose(256) if name.startswith("blazepose") else build_classifier_body(name, 224)
 
 
 def _load_file(network: keras.Model, path: Path, name: str) -> None:

@@ -36,6 +36,18 @@ class PaperSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return {"start": self.start, "steps": self.steps, "warmup_steps": self.warmup_steps}
 
 
+@keras.saving.register_keras_serializable("metrabs")
+class AveragingAdamW(keras.optimizers.AdamW):
+    """AdamW whose moving average of weights forgets the first steps sooner, so that it is of use in short runs, too."""
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        momentum = self.ema_momentum
+        step = ops.cast(self.iterations, "float32")
+        self.ema_momentum = ops.minimum(momentum, (1 + step) / (10 + step))
+        super()._update_model_variables_moving_average(trainable_variables)
+        self.ema_momentum = momentum
+
+
 class Trainer(keras.Model):
     """The crop model with its losses, as ``fit`` wants it. Crops come as uint8.
 
@@ -82,14 +94,23 @@ def state_of(trainer: Trainer) -> list:
     return [*trainer.variables, *trainer.optimizer.variables]
 
 
-def freeze_before(backbone: keras.Model, first_trainable: str | None) -> None:
-    """Train a backbone from a layer on ('' for all of it, None for nothing), or raise ValueError if it lacks that."""
+def freeze_before(backbone: keras.Model, first_trainable: str | None, depthwise: bool = True) -> None:
+    """Choose the layers of a backbone to train.
+
+    Args:
+        backbone: its layers' ``trainable`` is set.
+        first_trainable: name of the first layer to train; '' for all of them, None for none.
+        depthwise: train depthwise convolutions, too.
+
+    Raises:
+        ValueError: there is no such layer.
+    """
     names = [layer.name for layer in backbone.layers]
     if first_trainable and first_trainable not in names:
         raise ValueError(f"The backbone has no layer {first_trainable!r}; it has {', '.join(names)}.")
     start = len(names) if first_trainable is None else names.index(first_trainable) if first_trainable else 0
     for i, layer in enumerate(backbone.layers):
-        layer.trainable = i >= start
+        layer.trainable = i >= start and (depthwise or not isinstance(layer, keras.layers.DepthwiseConv2D))
 
 
 def _hips_differ(config: TrainingConfig) -> bool:
@@ -112,7 +133,7 @@ def compile_trainer(model: CropModel, config: TrainingConfig, stage: str, steps:
     as_labelled_2d = losses.hips_like_mpii(model.skeleton) if _hips_differ(config) else None
     trainer = Trainer(model, config.absolute_from_step if stage == "all" else 0, config.far_mm, as_labelled_2d)
     trainer.compile(
-        optimizer=keras.optimizers.AdamW(
+        optimizer=AveragingAdamW(
             PaperSchedule(learning_rate, max(steps, 1), config.warmup_steps),
             # Keras multiplies by the current learning rate
             weight_decay=config.weight_decay / np.sqrt(max(steps, 1)) / learning_rate,

@@ -34,11 +34,12 @@ def build_backbone(name: str, crop_side: int, stride: int = 32) -> keras.Model:
 
     Args:
         name: one of ``BACKBONES``.
-        crop_side: P, pixels, a multiple of 32 (of 64 for blazepose).
+        crop_side: P, pixels, a multiple of 32 (of 64 for BlazePose).
         stride: pixels between cells of the feature map: 4, 8, 16 or 32. The weights do not depend on it.
 
     Returns:
-        Model from crops float32 [N, P, P, 3], RGB 0..1, to features float32 [N, P/stride, P/stride, C].
+        Model from crops float32 [N, P, P, 3], RGB 0..1, to features float32 [N, P/stride, P/stride, C]; of
+        blazepose-pyramid, to a list of two: a map of stride 32, and one of stride 16, which is its only stride.
 
     Raises:
         ValueError: unknown name, or a crop side or stride that the backbone can't have.
@@ -47,8 +48,8 @@ def build_backbone(name: str, crop_side: int, stride: int = 32) -> keras.Model:
         raise ValueError(f"There is no backbone {name!r}; choose one of {', '.join(BACKBONES)}.")
     if crop_side % 32:
         raise ValueError(f"The crop side must be a multiple of 32, not {crop_side}.")
-    if name == "blazepose":
-        return build_blazepose(crop_side, stride)
+    if name.startswith("blazepose"):
+        return build_blazepose(crop_side, stride, pyramid=name == "blazepose-pyramid")
     return with_stride(build_classifier_body(name, crop_side), stride)
 
 
@@ -56,7 +57,7 @@ def build_classifier_body(name: str, side: int) -> keras.Model:
     """Build a classifier's network up to its last map, on its own grid of stride 32, with random weights.
 
     Args:
-        name: one of ``BACKBONES`` but "blazepose".
+        name: one of ``BACKBONES`` but those of BlazePose.
         side: of the square input images, pixels.
 
     Returns:
@@ -85,4 +86,4 @@ def _standardize(images, preparation: str | None):
     return layers.Rescaling(255.0, name="to_255")(images)
 
 
-BACKBONES = ("blazepose", "efficientnet-lite0", "resnet18", "resnet34", *APPLICATIONS)
+BACKBONES = ("blazepose", "blazepose-pyramid", "efficientnet-lite0", "resnet18", "resnet34", *APPLICATIONS)

@@ -2,7 +2,8 @@
 
 The architecture was read off ``pose_landmark_full.tflite`` of the mediapipe wheel (Apache-2.0), whose weights
 ``training.pretrained`` can set into it: a MobileNetV2-like stack for people in crops, with batch normalization already
-folded into the convolutions. Taps: 144 and 288 channels at stride 32, and 288 channels at stride 64.
+folded into the convolutions. Taps: 144 and 288 channels at stride 32, and 288 channels at stride 64; for a pyramid
+also 88 channels at stride 16.
 """
 
 import keras
@@ -28,20 +29,25 @@ _BLOCKS = (
     (5, 1, 864, 144),
 )
 _N_COARSE_BLOCKS = 4
+_LAST_FINE_BLOCK = 9  # at stride 16
 
 
-def build_blazepose(crop_side: int, stride: int = 32) -> keras.Model:
+def build_blazepose(crop_side: int, stride: int = 32, pyramid: bool = False) -> keras.Model:
     """Build the encoder with random weights.
 
     The last strided convolution is padded so that cell i of the maps is centred on pixel ``i * stride + stride // 2``
-    (centred striding; the original is centred on ``i * stride``).
+    (centred striding; the original is centred on ``i * stride``). Of a pyramid, this holds for the map of stride 16;
+    the map of stride 32 keeps its place beside it.
 
     Args:
         crop_side: side P of the square crops, in pixels, a multiple of 64.
-        stride: 32, 16, 8 or 4. Below 32 the last strided convolutions become dilated ones (atrous), same weights.
+        stride: 32, 16, 8 or 4. Below 32 the last strided convolutions become dilated ones (atrous), same weights. A
+            pyramid has 16, and dilates nothing.
+        pyramid: also return the last map of stride 16.
 
     Returns:
-        Model from RGB crops float32 [N, P, P, 3] in 0..1 to features float32 [N, P/stride, P/stride, 720].
+        Model from RGB crops float32 [N, P, P, 3] in 0..1 to features float32 [N, P/stride, P/stride, 720]; of a
+        pyramid, to [N, P/32, P/32, 720] and [N, P/16, P/16, 88]. The weights are the same for all of them.
 
     Raises:
         ValueError: the side or the stride is not possible.
@@ -50,6 +56,8 @@ def build_blazepose(crop_side: int, stride: int = 32) -> keras.Model:
         raise ValueError(f"The BlazePose encoder needs a crop side that is a multiple of 64, not {crop_side}.")
     if stride not in STRIDES:
         raise ValueError(f"Backbones have strides 4, 8, 16 and 32, not {stride}.")
+    if pyramid and stride != 16:
+        raise ValueError(f"BlazePose's pyramid has a stride of 16, not {stride}.")
     crops = layers.Input([crop_side, crop_side, 3], name="crops")
     x = layers.ZeroPadding2D(1)(crops)
     x = layers.Conv2D(24, 3, strides=2, name="stem")(x)
@@ -60,7 +68,7 @@ def build_blazepose(crop_side: int, stride: int = 32) -> keras.Model:
 
     reached, dilation = 2, 1
     for i, (kernel, block_stride, expanded, channels) in enumerate(_BLOCKS):
-        atrous = block_stride == 2 and reached == stride
+        atrous = block_stride == 2 and reached == stride and not pyramid
         last_stride = block_stride == 2 and reached * 2 == stride
         shortcut = x
         x = layers.Conv2D(expanded, 1, name=f"block{i}_expand")(x)
@@ -81,6 +89,8 @@ def build_blazepose(crop_side: int, stride: int = 32) -> keras.Model:
             dilation *= 2
         else:
             reached *= block_stride
+        if i == _LAST_FINE_BLOCK:
+            finest = x  # 88 channels
     fine = x  # 144 channels
 
     x = layers.Conv2D(864, 1, name="wide_expand")(x)
@@ -107,7 +117,8 @@ def build_blazepose(crop_side: int, stride: int = 32) -> keras.Model:
         x = layers.Conv2D(288, 1, name=f"coarse{i}_project")(x)
         x = layers.ReLU(6.0)(layers.Add()([x, shortcut]))
     coarse = _join_phases(layers.UpSampling2D(2, interpolation="bilinear")(x), dilation)
-    return keras.Model(crops, layers.Concatenate()([fine, wide, coarse]), name="blazepose")
+    features = layers.Concatenate()([fine, wide, coarse])
+    return keras.Model(crops, [features, finest] if pyramid else features, name="blazepose")
 
 
 def _depthwise(x, kernel, name, stride=1, dilation=1, centred=False):

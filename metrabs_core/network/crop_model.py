@@ -34,11 +34,13 @@ class CropModel(keras.Model):
         train_stride: stride of training, which sets the margin within which joints count as in view.
         scale_recovery: one of ``SCALE_RECOVERIES``.
         weak_perspective: how MeTRAbs finds the reference point.
-        head_channels: width of a neck between backbone and heads; 0 for the paper's plain 1x1 convolution.
+        head_channels: width of a neck between backbone and heads; 0 for the paper's plain 1x1 convolution. A backbone
+            of two maps needs a neck.
         box_size_mm: side of the cube that the volumetric heatmap spans.
         bone_lengths: means of the training set in millimetres, one per edge of the skeleton: what ``bone-lengths``
             makes bones match, and what the plausibility of a pose is judged by.
-        uncertainty_scale: factor from the heatmap's spread to the root mean square error on validation data.
+        uncertainty_scale: factor from the heatmap's spread to the root mean square error on validation data; one for
+            all joints, or one each.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class CropModel(keras.Model):
         head_channels: int = 0,
         box_size_mm: float = 2200.0,
         bone_lengths: list[float] | None = None,
-        uncertainty_scale: float = 1.0,
+        uncertainty_scale: float | list[float] = 1.0,
         **kwargs,
     ):
         if scale_recovery not in SCALE_RECOVERIES:
@@ -83,7 +85,9 @@ class CropModel(keras.Model):
         self.bone_lengths = bone_lengths
         self.uncertainty_scale = uncertainty_scale
         self.backbone = build_backbone(backbone, crop_side, stride)
-        self.neck = _build_neck(self.backbone.output.shape[1:], head_channels) if head_channels else None
+        if len(self.backbone.outputs) > 1 and not head_channels:
+            raise ValueError(f"The backbone {backbone} gives several maps: set head_channels, the width of their neck.")
+        self.neck = _build_neck(self.backbone.outputs, head_channels) if head_channels else None
         self.has_2d_head = scale_recovery == "metrabs"
         n_maps = self.skeleton.n_joints * (_N_DEPTH_BINS + int(self.has_2d_head))
         # Small weights, so that training starts with flat heatmaps whatever the size of the backbone's features: in
@@ -123,7 +127,8 @@ class CropModel(keras.Model):
         volumes = maps[..., : n_joints * _N_DEPTH_BINS]
         volumes = ops.reshape(volumes, [-1, height, width, n_joints, _N_DEPTH_BINS])
         coords, deviations = heatmaps.soft_argmax(volumes, (2, 1, 4))
-        uncertainty = self.uncertainty_scale * self.box_size_mm * ops.sqrt(ops.sum(ops.square(deviations), axis=-1))
+        spread = ops.sqrt(ops.sum(ops.square(deviations), axis=-1))
+        uncertainty = np.multiply(self.uncertainty_scale, self.box_size_mm).astype("float32") * spread
         if self.has_2d_head:
             planes = maps[..., n_joints * _N_DEPTH_BINS :]
             points, _ = heatmaps.soft_argmax(planes, (2, 1))
@@ -150,16 +155,21 @@ class CropModel(keras.Model):
         return scale_recovery.back_project(normalized, (depths + root[:, None])[..., None])
 
 
-def _build_neck(feature_shape, channels: int) -> keras.Model:
-    """Mix the backbone's channels, then look around each cell once: [H, W, C] -> [H, W, channels]."""
-    features = layers.Input(feature_shape)
-    x = layers.Conv2D(channels, 1, use_bias=False, name="mix")(features)
-    x = shortcut = layers.ReLU(6.0)(layers.BatchNormalization(name="mix_norm")(x))
+def _build_neck(maps: list, channels: int) -> keras.Model:
+    """Mix the backbone's channels, then look around each cell once.
+
+    Maps [P/32, P/32, C] and [P/16, P/16, D] become one [P/16, P/16, channels]; a single map keeps its size.
+    """
+    maps = [layers.Input(m.shape[1:]) for m in maps]
+    mixed = [layers.Conv2D(channels, 1, use_bias=False, name=f"mix{i or ''}")(m) for i, m in enumerate(maps)]
+    if len(mixed) > 1:
+        mixed = [layers.Add()([layers.UpSampling2D(2, interpolation="bilinear")(mixed[0]), mixed[1]])]
+    x = shortcut = layers.ReLU(6.0)(layers.BatchNormalization(name="mix_norm")(mixed[0]))
     x = layers.DepthwiseConv2D(5, padding="same", use_bias=False, name="look")(x)
     x = layers.ReLU(6.0)(layers.BatchNormalization(name="look_norm")(x))
     x = layers.Conv2D(channels, 1, use_bias=False, name="join")(x)
     x = layers.ReLU(6.0)(layers.Add()([layers.BatchNormalization(name="join_norm")(x), shortcut]))
-    return keras.Model(features, x, name="neck")
+    return keras.Model(maps if len(maps) > 1 else maps[0], x, name="neck")
 
 
 def save_weights_dir(model: CropModel, path: str | Path, card: dict, dtype: str = "float16") -> None:

@@ -6,15 +6,9 @@ import pytest
 import skimage.data
 import skimage.transform
 
+from metrabs_core.network import blazepose
 from metrabs_core.network.blazepose import build_blazepose
 from training import pretrained
-
-
-@pytest.fixture(scope="module")
-def encoder():
-    model = build_blazepose(256)
-    pretrained.load_blazepose_weights(model)
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -37,28 +31,49 @@ def _interpret(crop, tensor_names):
     return [next(interpreter.get_tensor(i) for n, i in details.items() if n.endswith(name)) for name in tensor_names]
 
 
-def test_features_equal_the_original_up_to_its_uncentred_grid(encoder, photograph):
-    # Our last stage samples between the original's cells. Without that shift both must agree.
-    uncentred = keras.models.clone_model(encoder, clone_function=_pad_symmetrically)
-    uncentred.set_weights(encoder.get_weights())
-    ours = uncentred.predict(photograph[None], verbose=0)
-    fine, coarse = _interpret(photograph, ["model/add_8/add", "model/add_16/add"])
+@pytest.fixture
+def uncentred(monkeypatch):
+    """Builds networks on the original's grid: ours samples between its cells, from one of the strided layers on."""
+    depthwise = blazepose._depthwise
+    monkeypatch.setattr(blazepose, "_depthwise", lambda *args, centred=False, **others: depthwise(*args, **others))
+
+
+def test_features_equal_the_original_up_to_its_uncentred_grid(uncentred, photograph):
+    encoder, pyramid = build_blazepose(256), build_blazepose(256, 16, pyramid=True)
+    pretrained.load_blazepose_weights(encoder)
+    pretrained.load_blazepose_weights(pyramid)
+    ours = encoder.predict(photograph[None], verbose=0)
+    same, finest = pyramid.predict(photograph[None], verbose=0)
+    middle, fine, coarse = _interpret(photograph, ["model/add_5/add", "model/add_8/add", "model/add_16/add"])
     np.testing.assert_allclose(ours[..., :144], fine, atol=2e-3)
     upsampled = keras.ops.convert_to_numpy(keras.layers.UpSampling2D(2, interpolation="bilinear")(coarse))
     np.testing.assert_allclose(ours[..., 432:], upsampled, atol=2e-3)
+    np.testing.assert_allclose(same, ours, atol=1e-5)
+    np.testing.assert_allclose(finest, middle, atol=2e-3)
 
 
-def _pad_symmetrically(layer):
-    if isinstance(layer, keras.layers.ZeroPadding2D) and layer.padding == ((1, 2), (1, 2)):
-        return keras.layers.ZeroPadding2D(2)
-    return layer.__class__.from_config(layer.get_config())
+def _patch_on_black():
+    """Random weights have no biases, so black is like the padding, and a patch far from the borders knows none."""
+    crop = np.zeros([1, 256, 256, 3], np.float32)
+    crop[:, 112:145, 112:145] = np.random.default_rng(0).uniform(size=(33, 33, 3))
+    return crop
+
+
+def test_cells_of_a_pyramid_are_centred(request):
+    centred = build_blazepose(256, 16, pyramid=True)
+    request.getfixturevalue("uncentred")
+    original = build_blazepose(256, 16, pyramid=True)
+    centred.set_weights(original.get_weights())
+    # cell i of the original is at pixel 16i, and ours at 16i + 8; the map of stride 32 keeps its place beside it
+    crop = _patch_on_black()
+    moved = centred.predict(np.roll(crop, (8, 8), (1, 2)), verbose=0)
+    for ours, expected in zip(moved, original.predict(crop, verbose=0), strict=True):
+        np.testing.assert_allclose(ours, expected, atol=2e-3 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("stride", [16, 4])
 def test_a_finer_map_contains_the_coarse_one(stride):
-    # Random weights have no biases, so black is like the padding, and a patch far from the borders knows none
-    crop = np.zeros([1, 256, 256, 3], np.float32)
-    crop[:, 112:145, 112:145] = np.random.default_rng(0).uniform(size=(33, 33, 3))
+    crop = _patch_on_black()
     coarse, finer = build_blazepose(256), build_blazepose(256, stride)
     finer.set_weights(coarse.get_weights())
     # cell i of stride 32 is at pixel 32i+16, and cell j of the finer one at stride*j + stride/2
@@ -73,3 +88,5 @@ def test_impossible_sizes_are_refused():
         build_blazepose(256, stride=2)
     with pytest.raises(ValueError, match="multiple of 64, not 160"):
         build_blazepose(160)
+    with pytest.raises(ValueError, match="pyramid has a stride of 16, not 32"):
+        build_blazepose(256, pyramid=True)

@@ -34,6 +34,19 @@ def test_weights_survive_the_folder_and_the_stride_can_change(tmp_path):
     assert finer.train_stride == 32
 
 
+def test_a_pyramid_has_heatmaps_of_stride_16_and_survives_the_folder(tmp_path):
+    model = CropModel("blazepose-pyramid", crop_side=128, stride=16, train_stride=16, head_channels=32)
+    inputs = _inputs(128)
+    expected = model(inputs)
+    assert model.neck.output_shape[1:] == (8, 8, 32)
+    assert expected["poses3d"].shape == (2, 34, 3)
+    save_weights_dir(model, tmp_path, {}, dtype="float32")
+    for name, value in load_weights_dir(tmp_path)(inputs).items():
+        np.testing.assert_allclose(ops.convert_to_numpy(value), ops.convert_to_numpy(expected[name]), atol=1e-2)
+    with pytest.raises(ValueError, match="several maps: set head_channels"):
+        CropModel("blazepose-pyramid", crop_side=128, stride=16)
+
+
 def test_every_weight_of_a_backbone_with_statistics_survives_at_every_stride(tmp_path):
     model = CropModel(backbone="mobilenetv3-small", crop_side=64, stride=8)
     rng = np.random.default_rng(0)

@@ -33,9 +33,29 @@ def test_metrics_of_a_known_error(monkeypatch):
     assert metrics["truncated_mpjpe_mm"] == pytest.approx(length.mean())
     assert metrics["absolute_error_percent"] == pytest.approx(10)
     assert metrics["depth_bias_percent"] == pytest.approx(10)
-    assert metrics["uncertainty_rank_correlation"] == pytest.approx(1, abs=0.01)
-    expected_scale = np.sqrt((length**2).mean() / (sigma[0] ** 2).mean())
-    assert metrics["uncertainty_scale"] == pytest.approx(expected_scale)
+    assert metrics["uncertainty_rank_correlation"] == pytest.approx(1)
+
+
+def test_uncertainty_is_calibrated_joint_by_joint(monkeypatch):
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=(500, NATIVE.n_joints, 3)) * 300 + [0, 0, 4000]
+    root, unknown = NATIVE.index("pelv"), NATIVE.index("rwri")
+    size = np.linspace(10, 200, NATIVE.n_joints)
+    error = rng.normal(size=true.shape) * size[:, None] / np.sqrt(3)
+    error[:, root] = 0
+    spread = rng.uniform(0.5, 1.5, true.shape[:2]) * 40
+    model = _Model()
+    model.uncertainty_scale = np.full(NATIVE.n_joints, 3.0)
+    monkeypatch.setattr("training.predict.predict_poses", lambda *_: (true + error, 3 * spread))
+    examples = [_example(pose, np.full([NATIVE.n_joints, 2], 50.0)) for pose in true]
+    for example in examples:
+        example.valid[unknown] = False
+    scales = evaluation.calibrate_uncertainty(model, examples)
+    known = np.delete(np.arange(NATIVE.n_joints), [root, unknown])
+    mean_square = np.mean(spread**2)
+    np.testing.assert_allclose(np.array(scales)[known], size[known] / np.sqrt(mean_square), rtol=0.1)
+    overall = np.sqrt(np.mean(size[known] ** 2) / mean_square)
+    np.testing.assert_allclose(np.array(scales)[[root, unknown]], overall, rtol=0.1)
 
 
 def test_joints_without_annotation_do_not_count(monkeypatch):

@@ -17,12 +17,13 @@ import pytest
 from tiny_training import build_tiny_backbone, environment, make_dataset
 
 from metrabs_core.network import crop_model
+from metrabs_core.network.blazepose import build_blazepose
 from metrabs_core.network.crop_model import load_weights_dir
 from metrabs_core.skeletons import NATIVE, SKELETONS
 from training import cli
 from training.config import TrainingConfig
 from training.train import mean_bone_lengths, train
-from training.trainer import PaperSchedule, compile_trainer
+from training.trainer import AveragingAdamW, PaperSchedule, compile_trainer, freeze_before
 
 SCRIPT = Path(__file__).with_name("tiny_training.py")
 SMALL = ["--backbone-weights=random", "--batch-size=2", "--crop-side=64", "--workers=0", "--verbose=0"]
@@ -122,6 +123,8 @@ def test_a_killed_run_leaves_no_process_goes_on_where_it_was_and_ends_with_the_s
     card = json.loads((tmp_path / "whole" / "model" / "model_card.json").read_text())
     assert card["samples_seen"] == 40 * 3
     assert card["validation"]["people"] == 6
+    assert [samples for samples, _ in card["curve"]["rows"]] == [row["samples"] for row in _history(tmp_path / "whole")]
+    assert card["curve"]["rows"][-1][1] == pytest.approx(card["validation"]["mpjpe_mm"], rel=0.05)
     assert card["started_from"] == "random"
 
 
@@ -160,6 +163,19 @@ def test_the_frozen_stage_trains_the_head_alone_and_trainable_from_the_rest(data
     assert not any(changed[0])
     # the kernel of conv1, four of the normalization, kernel and bias of conv2
     assert changed[1] == [False] * 5 + [True] * 2
+
+
+def test_depthwise_kernels_can_stay_as_they_were():
+    backbone = build_blazepose(64)
+    kinds = {}
+    for depthwise in (True, False):
+        freeze_before(backbone, "block11_expand", depthwise)
+        names = {weight.path.split("/")[-2] for weight in backbone.trainable_weights}
+        assert {"block11_expand", "block13_project", "coarse4_project"} <= names
+        assert "block10_project" not in names
+        kinds[depthwise] = {name for name in names if "depthwise" in name}
+    assert {"block11_depthwise", "wide_depthwise1", "coarse0_depthwise"} <= kinds[True]
+    assert kinds[False] == set()
 
 
 def test_the_loss_is_not_a_number(dataset, tmp_path, tiny_backbone):
@@ -234,6 +250,24 @@ def test_schedule_is_the_papers():
     expected = [1e-4, 1e-4 * (1 / 3) ** 0.5, 1e-4 * (1 / 3) ** (919 / 920), 1e-4 / 30, 1e-4 / 30 * 0.3 ** (79 / 80)]
     np.testing.assert_allclose(rates, expected, rtol=1e-5)
     assert float(PaperSchedule(1.0, 1000, warmup_steps=3)(0)) == pytest.approx(1 / 4)
+
+
+def test_the_moving_average_forgets_the_first_steps_of_a_short_run():
+    weight = keras.Variable(np.zeros(3, np.float32))
+    optimizer = AveragingAdamW(0.1, use_ema=True, ema_momentum=0.998)
+    optimizer.build([weight])
+    weights = []
+    for _ in range(200):
+        optimizer.apply([-keras.ops.ones(3)])
+        weights.append(np.array(keras.ops.convert_to_numpy(weight)))
+    average = weights[0]
+    for step, value in enumerate(weights[1:], 1):
+        momentum = min(0.998, (1 + step) / (10 + step))
+        average = momentum * average + (1 - momentum) * value
+    # Keras' own would be behind by most of the 200 steps
+    assert average.mean() > 0.8 * weights[-1].mean()
+    optimizer.finalize_variable_values([weight])
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(weight), average, rtol=1e-4)
 
 
 def test_weight_decay_is_normalized_by_the_root_of_the_number_of_steps(tiny_backbone):
