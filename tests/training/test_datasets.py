@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rlemasklib
 from generated_datasets import coco, h36m, mpi_inf_3dhp, mpii, muco, mupots, people, threedpw
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
@@ -615,6 +615,7 @@ def test_tables_are_put_together(tmp_path):
     point=st.tuples(st.floats(-1500, 1500), st.floats(-1500, 1500), st.floats(2000, 9000)),
     coeffs=st.sampled_from([[], [-0.2, 0.1, 0.001, -0.002], [-0.2, 0.2, 0.001, 0.002, -0.01]]),
 )
+@example(angles=(0.0, 1e-5, 0.0), eye=(0.0, 0.0, 0.0), point=(0.0, 0.0, 2000.0), coeffs=[])
 def test_cameras_agree_with_opencv(angles, eye, point, coeffs):
     rotation, _ = cv2.Rodrigues(np.float64(angles))
     extrinsics = np.eye(4)
@@ -625,7 +626,8 @@ def test_cameras_agree_with_opencv(angles, eye, point, coeffs):
     np.testing.assert_allclose(rotation @ (world[0] - eye), point, atol=1e-6)
     np.testing.assert_allclose(camera.to_camera(world)[0], point, atol=1e-6)
     expected = people.project(world, extrinsics, matrix, np.float64(np.float32([*coeffs, *[0] * (5 - len(coeffs))])))
-    np.testing.assert_allclose(camera.project(np.array(point)), expected[0], atol=1e-2)
+    # OpenCV takes the rotation for none up to an angle of 1e-5, which is 0.02 pixels at the edge of this picture
+    np.testing.assert_allclose(camera.project(np.array(point)), expected[0], atol=3e-2)
 
 
 @given(st.tuples(st.floats(-500, 3000), st.floats(-500, 3000), st.floats(1, 2000), st.floats(1, 2000)))
