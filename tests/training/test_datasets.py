@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import rlemasklib
 from generated_datasets import coco, h36m, mpi_inf_3dhp, mpii, muco, mupots, people, threedpw
-from hypothesis import example, given
+from hypothesis import example as tried_with
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
@@ -615,7 +616,7 @@ def test_tables_are_put_together(tmp_path):
     point=st.tuples(st.floats(-1500, 1500), st.floats(-1500, 1500), st.floats(2000, 9000)),
     coeffs=st.sampled_from([[], [-0.2, 0.1, 0.001, -0.002], [-0.2, 0.2, 0.001, 0.002, -0.01]]),
 )
-@example(angles=(0.0, 1e-5, 0.0), eye=(0.0, 0.0, 0.0), point=(0.0, 0.0, 2000.0), coeffs=[])
+@tried_with(angles=(0.0, 1e-5, 0.0), eye=(0.0, 0.0, 0.0), point=(0.0, 0.0, 2000.0), coeffs=[])
 def test_cameras_agree_with_opencv(angles, eye, point, coeffs):
     rotation, _ = cv2.Rodrigues(np.float64(angles))
     extrinsics = np.eye(4)
