@@ -47,6 +47,23 @@ def test_a_pyramid_has_heatmaps_of_stride_16_and_survives_the_folder(tmp_path):
         CropModel("blazepose-pyramid", crop_side=128, stride=16)
 
 
+def test_both_maps_of_a_pyramid_count():
+    model = CropModel("blazepose-pyramid", crop_side=128, stride=16, train_stride=16, head_channels=32)
+    rng = np.random.default_rng(0)
+    coarse, fine = (rng.normal(size=(1, *m.shape[1:])).astype(np.float32) for m in model.backbone.outputs)
+    expected = ops.convert_to_numpy(model.neck([coarse, fine]))
+    for changed in ([2 * coarse, fine], [coarse, 2 * fine]):
+        assert np.abs(ops.convert_to_numpy(model.neck(changed)) - expected).max() > 0.1
+
+
+def test_each_joint_has_its_own_uncertainty_scale():
+    scales = list(np.linspace(0.1, 2, 34))
+    model, scaled = CropModel(crop_side=64), CropModel(crop_side=64, uncertainty_scale=scales)
+    scaled.set_weights(model.get_weights())
+    plain, calibrated = (ops.convert_to_numpy(m(_inputs(64))["uncertainty"]) for m in (model, scaled))
+    np.testing.assert_allclose(calibrated, plain * scales, rtol=1e-5)
+
+
 def test_every_weight_of_a_backbone_with_statistics_survives_at_every_stride(tmp_path):
     model = CropModel(backbone="mobilenetv3-small", crop_side=64, stride=8)
     rng = np.random.default_rng(0)

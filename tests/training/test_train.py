@@ -23,7 +23,7 @@ from metrabs_core.skeletons import NATIVE, SKELETONS
 from training import cli
 from training.config import TrainingConfig
 from training.train import mean_bone_lengths, train
-from training.trainer import AveragingAdamW, PaperSchedule, compile_trainer, freeze_before
+from training.trainer import PaperSchedule, compile_trainer, freeze_before
 
 SCRIPT = Path(__file__).with_name("tiny_training.py")
 SMALL = ["--backbone-weights=random", "--batch-size=2", "--crop-side=64", "--workers=0", "--verbose=0"]
@@ -154,6 +154,13 @@ def test_time_is_up_then_the_run_goes_on_and_everything_is_logged(dataset, tmp_p
         np.testing.assert_array_equal(_arrays(tmp_path)[name], array)
 
 
+def test_training_leaves_depthwise_kernels_if_told_so(dataset, tmp_path, tiny_backbone, monkeypatch):
+    frozen = []
+    monkeypatch.setattr("training.train.freeze_before", lambda backbone, *how: frozen.append(how))
+    _run(f"--dataset={dataset}", f"--logdir={tmp_path}", "--steps=1", "--trainable-from=conv2", "--no-train-depthwise")
+    assert frozen == [("conv2", False)]
+
+
 def test_the_frozen_stage_trains_the_head_alone_and_trainable_from_the_rest(dataset, tmp_path, tiny_backbone):
     config = replace(TINY, datasets=[str(dataset)], head_steps=2, steps=0)
     start = replace(config, head_steps=0)
@@ -252,13 +259,14 @@ def test_schedule_is_the_papers():
     assert float(PaperSchedule(1.0, 1000, warmup_steps=3)(0)) == pytest.approx(1 / 4)
 
 
-def test_the_moving_average_forgets_the_first_steps_of_a_short_run():
-    weight = keras.Variable(np.zeros(3, np.float32))
-    optimizer = AveragingAdamW(0.1, use_ema=True, ema_momentum=0.998)
-    optimizer.build([weight])
+def test_the_moving_average_forgets_the_first_steps_of_a_short_run(tiny_backbone):
+    config = replace(TINY, ema_momentum=0.998, weight_decay=0.0)
+    trainer = compile_trainer(crop_model.CropModel(crop_side=64), config, "all", 10000, 0.1)
+    weight, optimizer = trainer.trainable_variables[0], trainer.optimizer
+    weight.assign(keras.ops.zeros_like(weight))
     weights = []
     for _ in range(200):
-        optimizer.apply([-keras.ops.ones(3)])
+        optimizer.apply([-keras.ops.ones_like(v) for v in trainer.trainable_variables])
         weights.append(np.array(keras.ops.convert_to_numpy(weight)))
     average = weights[0]
     for step, value in enumerate(weights[1:], 1):
@@ -266,7 +274,7 @@ def test_the_moving_average_forgets_the_first_steps_of_a_short_run():
         average = momentum * average + (1 - momentum) * value
     # Keras' own would be behind by most of the 200 steps
     assert average.mean() > 0.8 * weights[-1].mean()
-    optimizer.finalize_variable_values([weight])
+    optimizer.finalize_variable_values(trainer.trainable_variables)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(weight), average, rtol=1e-4)
 
 
