@@ -23,6 +23,8 @@ _FLESH = 0.1
 _NMS_DISTANCE_MM = 300.0
 _NMS_FRACTION = 0.25
 _NMS_SIMILARITY = 0.4
+# Two detections of one person may come out at distances that differ by this factor.
+_NMS_DISTANCE_RATIO = 1.3
 
 
 class PoseEstimator(tf.Module):
@@ -300,15 +302,22 @@ def is_best_of_similar(poses, scores):
         poses: float32 [n, J, 3], mm.
         scores: float32 [n]; poses of negative score take no part.
 
+    Distances are the least certain part of a pose, so two poses are compared at the geometric mean of their distances,
+    to which each is scaled; farther apart than a factor of 1.3, they are different people. (The paper compares them
+    where they are, which leaves second detections of people who are far away.)
+
     Returns:
         bool [n], False for poses that are similar to a better one: the mean over the closest quarter of the joints of
         max(0, 1 - distance / 300 mm) exceeds 0.4.
     """
     n_closest = max(1, int(poses.shape[1] * _NMS_FRACTION))
-    distances = tf.norm(poses[:, tf.newaxis] - poses[tf.newaxis], axis=-1)
+    away = tf.maximum(tf.norm(tf.reduce_mean(poses, axis=1), axis=-1), 1.0)
+    ratio = away[:, tf.newaxis] / away
+    scale = tf.sqrt(ratio)[..., tf.newaxis, tf.newaxis]
+    distances = tf.norm(poses[:, tf.newaxis] / scale - poses[tf.newaxis] * scale, axis=-1)
     similarities = tf.nn.top_k(tf.maximum(0.0, 1.0 - distances / _NMS_DISTANCE_MM), n_closest).values
+    may_be_same = (ratio < _NMS_DISTANCE_RATIO) & (ratio > 1 / _NMS_DISTANCE_RATIO)
+    similarity = tf.where(may_be_same, tf.reduce_mean(similarities, axis=-1), 0.0)
     n_poses = tf.shape(scores)[0]
-    kept = tf.image.non_max_suppression_overlaps(
-        tf.reduce_mean(similarities, axis=-1), scores, n_poses, _NMS_SIMILARITY, score_threshold=0.0
-    )
+    kept = tf.image.non_max_suppression_overlaps(similarity, scores, n_poses, _NMS_SIMILARITY, score_threshold=0.0)
     return tf.scatter_nd(kept[:, tf.newaxis], tf.ones_like(kept), [n_poses]) > 0

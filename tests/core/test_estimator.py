@@ -192,10 +192,10 @@ def test_poses_cover_at_least_half_of_their_box():
 
 def test_of_similar_poses_the_best_stays():
     rng = np.random.default_rng(0)
-    base = rng.normal(scale=300, size=[34, 3])
-    near = base + 100  # 173 mm away: similarity 0.42
-    far = base + 120  # 208 mm away: similarity 0.31
-    crossing = base + 1000
+    base = rng.normal(scale=300, size=[34, 3]) + [0, 0, 50_000]
+    near = base + [173, 0, 0]  # similarity 0.42
+    far = base + [0, 208, 0]  # similarity 0.31
+    crossing = base + [1000, 1000, 0]
     crossing[:8] = base[:8]  # a quarter of the joints in the same place
     poses = np.float32([near, base, far, crossing])
     scores = np.float32([0.5, 0.9, 0.6, 0.8])
@@ -204,3 +204,15 @@ def test_of_similar_poses_the_best_stays():
     # who takes no part suppresses nobody
     scores = np.float32([0.5, -1, 0.6, 0.8])
     np.testing.assert_array_equal(estimator.is_best_of_similar(poses, scores), [False, False, True, True])
+
+
+@pytest.mark.parametrize(("factor", "stays"), [(1.05, False), (1.25, False), (0.8, False), (1.35, True), (0.7, True)])
+def test_a_second_pose_of_a_person_may_be_at_another_distance(factor, stays):
+    person = np.random.default_rng(0).normal(scale=300, size=[34, 3]) + [1500, 0, 4000]
+    beside = person + [700, 0, 0]
+    poses = np.float32([person, beside, person * factor])  # the last one looks like the first
+    np.testing.assert_array_equal(estimator.is_best_of_similar(poses, np.float32([0.9, 0.8, 0.7])), [True, True, stays])
+    # a person behind, where the detector could not be mistaken about the distance
+    behind = person + [0, 0, 2500]
+    poses = np.float32([person, behind])
+    np.testing.assert_array_equal(estimator.is_best_of_similar(poses, np.float32([0.9, 0.8])), [True, True])
