@@ -120,6 +120,7 @@ def add_arguments(parser) -> None:
     flag("--batch-size", type=int, help="crops with 3D labels per step")
     flag("--batch-size-2d", type=int, help="crops with 2D labels per step")
     flag("--learning-rate", type=float)
+    flag("--head-factor", type=float, help="neck and heads learn that many times as fast as the backbone")
     flag("--augment", action=argparse.BooleanOptionalAction, help="change crops at random (default: yes)")
     flag("--background-aug-prob", type=float, help="how often the background is swapped, where masks are known")
     flag("--occlude-aug-prob", type=float, help="how often something is put before the person")
@@ -275,6 +276,8 @@ def train(
     checkpoint = Checkpoint(run_dir / "checkpoint.npz")
     keras.config.set_dtype_policy("mixed_bfloat16" if config.mixed_precision else "float32")
     model, origin = _build(config, init, skeleton, examples, begun.get("started_from") if checkpoint.exists() else None)
+    if model.overview is not None and config.stride_test not in (0, model.stride):
+        raise ValueError(f"With an overview, the stride is that of training, {model.stride}: leave --stride-test out.")
     if is_main:
         write_json(run_dir / "settings.json", {**asdict(config), "started_from": origin})
 
@@ -328,7 +331,7 @@ def train(
 def _build(config, init, skeleton, examples, origin: str | None) -> tuple[CropModel, str]:
     """The model to train, and what it starts from, in words; with an origin, its weights are about to be restored."""
     if init:
-        model, origin = load_weights_dir(init, **config.model), str(config.init)
+        model, origin = _continue_from(init, config.model), str(config.init)
     else:
         lengths = mean_bone_lengths(examples, skeleton, config.universal_skeleton)
         defaults = {"backbone": _BACKBONE, "bone_lengths": lengths, "skeleton": skeleton.name}
@@ -338,6 +341,18 @@ def _build(config, init, skeleton, examples, origin: str | None) -> tuple[CropMo
     if model.scale_recovery == "bone-lengths" and model.bone_lengths is None:
         raise ValueError("No example has 3D labels for all joints, so there are no mean bone lengths.")
     return model, origin
+
+
+def _continue_from(init: str | Path, overrides: dict) -> CropModel:
+    """The model of a folder; an overview that it does not have yet is put onto it, with random weights."""
+    if _model_config(init).get("overview_channels") or not overrides.get("overview_channels"):
+        return load_weights_dir(init, **overrides)
+    source = load_weights_dir(init, **{**overrides, "overview_channels": 0})
+    model = CropModel(**{**source.config, **overrides})
+    for name in ("backbone", "neck", "head"):
+        if getattr(source, name) is not None:
+            getattr(model, name).set_weights(getattr(source, name).get_weights())
+    return model
 
 
 def _model_config(path: str | Path) -> dict:

@@ -36,6 +36,8 @@ class CropModel(keras.Model):
         weak_perspective: how MeTRAbs finds the reference point.
         head_channels: width of a neck between backbone and heads; 0 for the paper's plain 1x1 convolution. A backbone
             of two maps needs a neck.
+        overview_channels: width of a branch that sees the whole crop at once, and adds to the heatmaps what each of
+            their rows, columns and depths as a whole has for it; 0 for none. With it, the stride is that of training.
         box_size_mm: side of the cube that the volumetric heatmap spans.
         bone_lengths: means of the training set in millimetres, one per edge of the skeleton: what ``bone-lengths``
             makes bones match, and what the plausibility of a pose is judged by.
@@ -53,6 +55,7 @@ class CropModel(keras.Model):
         scale_recovery: str = "metrabs",
         weak_perspective: bool = True,
         head_channels: int = 0,
+        overview_channels: int = 0,
         box_size_mm: float = 2200.0,
         bone_lengths: list[float] | None = None,
         uncertainty_scale: float | list[float] = 1.0,
@@ -71,6 +74,7 @@ class CropModel(keras.Model):
             "scale_recovery": scale_recovery,
             "weak_perspective": weak_perspective,
             "head_channels": head_channels,
+            "overview_channels": overview_channels,
             "box_size_mm": box_size_mm,
             "bone_lengths": bone_lengths,
             "uncertainty_scale": uncertainty_scale,
@@ -90,10 +94,17 @@ class CropModel(keras.Model):
         self.neck = _build_neck(self.backbone.outputs, head_channels) if head_channels else None
         self.has_2d_head = scale_recovery == "metrabs"
         n_maps = self.skeleton.n_joints * (_N_DEPTH_BINS + int(self.has_2d_head))
+        if overview_channels and stride != train_stride:
+            raise ValueError(f"With an overview, the stride must be that of training, {train_stride}; it is {stride}.")
         # Small weights, so that training starts with flat heatmaps whatever the size of the backbone's features: in
         # peaked ones, soft-argmax has hardly a gradient.
-        flat = keras.initializers.RandomNormal(stddev=0.001)
-        self.head = layers.Conv2D(n_maps, 1, kernel_initializer=flat, name="head", dtype="float32")
+        self.head = layers.Conv2D(n_maps, 1, kernel_initializer=_flat(), name="head", dtype="float32")
+        self.overview = None
+        if overview_channels:
+            kinds = 2 if self.has_2d_head else 1
+            self.overview = _build_overview(
+                self.backbone.outputs[0], overview_channels, crop_side // stride, self.skeleton.n_joints, kinds
+            )
         self.build()
 
     def build(self, input_shape=None):
@@ -110,10 +121,13 @@ class CropModel(keras.Model):
     def call(self, inputs, training=False):
         """Compute poses; see the class for shapes."""
         crops, intrinsics = inputs
-        features = self.backbone(crops, training=training)
+        features = maps = self.backbone(crops, training=training)
         if self.neck is not None:
-            features = self.neck(features, training=training)
-        points2d, coords3d, uncertainty = self._read_heads(self.head(features))
+            features = self.neck(maps, training=training)
+        overview = None
+        if self.overview is not None:
+            overview = self.overview(maps[0] if isinstance(maps, list | tuple) else maps, training=training)
+        points2d, coords3d, uncertainty = self._read_heads(self.head(features), overview)
         return {
             "poses3d": self._recover_scale(points2d, coords3d, intrinsics),
             "uncertainty": uncertainty,
@@ -121,16 +135,20 @@ class CropModel(keras.Model):
             "coords3d": coords3d,
         }
 
-    def _read_heads(self, maps):
+    def _read_heads(self, maps, overview=None):
         n_joints = self.skeleton.n_joints
         height, width = maps.shape[1:3]
         volumes = maps[..., : n_joints * _N_DEPTH_BINS]
         volumes = ops.reshape(volumes, [-1, height, width, n_joints, _N_DEPTH_BINS])
+        if overview is not None:
+            volumes = volumes + overview["volumes"]
         coords, deviations = heatmaps.soft_argmax(volumes, (2, 1, 4))
         spread = ops.sqrt(ops.sum(ops.square(deviations), axis=-1))
         uncertainty = np.multiply(self.uncertainty_scale, self.box_size_mm).astype("float32") * spread
         if self.has_2d_head:
             planes = maps[..., n_joints * _N_DEPTH_BINS :]
+            if overview is not None:
+                planes = planes + overview["planes"]
             points, _ = heatmaps.soft_argmax(planes, (2, 1))
         else:
             points = coords[..., :2]
@@ -170,6 +188,35 @@ def _build_neck(maps: list, channels: int) -> keras.Model:
     x = layers.Conv2D(channels, 1, use_bias=False, name="join")(x)
     x = layers.ReLU(6.0)(layers.Add()([layers.BatchNormalization(name="join_norm")(x), shortcut]))
     return keras.Model(maps if len(maps) > 1 else maps[0], x, name="neck")
+
+
+def _build_overview(maps, channels: int, cells: int, n_joints: int, kinds: int) -> keras.Model:
+    """What each row, column and depth of the heatmaps has for it, seen from the whole crop.
+
+    A convolution sees the same everywhere but for what reaches it from the borders; where a joint is that something
+    hides, or how deep, is rather a matter of the whole. Gives what to add to the logits: ``volumes`` [N, cells, cells,
+    J, bins] and, of two kinds, ``planes`` [N, cells, cells, J].
+    """
+    seen = layers.Input(maps.shape[1:])
+    x = layers.Conv2D(max(1, channels // 8), 1, use_bias=False, name="overview_mix")(seen)
+    x = layers.ReLU(6.0)(layers.BatchNormalization(name="overview_mix_norm")(x))
+    x = layers.Dense(channels, use_bias=False, name="overview_join")(layers.Flatten()(x))
+    x = layers.ReLU(6.0)(layers.BatchNormalization(name="overview_join_norm")(x))
+
+    def logits(name, *shape):
+        size = int(np.prod(shape))
+        dense = layers.Dense(size, kernel_initializer=_flat(), name=f"overview_{name}", dtype="float32")
+        return layers.Reshape(shape, dtype="float32")(dense(x))
+
+    columns, rows = logits("columns", 1, cells, n_joints, 1), logits("rows", cells, 1, n_joints, 1)
+    outputs = {"volumes": columns + rows + logits("depths", 1, 1, n_joints, _N_DEPTH_BINS)}
+    if kinds > 1:
+        outputs["planes"] = logits("columns2d", 1, cells, n_joints) + logits("rows2d", cells, 1, n_joints)
+    return keras.Model(seen, outputs, name="overview")
+
+
+def _flat():
+    return keras.initializers.RandomNormal(stddev=0.001)
 
 
 def save_weights_dir(model: CropModel, path: str | Path, card: dict, dtype: str = "float16") -> None:

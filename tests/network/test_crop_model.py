@@ -57,6 +57,69 @@ def test_both_maps_of_a_pyramid_count():
         assert np.abs(ops.convert_to_numpy(model.neck(changed)) - expected).max() > 0.1
 
 
+def _with_overview():
+    keras.utils.set_random_seed(0)
+    return CropModel(
+        "blazepose-pyramid", crop_side=64, stride=16, train_stride=16, head_channels=16, overview_channels=24
+    )
+
+
+def test_the_overview_adds_what_rows_columns_and_depths_have_for_a_joint_each():
+    model, rng = _with_overview(), np.random.default_rng(1)
+    cells, bins, joints = 4, 8, 34
+    coarse = rng.normal(size=(2, *model.backbone.outputs[0].shape[1:])).astype(np.float32) * 5
+    added = {name: ops.convert_to_numpy(value) for name, value in model.overview(coarse).items()}
+    dense = {layer.name: layer for layer in model.overview.layers if isinstance(layer, keras.layers.Dense)}
+    seen = keras.Model(model.overview.input, dense["overview_columns"].input)(coarse)
+    # the same sum, cell by cell, in float64
+    parts = {
+        name: (np.float64(seen) @ np.float64(layer.kernel) + np.float64(layer.bias))
+        for name, layer in dense.items()
+        if name != "overview_join"
+    }
+    columns, rows = (parts[f"overview_{n}"].reshape(2, cells, joints) for n in ("columns", "rows"))
+    columns2d, rows2d = (parts[f"overview_{n}"].reshape(2, cells, joints) for n in ("columns2d", "rows2d"))
+    depths = parts["overview_depths"].reshape(2, joints, bins)
+    for n, i, j in np.ndindex(2, cells, cells):
+        volume = rows[n, i][:, None] + columns[n, j][:, None] + depths[n]
+        np.testing.assert_allclose(added["volumes"][n, i, j], volume, atol=1e-5)
+        np.testing.assert_allclose(added["planes"][n, i, j], rows2d[n, i] + columns2d[n, j], atol=1e-5)
+    assert np.abs(added["volumes"]).max() > 1e-4
+
+
+def test_what_the_overview_says_counts_in_both_heads():
+    model = _with_overview()
+    names = {"columns": 3, "rows": 1, "depths": 6, "columns2d": 0, "rows2d": 2}  # the cell to point to
+    for name, cell in names.items():
+        layer = model.overview.get_layer(f"overview_{name}")
+        layer.kernel.assign(ops.zeros_like(layer.kernel))
+        bias = np.zeros([34, 8] if name == "depths" else [4, 34], np.float32)
+        bias[(slice(None), cell) if name == "depths" else cell] = 50
+        layer.bias.assign(bias.ravel())
+    out = {name: ops.convert_to_numpy(value) for name, value in model(_inputs(64)).items()}
+    np.testing.assert_allclose(out["points2d"], np.broadcast_to([8, 2 * 16 + 8], (2, 34, 2)), atol=0.1)
+    at = np.array([3 * 16 + 8, 16 + 8, 6 / 7 * 64]) * 2200 / 64
+    np.testing.assert_allclose(out["coords3d"], np.broadcast_to(at, (2, 34, 3)), atol=1)
+
+
+def test_an_overview_survives_the_folder_and_needs_the_stride_of_training(tmp_path):
+    model = _with_overview()
+    save_weights_dir(model, tmp_path, {}, dtype="float32")
+    loaded = load_weights_dir(tmp_path)
+    for name, value in loaded(_inputs(64)).items():
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(value), ops.convert_to_numpy(model(_inputs(64))[name]), atol=1e-2
+        )
+    with pytest.raises(ValueError, match="stride must be that of training, 32; it is 16"):
+        CropModel(crop_side=64, stride=16, train_stride=32, overview_channels=8)
+
+
+@pytest.mark.parametrize("scale_recovery", ["metro", "bone-lengths"])
+def test_an_overview_without_a_2d_head(scale_recovery):
+    model = CropModel(crop_side=64, scale_recovery=scale_recovery, overview_channels=8)
+    assert model(_inputs(64))["coords3d"].shape == (2, 34, 3)
+
+
 def test_each_joint_has_its_own_uncertainty_scale():
     scales = list(np.linspace(0.1, 2, 34))
     model, scaled = CropModel(crop_side=64), CropModel(crop_side=64, uncertainty_scale=scales)

@@ -234,7 +234,13 @@ def test_another_training_in_the_same_folder_is_refused(dataset, tmp_path, tiny_
 
 
 def test_flags_override_the_recipe_and_epochs_are_passes_over_the_3d_examples(dataset, tmp_path, tiny_backbone):
-    flags = ["--epochs=1.5", "--recipe=packaged", "--scale-recovery=metro", "--stride-train=16", "--stride-test=8"]
+    flags = [
+        "--epochs=1.5",
+        "--recipe=packaged_start",
+        "--scale-recovery=metro",
+        "--stride-train=16",
+        "--stride-test=8",
+    ]
     flags += ["--head-steps=0", "--trainable-from=", "--no-universal-skeleton", "--occlude-aug-prob=0.3"]
     _run(f"--dataset={dataset}", f"--logdir={tmp_path}", *flags)
     settings = json.loads((tmp_path / "settings.json").read_text())
@@ -246,7 +252,7 @@ def test_flags_override_the_recipe_and_epochs_are_passes_over_the_3d_examples(da
 
 
 def importable_recipe():
-    from training.recipes.packaged import CONFIG
+    from training.recipes.packaged_start import CONFIG
 
     return CONFIG
 
@@ -276,6 +282,47 @@ def test_the_moving_average_forgets_the_first_steps_of_a_short_run(tiny_backbone
     assert average.mean() > 0.8 * weights[-1].mean()
     optimizer.finalize_variable_values(trainer.trainable_variables)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(weight), average, rtol=1e-4)
+
+
+def test_the_heads_learn_faster_than_the_backbone_by_the_head_factor(tiny_backbone):
+    config = replace(TINY, weight_decay=0.0, head_factor=5.0)
+    for stage, factor in (("head", 1), ("all", 5)):
+        model = crop_model.CropModel(crop_side=64, head_channels=8, overview_channels=8)
+        trainer = compile_trainer(model, config, stage, 100, 1e-2)
+        before = [np.array(keras.ops.convert_to_numpy(v)) for v in trainer.trainable_variables]
+        trainer.optimizer.apply([keras.ops.ones_like(v) for v in trainer.trainable_variables])
+        steps = [
+            np.ptp([0, *(keras.ops.convert_to_numpy(v) - a).ravel()])
+            for v, a in zip(trainer.trainable_variables, before)
+        ]
+        backbone = len(model.backbone.trainable_variables)
+        assert 0 < backbone < len(steps) - 10
+        np.testing.assert_allclose(steps[:backbone], 1e-2, rtol=1e-3)
+        np.testing.assert_allclose(steps[backbone:], factor * 1e-2, rtol=1e-3)
+
+
+def test_an_overview_can_be_put_onto_a_model_that_has_none(dataset, tmp_path, tiny_backbone):
+    settings = {**TINY.model, "head_channels": 8, "bone_lengths": [300.0] * 33}
+    plain = crop_model.CropModel(**settings)
+    crop_model.save_weights_dir(plain, tmp_path / "plain", {}, dtype="float32")
+    more = replace(TINY, datasets=[str(dataset)], init=str(tmp_path / "plain"), learning_rate=1e-12, weight_decay=0.0)
+    for channels in (8, 0):
+        more.model = {"crop_side": 64, "overview_channels": channels}
+        model = train(more, tmp_path / f"more{channels}", verbose=0)
+        assert (model.overview is not None) == bool(channels)
+        assert model.bone_lengths == settings["bone_lengths"]
+        for name in ("backbone", "neck", "head"):
+            weights = [getattr(m, name).trainable_weights for m in (plain, model)]
+            assert weights[0]
+            for pair in zip(*weights, strict=True):
+                np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, pair), rtol=1e-3, atol=1e-6)  # float16
+
+
+def test_a_model_with_an_overview_has_no_other_stride_in_the_end(dataset, tmp_path, tiny_backbone):
+    model = {**TINY.model, "overview_channels": 8, "stride": 32, "train_stride": 32}
+    with pytest.raises(ValueError, match="With an overview, the stride is that of training, 32: leave"):
+        train(replace(TINY, datasets=[str(dataset)], model=model, stride_test=16), tmp_path, verbose=0)
+    assert not (tmp_path / "model").exists()
 
 
 def test_weight_decay_is_normalized_by_the_root_of_the_number_of_steps(tiny_backbone):
