@@ -298,13 +298,13 @@ def has_human_bones(poses, edges, bone_lengths):
 def is_best_of_similar(poses, scores):
     """Pose-level non-maximum suppression in one image.
 
+    Distances are the least certain part of a pose, so two poses are compared at the geometric mean of their distances,
+    to which each is scaled; farther apart than a factor of 1.3, they are different people. (The authors' releases
+    compare them where they are, which leaves second detections of people who are far away.)
+
     Args:
         poses: float32 [n, J, 3], mm.
         scores: float32 [n]; poses of negative score take no part.
-
-    Distances are the least certain part of a pose, so two poses are compared at the geometric mean of their distances,
-    to which each is scaled; farther apart than a factor of 1.3, they are different people. (The paper compares them
-    where they are, which leaves second detections of people who are far away.)
 
     Returns:
         bool [n], False for poses that are similar to a better one: the mean over the closest quarter of the joints of

@@ -120,7 +120,6 @@ def add_arguments(parser) -> None:
     flag("--batch-size", type=int, help="crops with 3D labels per step")
     flag("--batch-size-2d", type=int, help="crops with 2D labels per step")
     flag("--learning-rate", type=float)
-    flag("--head-factor", type=float, help="neck and heads learn that many times as fast as the backbone")
     flag("--augment", action=argparse.BooleanOptionalAction, help="change crops at random (default: yes)")
     flag("--background-aug-prob", type=float, help="how often the background is swapped, where masks are known")
     flag("--occlude-aug-prob", type=float, help="how often something is put before the person")

@@ -101,9 +101,12 @@ class CropModel(keras.Model):
         self.head = layers.Conv2D(n_maps, 1, kernel_initializer=_flat(), name="head", dtype="float32")
         self.overview = None
         if overview_channels:
-            kinds = 2 if self.has_2d_head else 1
             self.overview = _build_overview(
-                self.backbone.outputs[0], overview_channels, crop_side // stride, self.skeleton.n_joints, kinds
+                self.backbone.outputs[0],
+                overview_channels,
+                crop_side // stride,
+                self.skeleton.n_joints,
+                self.has_2d_head,
             )
         self.build()
 
@@ -190,14 +193,14 @@ def _build_neck(maps: list, channels: int) -> keras.Model:
     return keras.Model(maps if len(maps) > 1 else maps[0], x, name="neck")
 
 
-def _build_overview(maps, channels: int, cells: int, n_joints: int, kinds: int) -> keras.Model:
+def _build_overview(features, channels: int, cells: int, n_joints: int, has_planes: bool) -> keras.Model:
     """What each row, column and depth of the heatmaps has for it, seen from the whole crop.
 
     A convolution sees the same everywhere but for what reaches it from the borders; where a joint is that something
     hides, or how deep, is rather a matter of the whole. Gives what to add to the logits: ``volumes`` [N, cells, cells,
-    J, bins] and, of two kinds, ``planes`` [N, cells, cells, J].
+    J, bins] and, for a 2D head, ``planes`` [N, cells, cells, J].
     """
-    seen = layers.Input(maps.shape[1:])
+    seen = layers.Input(features.shape[1:])
     x = layers.Conv2D(max(1, channels // 8), 1, use_bias=False, name="overview_mix")(seen)
     x = layers.ReLU(6.0)(layers.BatchNormalization(name="overview_mix_norm")(x))
     x = layers.Dense(channels, use_bias=False, name="overview_join")(layers.Flatten()(x))
@@ -210,7 +213,7 @@ def _build_overview(maps, channels: int, cells: int, n_joints: int, kinds: int) 
 
     columns, rows = logits("columns", 1, cells, n_joints, 1), logits("rows", cells, 1, n_joints, 1)
     outputs = {"volumes": columns + rows + logits("depths", 1, 1, n_joints, _N_DEPTH_BINS)}
-    if kinds > 1:
+    if has_planes:
         outputs["planes"] = logits("columns2d", 1, cells, n_joints) + logits("rows2d", cells, 1, n_joints)
     return keras.Model(seen, outputs, name="overview")
 

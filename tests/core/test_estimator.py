@@ -212,7 +212,7 @@ def test_a_second_pose_of_a_person_may_be_at_another_distance(factor, stays):
     beside = person + [700, 0, 0]
     poses = np.float32([person, beside, person * factor])  # the last one looks like the first
     np.testing.assert_array_equal(estimator.is_best_of_similar(poses, np.float32([0.9, 0.8, 0.7])), [True, True, stays])
-    # a person behind, where the detector could not be mistaken about the distance
+    # farther behind than two detections of one person could be
     behind = person + [0, 0, 2500]
     poses = np.float32([person, behind])
     np.testing.assert_array_equal(estimator.is_best_of_similar(poses, np.float32([0.9, 0.8])), [True, True])
