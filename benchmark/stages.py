@@ -106,25 +106,24 @@ class _Messages:
         from rclpy.serialization import serialize_message
         from sensor_msgs.msg import CompressedImage, Image
 
-        from metrabs_core.tracking import Tracker
+        from metrabs_core.pipeline import People, PersonPipeline
         from metrabs_ros.image_conversion import to_rgb
         from metrabs_ros.markers import markers_message
-        from metrabs_ros.person_messages import persons_message, skeleton_message
+        from metrabs_ros.person_messages import persons_message
 
         height, width = image.shape[:2]
         bgr = np.ascontiguousarray(image[..., ::-1])
         raw = Image(height=height, width=width, encoding="bgr8", step=3 * width, data=array.array("B", bgr.tobytes()))
         jpeg = CompressedImage(format="jpeg", data=array.array("B", cv2.imencode(".jpg", bgr)[1].tobytes()))
         self.decode, self.decode_jpeg = lambda: to_rgb(raw), lambda: to_rgb(jpeg)
-        skeleton = skeleton_message("model", model.joint_names, model.joint_edges)
-        tracker, stamp = Tracker(), 0.0
+        pipeline, stamp = PersonPipeline(model), 0.0
 
         def publish(prediction):
             nonlocal stamp
             stamp += 0.04
-            ids = tracker.update(prediction["boxes"], prediction["poses3d"], stamp)
-            persons = persons_message(raw.header, skeleton.name, prediction, ids, (width, height))
+            people = pipeline.follow(People.untracked(prediction, pipeline.skeleton, image), stamp)
+            persons = persons_message(raw.header, people)
             serialize_message(persons)
-            serialize_message(markers_message(persons, skeleton, ids))
+            serialize_message(markers_message(persons, people.skeleton, people.ids.tolist()))
 
         self.publish = publish

@@ -108,20 +108,6 @@ class Tracker:
                 self._next_id += 1
         return ids
 
-    def follow(self, prediction: dict[str, np.ndarray], stamp_s: float) -> tuple[dict[str, np.ndarray], list[int]]:
-        """Take a model's prediction for the next image, and leave out people of low score who are nobody known.
-
-        Args:
-            prediction: arrays of n people each, among them ``boxes`` and ``poses3d``, see ``update``.
-            stamp_s: as for ``update``.
-
-        Returns:
-            The arrays without those people, and the ids of the others.
-        """
-        ids = self.update(prediction["boxes"], prediction["poses3d"], stamp_s)
-        known = np.flatnonzero(ids)
-        return {name: values[known] for name, values in prediction.items()}, [ids[person] for person in known]
-
 
 def _match(tracks: list[_Track], boxes, positions, stamp_s: float) -> list[tuple[_Track, int]]:
     if not (tracks and len(boxes)):

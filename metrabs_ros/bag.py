@@ -13,12 +13,14 @@ import struct
 import sys
 import zlib
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from metrabs_core.tracking import Tracker, weak_threshold
+from metrabs_core.pipeline import People, PersonPipeline, PipelineSettings
+from metrabs_core.skeletons import Skeleton
 from metrabs_ros.bag_io import (
     LATCHED,
     BagWriter,
@@ -36,8 +38,7 @@ from metrabs_ros.bag_io import (
 )
 from metrabs_ros.image_conversion import CameraInfoError, ImageError, camera_from_info, image_size_from_info, to_rgb
 from metrabs_ros.markers import markers_message
-from metrabs_ros.parameters import DETECTION_PARAMETERS
-from metrabs_ros.person_messages import persons_message
+from metrabs_ros.person_messages import persons_message, skeleton_message
 
 PERSONS_TOPIC = "/metrabs_node/persons"
 SKELETON_TOPIC = "/metrabs_node/skeleton"
@@ -56,7 +57,7 @@ def process(
     image_topic: str | None = None,
     camera_info_topic: str | None = None,
     fov_degrees: float | None = None,
-    options: dict | None = None,
+    settings: PipelineSettings = PipelineSettings(),  # noqa: B008 (it is immutable)
     force: bool = False,
 ) -> Counter:
     """Write a copy of a recording with the people in its images.
@@ -71,7 +72,7 @@ def process(
         image_topic: None where the recording has only one.
         camera_info_topic: None for the one that belongs to the images by its name, or the only one.
         fov_degrees: instead of camera_info: field of view over the longer side of the image.
-        options: arguments of the model's `detect_poses`; the others have the node's defaults.
+        settings: how people are found and followed.
         force: replace an existing output.
 
     Returns:
@@ -80,8 +81,6 @@ def process(
     Raises:
         RecordingError: one sentence about what is wrong with input or output.
     """
-    from metrabs_ros.pose_model import PoseModel  # only now: TensorFlow takes seconds, and --help needs none of it
-
     image_topic = find_image_topic(recording, image_topic)
     cameras = None
     if fov_degrees is None:
@@ -91,20 +90,15 @@ def process(
                 f"{recording.path} has no camera_info; state the field of view over the longer image side with --fov."
             )
         cameras = CameraInfos(recording, camera_info_topic)
-    options = {parameter.name: parameter.default for parameter in DETECTION_PARAMETERS} | (options or {})
-    tracker = Tracker(threshold=options["detector_threshold"])
-    options["detector_threshold"] = weak_threshold(tracker.threshold)
     output = Path(output)
     journal_path = output.with_name(f".{output.name}.predictions")
 
     with BagWriter(output, force) as writer:
         try:
-            model = PoseModel(model_path)
-            model.check_skeleton(options["skeleton"])
+            pipeline = PersonPipeline.load(model_path, settings)
         except Exception as error:
             raise RecordingError(" ".join(str(error).split())) from error
-        job = _describe_job(recording, model_path, image_topic, camera_info_topic, fov_degrees, options)
-        skeleton = model.skeleton_message(options["skeleton"])
+        job = _describe_job(recording, model_path, image_topic, camera_info_topic, fov_degrees, asdict(settings))
         for topic, kind in recording.topics.items():
             if topic not in RESULT_TYPES:
                 writer.add_topic(topic, kind, recording.typestore, recording.qos(topic))
@@ -117,28 +111,29 @@ def process(
 
         shown_ids, counts, problem = set(), Counter(), None
         progress = tqdm(total=recording.counts[image_topic], unit="image", mininterval=0.5, disable=None)
-        with PredictionJournal(journal_path, job) as journal, progress:
+        with PredictionJournal(journal_path, job, pipeline.skeleton) as journal, progress:
             for message in recording.messages(set(recording.topics) - set(RESULT_TYPES)):
                 writer.write(message)
                 if message.topic != image_topic:
                     continue
                 if not counts["images"]:
-                    write(SKELETON_TOPIC, message.time_ns, skeleton)
+                    write(SKELETON_TOPIC, message.time_ns, skeleton_message(pipeline.skeleton))
                 try:
                     image_message = recording.deserialize(message)
-                    prediction, image_size = journal.get(counts["images"]) or journal.put(
-                        counts["images"], *_predict(model, image_message, cameras, fov_degrees, options)
-                    )
+                    candidates = journal.get(counts["images"])
+                    if candidates is None:
+                        candidates = _detect(pipeline, image_message, cameras, fov_degrees)
+                        journal.put(counts["images"], candidates)
                 except (MessageError, ImageError, CameraInfoError) as error:
                     counts["skipped"] += 1
                     problem = problem or str(error)
                 else:
                     header = image_message.header
-                    prediction, ids = tracker.follow(prediction, stamp_ns(header) * 1e-9)
-                    persons = persons_message(header, skeleton.name, prediction, ids, image_size)
-                    markers = markers_message(persons, skeleton, shown_ids)
-                    shown_ids = set(ids)
-                    counts["persons"] += len(ids)
+                    people = pipeline.follow(candidates, stamp_ns(header) * 1e-9)
+                    persons = persons_message(header, people)
+                    markers = markers_message(persons, people.skeleton, shown_ids)
+                    shown_ids = set(people.ids.tolist())
+                    counts["persons"] += len(people)
                     write(PERSONS_TOPIC, message.time_ns, persons)
                     write(MARKERS_TOPIC, message.time_ns, markers)
                 counts["images"] += 1
@@ -153,8 +148,7 @@ def process(
     return counts
 
 
-def _predict(model, image_message, cameras, fov_degrees, options) -> tuple[dict, tuple[int, int]]:
-    """The model's prediction and the image's width and height."""
+def _detect(pipeline: PersonPipeline, image_message, cameras, fov_degrees) -> People:
     image = to_rgb(image_message)
     size = image.shape[1], image.shape[0]
     if cameras is None:
@@ -168,7 +162,7 @@ def _predict(model, image_message, cameras, fov_degrees, options) -> tuple[dict,
                 f"The image has {size[0]}x{size[1]} pixels, but camera_info describes {described[0]}x{described[1]}."
             )
         camera = {"intrinsic_matrix": matrix, "distortion_coeffs": distortion}
-    return model.detect_poses(image, camera, options), size
+    return pipeline.detect(image, camera)
 
 
 def _describe_job(recording, model_path, *arguments) -> dict:
@@ -185,18 +179,18 @@ def _describe_job(recording, model_path, *arguments) -> dict:
 
 
 class PredictionJournal:
-    """The predictions of a job that may be interrupted at any moment, in a file.
+    """The people found by a job that may be interrupted at any moment, in a file.
 
-    The first line says what job it is; a file of another job is begun anew. Each prediction follows as the length and
-    checksum of a NumPy archive, and the archive; a last one that was cut off is overwritten.
+    The first line says what job it is; a file of another job is begun anew. The people of each image follow as the
+    length and checksum of a NumPy archive, and the archive; a last one that was cut off is overwritten.
     """
 
     _HEAD = struct.Struct("<II")
 
-    def __init__(self, path: Path, job: dict):
-        self._path = path
+    def __init__(self, path: Path, job: dict, skeleton: Skeleton):
+        self._path, self._skeleton = path, skeleton
         self._job = json.dumps(job).encode() + b"\n"
-        self._predictions = {}
+        self._found: dict[int, People] = {}
 
     def __enter__(self):
         self._file = open(self._path, "r+b" if self._path.exists() else "w+b")
@@ -221,22 +215,21 @@ class PredictionJournal:
                 self._file.seek(start)
                 return
             with np.load(io.BytesIO(data)) as arrays:
-                prediction = dict(arrays)
-            self._predictions[int(prediction.pop("index"))] = prediction
+                found = dict(arrays)
+            index = int(found.pop("index"))
+            self._found[index] = People(skeleton=self._skeleton, **found)
 
-    def get(self, index: int) -> tuple[dict, tuple[int, int]] | None:
-        """The prediction and the size of image `index`, if it is known from before."""
-        prediction = self._predictions.pop(index, None)
-        return prediction and (prediction, tuple(prediction.pop("image_size").tolist()))
+    def get(self, index: int) -> People | None:
+        """The people of image `index`, if they are known from before."""
+        return self._found.pop(index, None)
 
-    def put(self, index: int, prediction: dict, image_size: tuple[int, int]) -> tuple[dict, tuple[int, int]]:
-        """Note the prediction for image `index`. Returns prediction and size."""
+    def put(self, index: int, people: People):
+        """Note the people of image `index`."""
         buffer = io.BytesIO()
-        np.savez(buffer, index=index, image_size=image_size, **prediction)
+        np.savez(buffer, index=index, **people.arrays())
         data = buffer.getvalue()
         self._file.write(self._HEAD.pack(len(data), zlib.crc32(data)) + data)
         self._file.flush()
-        return prediction, image_size
 
 
 def _fov(text: str) -> float:
@@ -279,7 +272,7 @@ def main(args=None) -> int:
         "num_aug": arguments.num_aug,
         "detector_threshold": arguments.threshold,
     }
-    given = {name: value for name, value in options.items() if value is not None}
+    settings = PipelineSettings(**{name: value for name, value in options.items() if value is not None})
     try:
         with open_recording(arguments.input, arguments.fov or 55.0) as recording:
             counts = process(
@@ -289,7 +282,7 @@ def main(args=None) -> int:
                 arguments.image_topic,
                 arguments.camera_info_topic,
                 arguments.fov,
-                given,
+                settings,
                 arguments.force,
             )
     except (RecordingError, MessageError, OSError) as error:

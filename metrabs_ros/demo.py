@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from metrabs_core.drawing import draw_people
 from metrabs_core.video_files import VideoWriter
 
 # What is shown of a longer recording.
@@ -262,14 +263,15 @@ def _write_overlay(folder: Path, summary: dict):
     from metrabs_msgs.msg import PersonArray, Skeleton
     from metrabs_ros.bag_io import find_image_topic, open_recording, stamp_ns
     from metrabs_ros.image_conversion import to_rgb
-    from metrabs_ros.overlay import draw_overlay
+    from metrabs_ros.person_messages import people_from_message, skeleton_from_message
 
     with open_recording(folder / "result.mcap") as recording:
         persons_at = {}
         for message in recording.messages([PERSONS_TOPIC]):
             persons = deserialize_message(message.data, PersonArray)
             persons_at[stamp_ns(persons.header)] = persons
-        skeleton = next(deserialize_message(m.data, Skeleton) for m in recording.messages([SKELETON_TOPIC]))
+        skeletons = (deserialize_message(m.data, Skeleton) for m in recording.messages([SKELETON_TOPIC]))
+        skeleton = skeleton_from_message(next(skeletons))
         start, fullest = min(persons_at), max(persons_at, key=lambda stamp: len(persons_at[stamp].persons))
         progress = tqdm(total=summary["frames_processed"], unit="image", desc="overlay", disable=None)
         video = VideoWriter(folder / "overlay.mp4") if len(persons_at) > 1 else None
@@ -279,7 +281,9 @@ def _write_overlay(folder: Path, summary: dict):
                 stamp = stamp_ns(image_message.header)
                 if stamp not in persons_at:
                     continue
-                image = draw_overlay(to_rgb(image_message), persons_at[stamp], skeleton)
+                people = people_from_message(persons_at[stamp], skeleton)
+                arrays = people.boxes, people.poses2d, people.poses3d, people.ids
+                image = draw_people(to_rgb(image_message), *arrays, skeleton)
                 if video:
                     video.write(image, (stamp - start) * 1e-9)
                 if stamp == fullest:

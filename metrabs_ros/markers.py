@@ -7,7 +7,7 @@ from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
 from metrabs_core.appearance import SIDE_COLOURS, bone_sides, id_colour
-from metrabs_ros.person_messages import skeleton_from_message
+from metrabs_core.skeletons import Skeleton
 
 NAMESPACES = ("bones", "joints", "ids")
 
@@ -20,22 +20,19 @@ _LIFETIME = Duration(sec=1)
 _CERTAIN, _UNCERTAIN = 0.05, 0.4
 
 
-def markers_message(persons, skeleton, previous_ids=()) -> MarkerArray:
+def markers_message(persons, skeleton: Skeleton, previous_ids=()) -> MarkerArray:
     """Bones, joints and number of each person, and the removal of people who left.
 
     Args:
         persons: metrabs_msgs/PersonArray with tracked people.
-        skeleton: metrabs_msgs/Skeleton that `persons` follows.
+        skeleton: joints and bones of `persons`.
         previous_ids: ids of the people that earlier messages showed and did not remove yet.
 
     Returns:
         visualization_msgs/MarkerArray in the frame and with the stamp of `persons`. A marker's namespace is one of
         ``bones``, ``joints``, ``ids`` and its id is the person's.
     """
-    edges = [(edge.a, edge.b) for edge in skeleton.edges]
-    bone_colours = [
-        _colour(SIDE_COLOURS[side]) for side in bone_sides(skeleton_from_message(skeleton)) for _ in range(2)
-    ]
+    bone_colours = [_colour(SIDE_COLOURS[side]) for side in bone_sides(skeleton) for _ in range(2)]
     gone = sorted(set(previous_ids) - {person.id for person in persons.persons})
     markers = [
         Marker(header=persons.header, ns=ns, id=person_id, action=Marker.DELETE)
@@ -45,7 +42,7 @@ def markers_message(persons, skeleton, previous_ids=()) -> MarkerArray:
     for person in persons.persons:
         colour = id_colour(person.id)
         bones = _marker(persons.header, "bones", person.id, Marker.LINE_LIST, _BONE_WIDTH)
-        bones.points = [person.joints[joint] for edge in edges for joint in edge]
+        bones.points = [person.joints[joint] for edge in skeleton.edges for joint in edge]
         bones.colors = bone_colours
         joints = _marker(persons.header, "joints", person.id, Marker.SPHERE_LIST, _JOINT_DIAMETER)
         joints.points = person.joints

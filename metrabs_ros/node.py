@@ -28,7 +28,9 @@ from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from visualization_msgs.msg import MarkerArray
 
-from metrabs_core.tracking import Tracker, weak_threshold
+from metrabs_core.drawing import draw_people
+from metrabs_core.errors import UserError
+from metrabs_core.pipeline import People, PersonPipeline, PipelineSettings
 from metrabs_msgs.msg import PersonArray, Skeleton
 from metrabs_msgs.srv import EstimatePoses
 from metrabs_ros import parameters
@@ -43,10 +45,8 @@ from metrabs_ros.image_conversion import (
 )
 from metrabs_ros.inference_thread import InferenceThread
 from metrabs_ros.markers import delete_all_message, markers_message
-from metrabs_ros.overlay import draw_overlay
-from metrabs_ros.parameters import DETECTION_PARAMETERS, ESTIMATION_PARAMETERS
-from metrabs_ros.person_messages import persons_message
-from metrabs_ros.pose_model import PoseModel
+from metrabs_ros.parameters import PIPELINE_PARAMETERS
+from metrabs_ros.person_messages import persons_message, skeleton_message
 
 try:
     from message_filters import ApproximateTimeSynchronizer, Subscriber, TimeSynchronizer
@@ -55,6 +55,8 @@ except ModuleNotFoundError:
 
 # A warning about the same trouble is repeated at most this often, s.
 _WARNING_PERIOD = 30.0
+# The model is run on an image of this size (height, width) in advance, as the first run takes much longer.
+_WARM_UP_SIZE = (480, 640)
 # How long a stop waits for the network to finish what it has begun, s.
 _STOP_TIMEOUT = 1.0
 
@@ -101,9 +103,7 @@ class MetrabsNode(LifecycleNode):
         self._statistics = Statistics()
         self._warned: dict[str, float] = {}
         self._inference: InferenceThread | None = None
-        self._model: PoseModel | None = None
-        self._skeleton_parameter, self._skeleton = "", Skeleton()
-        self._tracker = Tracker()
+        self._pipeline: PersonPipeline | None = None
         self._shown_ids: set[int] = set()
         self._image_subscription = self._camera_info_subscription = None
         self._camera_info_seen = False
@@ -152,7 +152,8 @@ class MetrabsNode(LifecycleNode):
         self._state = "active"
         self._shown_ids.clear()
         self._camera_info_seen = False
-        self._publish_skeleton(self.get_parameter("skeleton").value)
+        self._update_settings()
+        self._skeleton_publisher.publish(skeleton_message(self._pipeline.skeleton))
         self._subscribe()
         return result
 
@@ -189,26 +190,24 @@ class MetrabsNode(LifecycleNode):
         """End the inference thread, if there is one."""
         if self._inference:
             self._inference.stop(_STOP_TIMEOUT)
-        self._model = None
+        self._pipeline = None
 
     def _load_model(self):
         start = time.monotonic()
         path = self.get_parameter("model").value
-        model = PoseModel(path)
-        model.check_skeleton(self.get_parameter("skeleton").value)
-        self._model = model
+        self._pipeline = PersonPipeline.load(path, self._settings(), _WARM_UP_SIZE)
         seconds = time.monotonic() - start
         if self.context.ok():
             name = path or "the packaged model"
-            self.get_logger().info(f"Loaded {name} in {seconds:.1f} s; it runs on {model.device}.")
+            self.get_logger().info(f"Loaded {name} in {seconds:.1f} s; it runs on {self._pipeline.device}.")
 
     def _on_set_parameters(self, changed) -> SetParametersResult:
         for parameter in changed:
             problem = parameters.check(parameter.name, parameter.value, self._state)
-            if not problem and parameter.name == "skeleton" and self._model:
+            if not problem and parameter.name == "skeleton" and self._pipeline:
                 try:
-                    self._model.check_skeleton(parameter.value)
-                except ValueError as error:
+                    self._pipeline.find_skeleton(parameter.value)
+                except UserError as error:
                     problem = str(error)
             if problem:
                 return SetParametersResult(successful=False, reason=problem)
@@ -297,16 +296,11 @@ class MetrabsNode(LifecycleNode):
     def _process(self, frame: Frame):
         try:
             image, camera = self._decode(frame.image, frame.camera_info)
-            options = self._options(DETECTION_PARAMETERS)
-            threshold = options["detector_threshold"]
+            self._update_settings()
             begin = time.monotonic()
-            prediction = self._model.detect_poses(
-                image, camera, options | {"detector_threshold": weak_threshold(threshold)}
-            )
+            people = self._pipeline.step(image, camera, _seconds(frame.image.header.stamp))
             end = time.monotonic()
-            if options["skeleton"] != self._skeleton_parameter:
-                self._publish_skeleton(options["skeleton"])
-            n_persons = self._publish(frame.image.header, image, prediction, threshold)
+            self._publish(frame.image.header, image, people)
         except FrameError as error:
             self._statistics.count_skipped(error.reason)
             self._warn(error.reason, str(error))
@@ -317,7 +311,7 @@ class MetrabsNode(LifecycleNode):
                 self._warn("model_error", f"A frame could not be processed: {_one_line(error)}")
             return
         latency = self.get_clock().now().nanoseconds * 1e-9 - _seconds(frame.image.header.stamp)
-        self._statistics.count_processed(latency, time.monotonic() - frame.arrival, end - begin, n_persons)
+        self._statistics.count_processed(latency, time.monotonic() - frame.arrival, end - begin, len(people))
 
     def _decode(self, image_msg, camera_info) -> tuple[np.ndarray, dict]:
         """The RGB image and the model's arguments that describe the camera."""
@@ -348,41 +342,37 @@ class MetrabsNode(LifecycleNode):
             )
         return {"intrinsic_matrix": matrix, "distortion_coeffs": distortion}
 
-    def _options(self, wanted) -> dict:
-        return {parameter.name: self.get_parameter(parameter.name).value for parameter in wanted}
+    def _settings(self) -> PipelineSettings:
+        return PipelineSettings(**{p.name: self.get_parameter(p.name).value for p in PIPELINE_PARAMETERS})
 
-    def _publish(self, header, image: np.ndarray, prediction: dict, threshold: float) -> int:
-        tracker, skeleton = self._tracker, self._skeleton
-        tracker.max_age, tracker.threshold = self.get_parameter("track_max_age").value, threshold
-        prediction, ids = tracker.follow(prediction, _seconds(header.stamp))
-        persons = persons_message(header, skeleton.name, prediction, ids, (image.shape[1], image.shape[0]))
+    def _update_settings(self):
+        settings, skeleton = self._settings(), self._pipeline.skeleton
+        if settings != self._pipeline.settings:
+            self._pipeline.settings = settings
+        if self._pipeline.skeleton != skeleton:
+            self._skeleton_publisher.publish(skeleton_message(self._pipeline.skeleton))
+
+    def _publish(self, header, image: np.ndarray, people: People):
+        persons = persons_message(header, people)
         self._persons_publisher.publish(persons)
         if self._markers_publisher.get_subscription_count():
-            self._markers_publisher.publish(markers_message(persons, skeleton, self._shown_ids))
-            self._shown_ids = set(ids)
+            self._markers_publisher.publish(markers_message(persons, people.skeleton, self._shown_ids))
+            self._shown_ids = set(people.ids.tolist())
         if self._overlay_publisher.get_subscription_count():
-            self._overlay_publisher.publish(_image_message(header, draw_overlay(image, persons, skeleton)))
-        return len(ids)
-
-    def _publish_skeleton(self, parameter: str):
-        self._skeleton_parameter, self._skeleton = parameter, self._model.skeleton_message(parameter)
-        self._skeleton_publisher.publish(self._skeleton)
+            arrays = people.boxes, people.poses2d, people.poses3d, people.ids
+            self._overlay_publisher.publish(_image_message(header, draw_people(image, *arrays, people.skeleton)))
 
     def _answer(self, request) -> PersonArray:
         image, camera = self._decode(request.image, request.camera_info)
+        self._update_settings()
         if request.boxes:
             boxes = np.array([[b.x_offset, b.y_offset, b.width, b.height] for b in request.boxes], np.float32)
             if not boxes[:, 2:].all():
                 raise FrameError("boxes", "A box of the request is empty; give every box a width and a height.")
-            options = self._options(ESTIMATION_PARAMETERS)
-            prediction = self._model.estimate_poses(image, boxes, camera, options)
-            prediction["boxes"] = np.column_stack([boxes, np.ones(len(boxes), np.float32)])
+            people = self._pipeline.estimate(image, camera, boxes)
         else:
-            options = self._options(DETECTION_PARAMETERS)
-            prediction = self._model.detect_poses(image, camera, options)
-        name = self._model.skeleton_message(options["skeleton"]).name
-        untracked = [-1] * len(prediction["boxes"])
-        return persons_message(request.image.header, name, prediction, untracked, (image.shape[1], image.shape[0]))
+            people = self._pipeline.find(image, camera)
+        return persons_message(request.image.header, people)
 
     # Telling
 
@@ -395,8 +385,8 @@ class MetrabsNode(LifecycleNode):
     def _publish_diagnostics(self):
         report = self._statistics.report()
         facts = {"model": self.get_parameter("model").value or "packaged", "device": "", "image_topic": ""}
-        if self._model:
-            facts["device"] = self._model.device
+        if self._pipeline:
+            facts["device"] = self._pipeline.device
         if self._state == "active":
             facts["image_topic"] = self._image_subscription.topic_name
             if report.waiting_streak >= LONG_WAIT:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
+from metrabs_core.pipeline import PipelineSettings
+
 # When a parameter may be set. The values follow the node's life cycle, from the most to the least permissive.
 ALWAYS = ("unconfigured", "inactive", "active")
 NOT_WHILE_ACTIVE = ("unconfigured", "inactive")
@@ -55,39 +57,59 @@ class Parameter:
         return ""
 
 
-# Arguments of the model's estimate_poses, by the same names.
-ESTIMATION_PARAMETERS = (
-    Parameter("skeleton", "", "Joint convention of the output, for example smpl_24 or coco_19. Empty: all joints."),
-    Parameter(
+def _setting(name: str, description: str, **constraints) -> Parameter:
+    """The parameter for a setting of the pipeline of the same name."""
+    return Parameter(name, getattr(PipelineSettings(), name), description, **constraints)
+
+
+PIPELINE_PARAMETERS = (
+    _setting(
+        "skeleton",
+        "Joint convention of the output, for example smpl_24 or coco_19. Empty: all joints.",
+    ),
+    _setting(
         "num_aug",
-        1,
         "Crops per person (test-time augmentation): 1 is fastest, 5 is more accurate and takes almost 5 times as long.",
         limits=(1, 100),
     ),
-    Parameter("internal_batch_size", 64, "Largest number of crops in one run of the network.", limits=(1, 4096)),
-    Parameter("antialias_factor", 1, "Supersampling of the crops of people who are large in the image.", limits=(1, 8)),
-)
-
-# Arguments of the model's detect_poses, by the same names.
-DETECTION_PARAMETERS = (
-    *ESTIMATION_PARAMETERS,
-    Parameter(
+    _setting(
+        "internal_batch_size",
+        "Largest number of crops in one run of the network.",
+        limits=(1, 4096),
+    ),
+    _setting(
+        "antialias_factor",
+        "Supersampling of the crops of people who are large in the image.",
+        limits=(1, 8),
+    ),
+    _setting(
         "detector_threshold",
-        0.25,
         "Score from which a detected box counts as a person; somebody who is tracked is followed down to half of it.",
         limits=(0.0, 1.0),
     ),
-    Parameter(
+    _setting(
         "detector_nms_iou_threshold",
-        0.7,
         "Of two boxes that overlap by more than this (intersection over union), the weaker is dropped.",
         limits=(0.0, 1.0),
     ),
-    Parameter("detector_flip_aug", False, "Run the detector on the mirrored image, too: finds more, takes longer."),
-    Parameter(
-        "max_detections", -1, "Largest number of people per image, best scores first. -1: all.", limits=(-1, 1000)
+    _setting(
+        "detector_flip_aug",
+        "Run the detector on the mirrored image, too: finds more, takes longer.",
     ),
-    Parameter("suppress_implausible_poses", True, "Drop poses with impossible bones, and duplicates."),
+    _setting(
+        "max_detections",
+        "Largest number of people per image, best scores first. -1: all.",
+        limits=(-1, 1000),
+    ),
+    _setting(
+        "suppress_implausible_poses",
+        "Drop poses with impossible bones, and duplicates.",
+    ),
+    _setting(
+        "track_max_age",
+        "Seconds for which a person who is not seen keeps the id.",
+        limits=(0.0, 60.0),
+    ),
 )
 
 PARAMETERS = (
@@ -141,13 +163,7 @@ PARAMETERS = (
         "zeros), degrees. Distances are then only as right as this number. 0: such images are not processed.",
         limits=(0.0, 170.0),
     ),
-    *DETECTION_PARAMETERS,
-    Parameter(
-        "track_max_age",
-        1.5,
-        "Seconds for which a person who is not seen keeps the id.",
-        limits=(0.0, 60.0),
-    ),
+    *PIPELINE_PARAMETERS,
 )
 _BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
 

@@ -158,15 +158,3 @@ def test_a_weak_second_detection_of_somebody_is_nobody():
     assert tracker.update(boxes, poses, 0.0) == [1, 2]
     boxes[1, 4] = 0.3
     assert tracker.update(boxes, poses, 0.1) == [1, 0]
-
-
-def test_followed_people_are_those_with_an_id():
-    tracker = Tracker(threshold=0.4)
-    boxes, poses = map(np.array, zip(observe((0, 0, 4000), 0.3), observe((2000, 0, 4000), 0.9)))
-    prediction = {"boxes": boxes, "poses3d": poses, "uncertainties": np.array([7.0, 8.0])}
-    people, ids = tracker.follow(prediction, 0.0)
-    assert ids == [1] and set(people) == set(prediction)
-    np.testing.assert_array_equal(people["boxes"], boxes[1:])
-    np.testing.assert_array_equal(people["uncertainties"], [8.0])
-    nobody, ids = tracker.follow({name: values[:0] for name, values in prediction.items()}, 0.1)
-    assert ids == [] and nobody["poses3d"].shape == (0, 5, 3)

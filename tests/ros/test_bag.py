@@ -15,12 +15,12 @@ from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.typesys import Stores, get_typestore
 from visualization_msgs.msg import MarkerArray
 
-from metrabs_core.skeletons import SKELETONS, conversion_matrix
+from metrabs_core.pipeline import People, PersonPipeline
+from metrabs_core.skeletons import NATIVE, SKELETONS, conversion_matrix
 from metrabs_msgs.msg import PersonArray, Skeleton
 from metrabs_ros import bag
 from metrabs_ros.bag import MARKERS_TOPIC, PERSONS_TOPIC, SKELETON_TOPIC, PredictionJournal
 from metrabs_ros.bag_io import CAMERA_INFO_TYPE, IMAGE_TYPE, BagWriter, Message, open_recording, stamp_ns
-from metrabs_ros.pose_model import PoseModel
 
 MATRIX = np.array([[FOCAL, 0, (WIDTH - 1) / 2], [0, FOCAL, (HEIGHT - 1) / 2], [0, 0, 1]])
 
@@ -147,8 +147,8 @@ def test_killed_run_goes_on_where_it_was(tmp_path, closed_form_model_path, monke
     assert not (tmp_path / "out.mcap").exists()
 
     calls = []
-    detect_poses = PoseModel.detect_poses
-    monkeypatch.setattr(PoseModel, "detect_poses", lambda *args: calls.append(args) or detect_poses(*args))
+    detect = PersonPipeline.detect
+    monkeypatch.setattr(PersonPipeline, "detect", lambda *args: calls.append(args) or detect(*args))
     assert bag.main(command) == 0
     assert len(calls) == 4
     resumed = (tmp_path / "out.mcap").read_bytes()
@@ -159,10 +159,17 @@ def test_killed_run_goes_on_where_it_was(tmp_path, closed_form_model_path, monke
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["in", "out.mcap"]
 
 
+def people(n):
+    """So many people, all of whose numbers are n."""
+    shapes = {"boxes": [5], "poses3d": [34, 3], "poses2d": [34, 2], "uncertainties": [34]}
+    prediction = {name: np.full([n, *shape], n, np.float32) for name, shape in shapes.items()}
+    return People.untracked(prediction, NATIVE, np.zeros([480, 640, 3], np.uint8))
+
+
 def journal_with(path, job, n):
-    with PredictionJournal(path, job) as journal:
+    with PredictionJournal(path, job, NATIVE) as journal:
         for i in range(n):
-            journal.put(i, {"boxes": np.full([i, 5], i, np.float32)}, (640, 480))
+            journal.put(i, people(i))
 
 
 @pytest.mark.parametrize("cut", [1, 7, 100])
@@ -171,18 +178,19 @@ def test_journal_forgets_a_prediction_that_was_cut_off(tmp_path, cut):
     journal_with(path, {"model": "a"}, 3)
     whole = path.read_bytes()
     os.truncate(path, len(whole) - cut)
-    with PredictionJournal(path, {"model": "a"}) as journal:
-        prediction, size = journal.get(1)
-        np.testing.assert_array_equal(prediction["boxes"], np.ones([1, 5]))
-        assert size == (640, 480)
+    with PredictionJournal(path, {"model": "a"}, NATIVE) as journal:
+        known = journal.get(1)
+        assert known.skeleton == NATIVE
+        for name, array in people(1).arrays().items():
+            np.testing.assert_array_equal(getattr(known, name), array)
         assert journal.get(2) is None
-        journal.put(2, {"boxes": np.full([2, 5], 2, np.float32)}, (640, 480))
+        journal.put(2, people(2))
     assert path.read_bytes() == whole
 
 
 def test_journal_of_another_job_is_begun_anew(tmp_path):
     path = tmp_path / "journal"
     journal_with(path, {"model": "a"}, 3)
-    with PredictionJournal(path, {"model": "b"}) as journal:
+    with PredictionJournal(path, {"model": "b"}, NATIVE) as journal:
         assert journal.get(1) is None
     assert path.read_bytes() == b'{"model": "b"}\n'

@@ -1,5 +1,7 @@
 """People as messages, as markers and drawn into the image."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
@@ -7,14 +9,13 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
 from metrabs_core.appearance import SIDE_COLOURS, bone_sides, id_colour, joint_sides
+from metrabs_core.drawing import draw_people
+from metrabs_core.pipeline import People
 from metrabs_core.skeletons import NATIVE, SKELETONS
 from metrabs_ros.markers import delete_all_message, markers_message
-from metrabs_ros.overlay import draw_overlay
-from metrabs_ros.person_messages import persons_message, skeleton_from_message, skeleton_message
+from metrabs_ros.person_messages import people_from_message, persons_message, skeleton_from_message, skeleton_message
 
-SKELETON = skeleton_message(NATIVE.name, NATIVE.joint_names, NATIVE.edges)
 HEADER = Header(stamp=Time(sec=12, nanosec=34), frame_id="camera_optical")
-IMAGE_SIZE = (640, 480)
 
 
 def prediction(n=2, seed=0) -> dict[str, np.ndarray]:
@@ -28,8 +29,17 @@ def prediction(n=2, seed=0) -> dict[str, np.ndarray]:
     }
 
 
+def found(ids=(3, 8), **changes) -> People:
+    people = People.untracked({**prediction(len(ids)), **changes}, NATIVE, np.zeros([480, 640, 3], np.uint8))
+    return replace(people, ids=np.array(ids, np.int64))
+
+
 def persons(ids=(3, 8), **changes):
-    return persons_message(HEADER, NATIVE.name, {**prediction(len(ids)), **changes}, ids, IMAGE_SIZE)
+    return persons_message(HEADER, found(ids, **changes))
+
+
+def draw(image, people):
+    return draw_people(image, people.boxes, people.poses2d, people.poses3d, people.ids, people.skeleton)
 
 
 def test_persons_are_in_metres():
@@ -44,28 +54,28 @@ def test_persons_are_in_metres():
         np.testing.assert_allclose([(p.x, p.y) for p in person.joints_image], expected["poses2d"][i], rtol=1e-6)
 
 
-def test_joints_out_of_the_image_and_behind_the_camera():
-    poses2d = np.full([1, NATIVE.n_joints, 2], 100.0)
-    poses2d[0, :6] = [[-0.5, 100], [-0.49, 100], [639.49, 100], [639.5, 100], [100, 479.6], [-1e9, np.inf]]
-    poses3d = np.full([1, NATIVE.n_joints, 3], 1000.0)
-    poses3d[0, 6] = [0, 0, -1000]
-    [person] = persons([1], poses2d=poses2d, poses3d=poses3d).persons
-    assert list(person.in_view[:8]) == [False, True, True, False, False, False, False, True]
-    assert np.isnan([person.joints_image[6].x, person.joints_image[6].y]).all()
+def test_people_come_back_out_of_a_message():
+    people = found([3, 8])
+    again = people_from_message(persons_message(HEADER, people), NATIVE)
+    assert again.skeleton == NATIVE
+    for name, array in people.arrays().items():
+        np.testing.assert_allclose(getattr(again, name), array, rtol=1e-6)
+    nobody = people_from_message(persons([]), NATIVE)
+    assert nobody.poses3d.shape == (0, NATIVE.n_joints, 3) and nobody.in_view.shape == (0, NATIVE.n_joints)
 
 
 def test_nobody():
     message = persons([])
     assert message.persons == []
-    assert markers_message(message, SKELETON).markers == []
+    assert markers_message(message, NATIVE).markers == []
     image = np.full([48, 64, 3], 7, np.uint8)
-    np.testing.assert_array_equal(draw_overlay(image, message, SKELETON), image)
+    np.testing.assert_array_equal(draw(image, found([])), image)
 
 
 @pytest.mark.parametrize("name", SKELETONS)
 def test_skeleton_message(name):
     skeleton = SKELETONS[name]
-    message = skeleton_message(name, skeleton.joint_names, np.array(skeleton.edges))
+    message = skeleton_message(skeleton)
     assert tuple(message.joint_names) == skeleton.joint_names
     assert tuple((edge.a, edge.b) for edge in message.edges) == skeleton.edges
     assert skeleton_from_message(message) == skeleton
@@ -92,7 +102,7 @@ def test_colours_of_successive_ids_differ():
 
 def test_markers_of_a_person():
     message = persons()
-    markers = {(m.ns, m.id): m for m in markers_message(message, SKELETON).markers}
+    markers = {(m.ns, m.id): m for m in markers_message(message, NATIVE).markers}
     assert set(markers) == {(ns, person_id) for ns in ("bones", "joints", "ids") for person_id in (3, 8)}
     for person in message.persons:
         bones, joints, label = (markers[ns, person.id] for ns in ("bones", "joints", "ids"))
@@ -114,7 +124,7 @@ def test_markers_of_a_person():
 
 
 def test_markers_of_people_who_left_are_deleted_in_all_namespaces():
-    markers = markers_message(persons([8, 9]), SKELETON, previous_ids={3, 8}).markers
+    markers = markers_message(persons([8, 9]), NATIVE, previous_ids={3, 8}).markers
     deleted = {(m.ns, m.id) for m in markers if m.action == Marker.DELETE}
     assert deleted == {("bones", 3), ("joints", 3), ("ids", 3)}
     assert {m.id for m in markers if m.action == Marker.ADD} == {8, 9}
@@ -130,8 +140,7 @@ def test_overlay_draws_where_the_people_are():
     poses2d = np.full([1, NATIVE.n_joints, 2], np.nan)
     left = [NATIVE.index(name) for name in ("lsho", "lelb", "lwri")]
     poses2d[0, left] = [[250.3, 150.2], [250.3, 250.2], [350.3, 250.2]]
-    message = persons([5], poses2d=poses2d)
-    drawn = draw_overlay(image, message, SKELETON)
+    drawn = draw(image, found([5], poses2d=poses2d))
     assert (image == 90).all(), "the input must not be drawn into"
     is_left = (drawn == SIDE_COLOURS["left"]).all(axis=-1)
     y, x = np.nonzero(is_left)
@@ -149,7 +158,7 @@ def test_overlay_draws_where_the_people_are():
 def test_overlay_survives_joints_that_are_nowhere(value):
     poses2d = prediction()["poses2d"]
     poses2d[:, ::3] = value
-    draw_overlay(np.zeros([480, 640, 3], np.uint8), persons(poses2d=poses2d), SKELETON)
+    draw(np.zeros([480, 640, 3], np.uint8), found(poses2d=poses2d))
 
 
 def test_overlay_lines_are_thicker_for_larger_people():
@@ -158,11 +167,11 @@ def test_overlay_lines_are_thicker_for_larger_people():
         box = np.float32([[100, 100, 100 * scale, 300 * scale, 0.9]])
         poses2d = np.full([1, NATIVE.n_joints, 2], np.nan)
         poses2d[0, [NATIVE.index("lsho"), NATIVE.index("lelb")]] = [[800, 400], [800, 1000]]
-        drawn = draw_overlay(image, persons([1], boxes=box, poses2d=poses2d), SKELETON)
+        drawn = draw(image, found([1], boxes=box, poses2d=poses2d))
         return (drawn[700, 780:820] == SIDE_COLOURS["left"]).all(axis=-1).sum()
 
     assert covered(4) > covered(1) >= 1
 
 
 def test_overlay_of_small_image_with_large_label_fits():
-    assert draw_overlay(np.zeros([20, 30, 3], np.uint8), persons([123456]), SKELETON).shape == (20, 30, 3)
+    assert draw(np.zeros([20, 30, 3], np.uint8), found([123456])).shape == (20, 30, 3)

@@ -25,10 +25,11 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from visualization_msgs.msg import Marker, MarkerArray
 
+from metrabs_core.drawing import draw_people
 from metrabs_core.skeletons import NATIVE, SKELETONS, conversion_matrix
 from metrabs_msgs.msg import PersonArray, Skeleton
 from metrabs_msgs.srv import EstimatePoses
-from metrabs_ros.overlay import draw_overlay
+from metrabs_ros.person_messages import people_from_message
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # Only while the node is not active.
@@ -177,13 +178,13 @@ def test_markers_appear_and_are_deleted(node, persons):
 
 def test_the_overlay_is_the_image_with_the_people_drawn(node, persons):
     image = picture(RED_BOX, BLUE_BOX)
-    with node.listen(Skeleton, "~/skeleton", LATCHED) as skeletons, node.listen(Image, "~/overlay") as overlays:
+    with node.listen(Image, "~/overlay") as overlays:
         stamp = node.show(image, frame_id="eye")
         overlay = overlays.next()
-        skeleton = skeletons.next()
     assert (overlay.header.stamp, overlay.header.frame_id) == (stamp, "eye")
     assert (overlay.encoding, overlay.step) == ("rgb8", 3 * WIDTH)
-    expected = draw_overlay(image, persons.next(is_at(stamp)), skeleton)
+    people = people_from_message(persons.next(is_at(stamp)), NATIVE)
+    expected = draw_people(image, people.boxes, people.poses2d, people.poses3d, people.ids, NATIVE)
     pixels = np.frombuffer(overlay.data, np.uint8).reshape(HEIGHT, WIDTH, 3)
     np.testing.assert_array_equal(pixels, expected)
     assert (pixels != image).any()

@@ -1,12 +1,12 @@
-import inspect
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import yaml
 
-from metrabs_core.combined import CombinedModel
+from metrabs_core.pipeline import PipelineSettings
 from metrabs_ros import parameters
-from metrabs_ros.parameters import DETECTION_PARAMETERS, ESTIMATION_PARAMETERS, PARAMETERS
+from metrabs_ros.parameters import PARAMETERS, PIPELINE_PARAMETERS
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 
@@ -37,12 +37,8 @@ def comment_of(name: str) -> str:
     return " ".join(line for line in lines[start:end] if line.strip().startswith("#"))
 
 
-@pytest.mark.parametrize(
-    "method, passed", [("detect_poses", DETECTION_PARAMETERS), ("estimate_poses", ESTIMATION_PARAMETERS)]
-)
-def test_what_is_passed_to_the_model_are_arguments_of_its_methods(method, passed):
-    arguments = inspect.signature(getattr(CombinedModel, method).python_function).parameters
-    assert {parameter.name for parameter in passed} <= set(arguments)
+def test_every_setting_of_the_pipeline_is_a_parameter():
+    assert {parameter.name: parameter.default for parameter in PIPELINE_PARAMETERS} == asdict(PipelineSettings())
 
 
 def test_parameters_of_others_are_not_our_business():

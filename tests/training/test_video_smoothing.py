@@ -25,6 +25,7 @@ def poses_of(presence, numbers, seed):
         poses3d=rng.normal(size=[n, 3, 3]).astype(np.float32) * 1000,
         poses2d=np.zeros([n, 3, 2], np.float32),
         uncertainties=np.zeros([n, 3], np.float32),
+        in_view=np.ones([n, 3], bool),
     )
 
 

@@ -127,6 +127,7 @@ def video_poses(frames) -> VideoPoses:
         poses3d=np.concatenate([poses2d, np.ones([n, 24, 1], np.float32)], axis=2),
         poses2d=poses2d,
         uncertainties=np.zeros([n, 24], np.float32),
+        in_view=np.ones([n, 24], bool),
     )
 
 

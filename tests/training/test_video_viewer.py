@@ -53,6 +53,7 @@ def walkers(camera_height=3000.0, pitch=0.35, roll=0.05, noise=0.0, lying=0):
         poses3d=poses3d.astype(np.float32),
         poses2d=(projected[..., :2] / projected[..., 2:]).astype(np.float32),
         uncertainties=np.ones([len(ids), 34], np.float32),
+        in_view=np.ones([len(ids), 34], bool),
     )
     return poses, rotation
 

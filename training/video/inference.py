@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -10,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from metrabs_core.skeletons import Skeleton
-from metrabs_core.tracking import weak_threshold
+from metrabs_core.errors import UserError
+from metrabs_core.pipeline import PersonPipeline, PipelineSettings
 from metrabs_core.video_files import VideoFrame
 from training.video.calibration import Camera
-from training.video.poses import VideoPoses, concatenate
+from training.video.poses import VideoPoses, concatenate, with_people
 
 # A piece is written when it is complete: what an interruption can cost.
 FRAMES_PER_PIECE = 48
@@ -56,8 +55,6 @@ class PoseFinder:
         Raises:
             FileNotFoundError, ValueError: there is no such model, it has no detector, or no such skeleton.
         """
-        # TensorFlow would otherwise take all memory of a GPU that others need, too. It reads this when it starts.
-        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         # only now: TensorFlow takes seconds, and mistakes in the arguments are told without it
         from metrabs_core import packaging
         from metrabs_core.combined import CombinedModel
@@ -67,13 +64,21 @@ class PoseFinder:
         if settings.detector:
             crop_model, card = packaging.load_crop_model(folder)
             packaging.check_absolute(card)
-            self._model = packaging.Model(CombinedModel(crop_model, load_detector(settings.detector)), card)
+            model = packaging.Model(CombinedModel(crop_model, load_detector(settings.detector)), card)
         else:
-            self._model = packaging.load(settings.model or None)
-        if not self._model.has_detector:
-            raise ValueError(f"The model {settings.model} has no person detector: name one with --detector-path.")
+            model = packaging.load(settings.model or None)
+        if not model.has_detector:
+            raise UserError(f"The model {settings.model} has no person detector: name one with --detector-path.")
+        self._pipeline = PersonPipeline(
+            model,
+            PipelineSettings(
+                num_aug=settings.crops,
+                skeleton=settings.skeleton,
+                detector_threshold=settings.detector_threshold,
+            ),
+        )
         self.settings = settings
-        self.skeleton = _skeleton(self._model, settings.skeleton)
+        self.skeleton = self._pipeline.skeleton
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         states = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         self.state = hashlib.sha256(json.dumps(states).encode()).hexdigest()
@@ -90,7 +95,7 @@ class PoseFinder:
             on_frame: is called with each frame after it has been processed.
 
         Returns:
-            The people, without ids, down to a detector score of half of the threshold.
+            Candidates for `track`, without ids.
         """
         batches = []
         for _, same_size in groupby(frames, key=lambda frame: frame.image.shape):
@@ -103,34 +108,24 @@ class PoseFinder:
     def _find_in_batch(self, batch: list[VideoFrame], camera: Camera) -> VideoPoses:
         height, width = batch[0].image.shape[:2]
         intrinsics = camera.intrinsics(width, height)
-        result = self._model.detect_poses_batched(
-            np.stack([frame.image for frame in batch]),
-            intrinsic_matrix=intrinsics[np.newaxis],
-            distortion_coeffs=camera.distortion_coeffs[np.newaxis],
-            num_aug=self.settings.crops,
-            skeleton=self.settings.skeleton,
-            detector_threshold=weak_threshold(self.settings.detector_threshold),
-        )
-        people = {name: result[name].values.numpy() for name in ("boxes", "poses3d", "poses2d", "uncertainties")}
-        return VideoPoses(
+        arguments = {"intrinsic_matrix": intrinsics, "distortion_coeffs": camera.distortion_coeffs}
+        people = self._pipeline.detect_batch(np.stack([frame.image for frame in batch]), arguments)
+        return with_people(
+            people,
             frame_numbers=np.array([frame.index for frame in batch], np.int64),
             frame_times=np.array([frame.seconds for frame in batch], np.float64),
             image_sizes=np.tile(np.array([[width, height]], np.int32), [len(batch), 1]),
             intrinsic_matrices=np.tile(intrinsics, [len(batch), 1, 1]),
-            frame_index=result["boxes"].value_rowids().numpy().astype(np.int64),
-            ids=np.zeros(len(people["boxes"]), np.int64),
-            **people,
         )
 
-
-def _skeleton(model, name: str) -> Skeleton:
-    """The joint convention `name` of a model; '' is its own."""
-    known = model.per_skeleton_joint_names
-    if name and name not in known:
-        raise ValueError(f"The model has no skeleton {name!r}; it has {', '.join(sorted(known))}.")
-    name = name or next(candidate for candidate in known if known[candidate] == model.joint_names)
-    edges = tuple((int(a), int(b)) for a, b in model.per_skeleton_edges[name])
-    return Skeleton(name, tuple(known[name]), edges)
+    def track(self, candidates: VideoPoses) -> VideoPoses:
+        """The people of a whole video, with ids that stay with them over time, from what `find` found."""
+        followed = [
+            self._pipeline.follow(candidates.people_of(i, self.skeleton), candidates.frame_times[i])
+            for i in range(candidates.n_frames)
+        ]
+        names = ("frame_numbers", "frame_times", "image_sizes", "intrinsic_matrices")
+        return with_people(followed, **{name: getattr(candidates, name) for name in names})
 
 
 def find_in_pieces(

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from metrabs_core.pipeline import People
 from metrabs_core.skeletons import Skeleton
+
+_PER_PERSON = ("ids", "boxes", "poses3d", "poses2d", "uncertainties", "in_view")
 
 
 @dataclass(frozen=True)
@@ -20,11 +23,12 @@ class VideoPoses:
         image_sizes: int32 [F, 2], width and height, px.
         intrinsic_matrices: float32 [F, 3, 3], px.
         frame_index: int64 [N], which of the F frames a person is in, ascending.
-        ids: int64 [N]; 0 where nobody has been tracked yet.
+        ids: int64 [N]; -1 where nobody has been tracked yet.
         boxes: float32 [N, 5], left, top, width, height in px, score.
         poses3d: float32 [N, J, 3], mm, camera frame.
-        poses2d: float32 [N, J, 2], px.
+        poses2d: float32 [N, J, 2], px; NaN for joints behind the camera.
         uncertainties: float32 [N, J], mm, one standard deviation.
+        in_view: bool [N, J], whether a joint lies inside the image.
     """
 
     frame_numbers: np.ndarray
@@ -37,6 +41,7 @@ class VideoPoses:
     poses3d: np.ndarray
     poses2d: np.ndarray
     uncertainties: np.ndarray
+    in_view: np.ndarray
 
     @property
     def n_frames(self) -> int:
@@ -47,14 +52,20 @@ class VideoPoses:
         """Which of the N belong to one of the F frames."""
         return slice(*np.searchsorted(self.frame_index, [frame, frame + 1]))
 
+    def people_of(self, frame: int, skeleton: Skeleton) -> People:
+        """The people of one of the F frames; `skeleton` is theirs."""
+        of_frame = self.people(frame)
+        arrays = {name: getattr(self, name)[of_frame] for name in _PER_PERSON}
+        boxes = arrays.pop("boxes")
+        return People(skeleton=skeleton, boxes=boxes[:, :4], scores=boxes[:, 4], **arrays)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """All of the attributes by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def select(self, chosen: np.ndarray, **changes) -> "VideoPoses":
         """The same frames with some of the people only: bool [N] or indices; `changes` are other new attributes."""
-        per_person = ("frame_index", "ids", "boxes", "poses3d", "poses2d", "uncertainties")
-        return replace(self, **{name: getattr(self, name)[chosen] for name in per_person} | changes)
+        return replace(self, **{name: getattr(self, name)[chosen] for name in ("frame_index", *_PER_PERSON)} | changes)
 
     def save(self, path, **more):
         """Write an `.npz` file with all attributes and what else is given."""
@@ -66,6 +77,14 @@ class VideoPoses:
         """Read what `save` wrote."""
         with np.load(path) as archive:
             return cls(**{field.name: archive[field.name] for field in fields(cls)})
+
+
+def with_people(people: Sequence[People], **frames) -> VideoPoses:
+    """The people of F frames in one; `frames` are those attributes of `VideoPoses` that are per frame."""
+    columns = {name: np.concatenate([of_frame.arrays()[name] for of_frame in people]) for name in people[0].arrays()}
+    columns["boxes"] = np.column_stack([columns["boxes"], columns.pop("scores")])
+    frame_index = np.repeat(np.arange(len(people)), [len(of_frame) for of_frame in people])
+    return VideoPoses(frame_index=frame_index, **frames, **columns)
 
 
 def concatenate(parts: Sequence[VideoPoses]) -> VideoPoses:
@@ -134,4 +153,6 @@ def _frames(poses: VideoPoses, distortion_coeffs) -> Iterator[str]:
 
 
 def _rounded(array: np.ndarray, n_digits: int) -> list:
-    return np.round(array.astype(float), n_digits).tolist()
+    rounded = np.round(array.astype(float), n_digits).astype(object)
+    rounded[np.isnan(array)] = None
+    return rounded.tolist()

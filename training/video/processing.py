@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from metrabs_core.drawing import draw_people
 from metrabs_core.skeletons import Skeleton
-from metrabs_core.tracking import Tracker
 from metrabs_core.video_files import VideoFrame, VideoWriter
 from training.video import job
 from training.video.calibration import Camera
@@ -87,7 +86,7 @@ def process(
         )
     else:
         poses, video = find_in_video(source, finder, camera, work / "pieces", max_frames), source
-    poses = track(poses, finder.settings.detector_threshold)
+    poses = finder.track(poses)
     if causal_smoothing:
         poses = reproject(causal_smooth(poses), camera.distortion_coeffs)
 
@@ -159,15 +158,6 @@ def _find_live(
 
 def _until(frames: Iterator[VideoFrame], max_frames: int | None) -> Iterator[VideoFrame]:
     return takewhile(lambda frame: frame.index < max_frames, frames) if max_frames else frames
-
-
-def track(poses: VideoPoses, threshold: float) -> VideoPoses:
-    """Give the people ids that stay with them over time; see `metrabs_core.tracking.Tracker` about the threshold."""
-    tracker, ids = Tracker(threshold=threshold), poses.ids.copy()
-    for i in range(poses.n_frames):
-        people = poses.people(i)
-        ids[people] = tracker.update(poses.boxes[people], poses.poses3d[people], poses.frame_times[i])
-    return poses.select(ids > 0, ids=ids[ids > 0])
 
 
 def _write_videos(video: Video | Pictures, poses: VideoPoses, skeleton: Skeleton, path: Path, preview_path: Path):

@@ -1,0 +1,271 @@
+"""The way of one frame: image, camera and stamp in, people with ids out.
+
+What the node, metrabs-bag and ``metrabs-train video`` do with a frame is one call of ``PersonPipeline.step``, or its
+two halves where work is batched or interrupted: ``detect`` looks at one image alone, ``follow`` takes the images in
+their order.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+import metrabs_core
+from metrabs_core.errors import UserError
+from metrabs_core.skeletons import Skeleton
+from metrabs_core.tracking import Tracker, weak_threshold
+
+# Id of somebody who has not been tracked.
+UNTRACKED = -1
+
+_ESTIMATION_OPTIONS = ("skeleton", "num_aug", "internal_batch_size", "antialias_factor")
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """The n people of one image, each with J joints. Nothing of it can be changed.
+
+    Attributes:
+        skeleton: names of the joints, and bones.
+        ids: int64 [n]; the same person has the same number in all images, from 1 on; ``UNTRACKED`` for nobody known.
+        boxes: float32 [n, 4], the detector's left, top, width, height, px.
+        scores: float32 [n], of the detector, 0 to 1.
+        poses3d: float32 [n, J, 3], mm, camera frame (x right, y down, z forward).
+        poses2d: float32 [n, J, 2], px; NaN for joints behind the camera, which have no image.
+        uncertainties: float32 [n, J], one standard deviation, mm.
+        in_view: bool [n, J], whether the joint lies inside the image.
+    """
+
+    skeleton: Skeleton
+    ids: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+    poses3d: np.ndarray
+    poses2d: np.ndarray
+    uncertainties: np.ndarray
+    in_view: np.ndarray
+
+    def __post_init__(self):
+        for name, array in self.arrays().items():
+            view = array.view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
+
+    @classmethod
+    def untracked(cls, prediction: Mapping, skeleton: Skeleton, image: np.ndarray) -> "People":
+        """The people of a model's prediction.
+
+        Args:
+            prediction: ``boxes``, ``poses3d``, ``poses2d`` and ``uncertainties``, as ``detect_poses`` returns them.
+            skeleton: their joints and bones.
+            image: [H, W, 3], where they are in.
+        """
+        arrays = {name: np.asarray(values) for name, values in prediction.items()}
+        # What lies behind the camera has no image, whatever the projection formula says.
+        poses2d = np.where(arrays["poses3d"][..., 2:] > 0, arrays["poses2d"], np.float32(np.nan))
+        # The centre of the top left pixel is (0, 0).
+        end = np.array([image.shape[1], image.shape[0]]) - 0.5
+        return cls(
+            skeleton=skeleton,
+            ids=np.full(len(poses2d), UNTRACKED, np.int64),
+            boxes=arrays["boxes"][:, :4],
+            scores=arrays["boxes"][:, 4],
+            poses3d=arrays["poses3d"],
+            poses2d=poses2d,
+            uncertainties=arrays["uncertainties"],
+            in_view=(poses2d > -0.5).all(axis=-1) & (poses2d < end).all(axis=-1),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All attributes that are arrays, by name: what makes the same People again, with the skeleton."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "skeleton"}
+
+    def select(self, chosen) -> "People":
+        """Some of the people: bool [n] or indices."""
+        return replace(self, **{name: array[chosen] for name, array in self.arrays().items()})
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """How people are found and followed; those that are arguments of the model's ``detect_poses`` are described there.
+
+    Attributes:
+        skeleton: joint convention of the people; '' for the model's own.
+        num_aug: see ``detect_poses``.
+        internal_batch_size: see ``detect_poses``.
+        antialias_factor: see ``detect_poses``.
+        detector_threshold: score from which a detection is somebody; a weaker one can only prolong a track.
+        detector_nms_iou_threshold: see ``detect_poses``.
+        detector_flip_aug: see ``detect_poses``.
+        max_detections: see ``detect_poses``.
+        suppress_implausible_poses: see ``detect_poses``.
+        track_max_age: seconds for which somebody unseen is remembered.
+    """
+
+    skeleton: str = ""
+    num_aug: int = 1
+    internal_batch_size: int = 64
+    antialias_factor: int = 1
+    detector_threshold: float = 0.25
+    detector_nms_iou_threshold: float = 0.7
+    detector_flip_aug: bool = False
+    max_detections: int = -1
+    suppress_implausible_poses: bool = True
+    track_max_age: float = 1.5
+
+    def detection_options(self) -> dict:
+        """Arguments of the model's ``detect_poses``."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "track_max_age"}
+
+    def estimation_options(self) -> dict:
+        """Arguments of the model's ``estimate_poses``."""
+        return {name: getattr(self, name) for name in _ESTIMATION_OPTIONS}
+
+
+class PersonPipeline:
+    """A model, and the memory of one camera's people.
+
+    A camera is given as those arguments of the model's ``detect_poses`` that describe one (``intrinsic_matrix`` and
+    ``distortion_coeffs``, or ``default_fov_degrees``); an image is uint8 [H, W, 3], RGB.
+
+    Attributes:
+        model: see ``metrabs_core.packaging.Model``.
+        device: where it runs, for people to read.
+    """
+
+    def __init__(self, model, settings: PipelineSettings = PipelineSettings()):
+        """Make a pipeline of a loaded model.
+
+        Raises:
+            UserError: the model has no person detector, or no such skeleton.
+        """
+        if not model.has_detector:
+            raise UserError("The model has no person detector: build a combined model of it.")
+        self.model = model
+        self._tracker = Tracker()
+        self.settings = settings
+        self.device = _device_name()
+
+    @classmethod
+    def load(
+        cls,
+        path: str = "",
+        settings: PipelineSettings = PipelineSettings(),
+        warm_up_image_size: tuple[int, int] | None = None,
+    ) -> "PersonPipeline":
+        """Load a model and make a pipeline of it.
+
+        Args:
+            path: directory of a model; '' for the packaged one.
+            settings: how to use it.
+            warm_up_image_size: height and width of the images to come, to make the first call as fast as the later
+                ones; None to save that time.
+
+        Raises:
+            OSError, ValueError: there is no such model; the message is one sentence.
+            UserError: as for the constructor.
+        """
+        # TensorFlow would otherwise take all memory of a GPU that others need, too. It reads this when it starts.
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        pipeline = cls(metrabs_core.load(path or None), settings)
+        if warm_up_image_size:
+            # Not the graph for given boxes: two seconds more at every start, to save them at its first call
+            pipeline.model.warm_up(warm_up_image_size)
+        return pipeline
+
+    @property
+    def settings(self) -> PipelineSettings:
+        """How people are found and followed; may change between two calls.
+
+        Raises:
+            UserError: set to a skeleton that the model does not have; the settings stay as they were.
+        """
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: PipelineSettings):
+        self._skeleton = self.find_skeleton(settings.skeleton)
+        self._settings = settings
+        self._tracker.threshold, self._tracker.max_age = settings.detector_threshold, settings.track_max_age
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Joints and bones of the people."""
+        return self._skeleton
+
+    def find_skeleton(self, name: str) -> Skeleton:
+        """The joint convention of that name; '' is the model's own. Raises UserError if the model does not have it."""
+        known = self.model.per_skeleton_joint_names
+        if name and name not in known:
+            raise UserError(
+                f"The model has no skeleton {name!r}; it has {', '.join(sorted(known))}, and '' for all joints."
+            )
+        name = name or next(candidate for candidate in known if known[candidate] == self.model.joint_names)
+        edges = tuple((int(a), int(b)) for a, b in self.model.per_skeleton_edges[name])
+        return Skeleton(name, tuple(known[name]), edges)
+
+    def step(self, image: np.ndarray, camera: Mapping, stamp: float) -> People:
+        """The people of the camera's next image.
+
+        Args:
+            image, camera: see the class.
+            stamp: time of the image, s. A jump back in time (a bag that starts again) forgets everybody.
+
+        Returns:
+            Everybody whose score reaches the threshold, and known people down to a part of it; all have ids.
+        """
+        return self.follow(self.detect(image, camera), stamp)
+
+    def detect(self, image: np.ndarray, camera: Mapping) -> People:
+        """The first half of ``step``, which knows no other image: candidates for ``follow``, untracked."""
+        return self._find(image, camera, weak_threshold(self.settings.detector_threshold))
+
+    def detect_batch(self, images: np.ndarray, camera: Mapping) -> list[People]:
+        """As ``detect``, for images uint8 [N, H, W, 3] of one camera, which go through the model together."""
+        options = self.settings.detection_options()
+        options["detector_threshold"] = weak_threshold(self.settings.detector_threshold)
+        batched = {name: np.asarray(value) for name, value in camera.items()}
+        for name in ("intrinsic_matrix", "distortion_coeffs"):
+            if name in batched:
+                batched[name] = batched[name][np.newaxis]
+        result = self.model.detect_poses_batched(images, **batched, **options)
+        starts = result["boxes"].row_splits.numpy()
+        arrays = {name: ragged.values.numpy() for name, ragged in result.items()}
+        return [
+            People.untracked({name: array[a:b] for name, array in arrays.items()}, self.skeleton, image)
+            for image, a, b in zip(images, starts[:-1], starts[1:])
+        ]
+
+    def follow(self, candidates: People, stamp: float) -> People:
+        """The second half of ``step``: give ids to the candidates of the next image, and leave out who is nobody."""
+        boxes = np.column_stack([candidates.boxes, candidates.scores])
+        ids = np.array(self._tracker.update(boxes, candidates.poses3d, stamp), np.int64)
+        return replace(candidates, ids=ids).select(ids > 0)
+
+    def find(self, image: np.ndarray, camera: Mapping) -> People:
+        """Everybody in a single image, untracked; the people of ``step`` stay as they were."""
+        return self._find(image, camera, self.settings.detector_threshold)
+
+    def estimate(self, image: np.ndarray, camera: Mapping, boxes: np.ndarray) -> People:
+        """The people in given boxes [n, 4] (left, top, width, height, px) of a single image: untracked, of score 1."""
+        boxes = np.asarray(boxes, np.float32)
+        prediction = self.model.estimate_poses(image, boxes, **camera, **self.settings.estimation_options())
+        boxes = np.column_stack([boxes, np.ones(len(boxes), np.float32)])
+        return People.untracked({**prediction, "boxes": boxes}, self.skeleton, image)
+
+    def _find(self, image: np.ndarray, camera: Mapping, threshold: float) -> People:
+        options = self.settings.detection_options() | {"detector_threshold": threshold}
+        return People.untracked(self.model.detect_poses(image, **camera, **options), self.skeleton, image)
+
+
+def _device_name() -> str:
+    import tensorflow as tf  # only now: it takes seconds, and who makes no pipeline does not need it
+
+    gpus = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
+    return ", ".join(names) or "CPU"
