@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from metrabs_core.errors import UserError
 from metrabs_core.pipeline import People, PersonPipeline, PipelineSettings
 from metrabs_core.skeletons import Skeleton
 from metrabs_ros.bag_io import (
@@ -285,7 +286,7 @@ def main(args=None) -> int:
                 settings,
                 arguments.force,
             )
-    except (RecordingError, MessageError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"metrabs-bag: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -30,7 +30,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 import metrabs_msgs
-from metrabs_core.video_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VideoError, VideoReader
+from metrabs_core.errors import UserError
+from metrabs_core.pictures import PICTURE_SUFFIXES, PictureError, each_readable, is_picture, pictures_in, read_picture
+from metrabs_core.videos import VIDEO_SUFFIXES, VideoReader, is_video
 
 IMAGE_TYPE, COMPRESSED_IMAGE_TYPE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
@@ -38,15 +40,15 @@ _CLASSES = {IMAGE_TYPE: Image, COMPRESSED_IMAGE_TYPE: CompressedImage, CAMERA_IN
 
 # A folder of pictures is a recording with one picture per second.
 _PICTURE_PERIOD_NS = 1_000_000_000
-_JPEG_QUALITY = 95
+_JPEG_QUALITY, _JPEG_MAX_SIDE = 95, 65500  # the largest that libjpeg writes, pixels
 _FRAME_ID = "camera"
 
 
-class RecordingError(Exception):
+class RecordingError(UserError):
     """A recording that can't be read or written; the message is one sentence for the user."""
 
 
-class MessageError(Exception):
+class MessageError(UserError):
     """One damaged message of a readable recording; the message is one sentence for the user."""
 
 
@@ -105,25 +107,25 @@ def open_recording(path, fov_degrees: float = 55.0) -> Iterator[Recording]:
         fov_degrees: for videos and pictures: field of view over the longer image side that their camera_info states.
 
     Raises:
-        RecordingError: there is nothing readable at `path`.
+        RecordingError, PictureError, VideoError: there is nothing readable at `path`.
     """
     path = Path(path)
     if not path.exists():
         raise RecordingError(f"{path} does not exist.")
     suffix = path.suffix.lower()
-    if path.is_file() and suffix in VIDEO_SUFFIXES:
-        yield _Video(path, fov_degrees)
-    elif path.is_file() and suffix in IMAGE_SUFFIXES:
-        yield _Pictures(path, [path], fov_degrees)
-    elif path.is_file() and suffix in (".mcap", ".db3") or path.is_dir() and (path / "metadata.yaml").exists():
+    if path.is_file() and suffix in (".mcap", ".db3") or path.is_dir() and (path / "metadata.yaml").exists():
         with _open_bag(path) as bag:
             yield bag
     elif path.is_dir():
         yield _Pictures(path, _pictures_in(path), fov_degrees)
+    elif is_picture(path):
+        yield _Pictures(path, [path], fov_degrees)
+    elif is_video(path):
+        yield _Video(path, fov_degrees)
     else:
         raise RecordingError(
             f"{path} is not a recording: give a rosbag2 folder, a .mcap file, a video ({' '.join(VIDEO_SUFFIXES)}), a "
-            f"picture ({' '.join(IMAGE_SUFFIXES)}) or a folder of pictures."
+            f"picture ({' '.join(PICTURE_SUFFIXES)}) or a folder of pictures."
         )
 
 
@@ -133,10 +135,7 @@ def _pictures_in(folder: Path) -> list[Path]:
             f"The bag {folder} has no metadata.yaml, so its recording was cut off; repair it with: ros2 bag reindex "
             f"{folder}"
         )
-    pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not pictures:
-        raise RecordingError(f"The folder {folder} is not a bag (no metadata.yaml) and holds no pictures.")
-    return pictures
+    return pictures_in(folder)
 
 
 # Bags
@@ -218,45 +217,40 @@ class Media(Recording):
         self._fov_degrees = fov_degrees
 
     @abstractmethod
-    def _images(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Time in ns and picture, uint8 [H, W, 3] BGR."""
+    def _images(self) -> Iterator[tuple[int, bytes, tuple[int, int]]]:
+        """Time in ns, picture as JPEG, and its width and height in pixels."""
 
     def messages(self, topics=None):  # noqa: D102
-        for time_ns, image in self._images():
+        for time_ns, jpeg, (width, height) in self._images():
             header = Header(frame_id=_FRAME_ID)
             header.stamp.sec, header.stamp.nanosec = divmod(time_ns, 1_000_000_000)
             if topics is None or self.image_topic in topics:
-                _, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-                message = CompressedImage(header=header, format="jpeg", data=jpeg.tobytes())
+                message = CompressedImage(header=header, format="jpeg", data=jpeg)
                 yield Message(self.image_topic, time_ns, to_cdr(message, COMPRESSED_IMAGE_TYPE, self.typestore))
             if topics is None or self.camera_info_topic in topics:
-                height, width = image.shape[:2]
                 message = camera_info_from_fov(header, width, height, self._fov_degrees)
                 yield Message(self.camera_info_topic, time_ns, to_cdr(message, CAMERA_INFO_TYPE, self.typestore))
 
 
+def _jpeg(image: np.ndarray, subject: str) -> tuple[bytes, tuple[int, int]]:
+    """An RGB image as JPEG, and its width and height; `subject` begins the sentence of the PictureError."""
+    height, width = image.shape[:2]
+    if max(width, height) > _JPEG_MAX_SIDE:
+        raise PictureError(
+            f"{subject} has {width}x{height} pixels, and a JPEG image has {_JPEG_MAX_SIDE} on a side at most."
+        )
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return data.tobytes(), (width, height)
+
+
 class _Video(Media):
     def __init__(self, path: Path, fov_degrees: float):
-        with _readable_video():
-            self._reader = VideoReader(path)
+        self._reader = VideoReader(path)
         super().__init__(path, fov_degrees, self._reader.n_frames)
 
     def _images(self):
-        frames = self._reader.frames()
-        while True:
-            with _readable_video():
-                frame = next(frames, None)
-            if frame is None:
-                return
-            yield round(frame.seconds * 1e9), cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
-
-
-@contextmanager
-def _readable_video():
-    try:
-        yield
-    except VideoError as error:
-        raise RecordingError(str(error)) from error
+        for frame in self._reader.frames():
+            yield round(frame.seconds * 1e9), *_jpeg(frame.image, f"The video {self.path}")
 
 
 class _Pictures(Media):
@@ -265,11 +259,11 @@ class _Pictures(Media):
         self._files = files
 
     def _images(self):
-        for i, file in enumerate(self._files):
-            image = cv2.imread(str(file))
-            if image is None:
-                raise RecordingError(f"The picture {file} can't be read.")
-            yield i * _PICTURE_PERIOD_NS, image
+        def read(file):
+            return _jpeg(read_picture(file), f"The picture {file}")
+
+        for index, (jpeg, size) in each_readable(self._files, read):
+            yield index * _PICTURE_PERIOD_NS, jpeg, size
 
 
 def camera_info_from_fov(header, width: int, height: int, fov_degrees: float) -> CameraInfo:

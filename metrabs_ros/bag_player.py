@@ -18,6 +18,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tqdm import tqdm
 
+from metrabs_core.errors import UserError
 from metrabs_ros.bag_io import (
     COMPRESSED_IMAGE_TYPE,
     CameraInfos,
@@ -37,7 +38,7 @@ _DISCOVERY_TIMEOUT = 180.0
 _LEAD_TIME = 0.2
 
 
-class PlayerError(Exception):
+class PlayerError(UserError):
     """Nobody to play to; the message is one sentence for the user."""
 
 
@@ -135,7 +136,7 @@ def main(args=None) -> int:
                 arguments.camera_info_topic,
                 arguments.seconds,
             )
-    except (RecordingError, MessageError, PlayerError) as error:
+    except UserError as error:
         print(f"bag_player: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

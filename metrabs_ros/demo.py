@@ -21,7 +21,8 @@ import numpy as np
 from tqdm import tqdm
 
 from metrabs_core.drawing import draw_people
-from metrabs_core.video_files import VideoWriter
+from metrabs_core.errors import UserError
+from metrabs_core.videos import VideoWriter
 
 # What is shown of a longer recording.
 SECONDS = 30.0
@@ -44,7 +45,7 @@ _STOP_TIMEOUT = 10.0  # s for a process to end by itself
 _PNG_WIDTH = 1920  # pixels
 
 
-class DemoError(Exception):
+class DemoError(UserError):
     """Why the demo failed: one sentence for the user."""
 
 
@@ -318,11 +319,9 @@ def main(args=None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interruption.on_signal)
     _isolate()
-    from metrabs_ros.bag_io import MessageError, RecordingError
-
     try:
         summary = run_demo(arguments.input, arguments.output, arguments.model)
-    except (DemoError, RecordingError, MessageError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

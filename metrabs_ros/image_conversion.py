@@ -6,6 +6,8 @@ The functions look only at the fields of a message, so they take messages of rcl
 import cv2
 import numpy as np
 
+from metrabs_core.pictures import is_truncated
+
 
 class ImageError(ValueError):
     """An image message that can't be decoded; the message is one sentence for the log."""
@@ -44,10 +46,7 @@ _ENCODINGS = {
 }
 _SUBSAMPLED = ("yuv422", "uyvy", "yuv422_yuy2", "yuyv")
 
-# A whole file ends in this mark, perhaps followed by a camera driver's padding. OpenCV would fill a truncated JPEG
-# with grey and not complain.
-_COMPRESSED_ENDINGS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}
-_MAX_PADDING = 4096
+_JPEG_START, _PNG_START = b"\xff\xd8", b"\x89P"
 
 # Number of distortion coefficients (OpenCV order) that each supported model may have.
 _DISTORTION_MODELS = {"plumb_bob": 5, "rational_polynomial": 14, "": 0}
@@ -109,10 +108,9 @@ def _decompress(msg) -> np.ndarray:
     buffer = np.frombuffer(msg.data, np.uint8)
     if buffer.size == 0:
         raise ImageError("The compressed image has no data.")
-    ending = _COMPRESSED_ENDINGS.get(buffer[:2].tobytes())
-    if ending is None:
+    if buffer[:2].tobytes() not in (_JPEG_START, _PNG_START):
         raise ImageError(f"The compressed image (format {msg.format!r}) is neither a JPEG nor a PNG file.")
-    if ending not in buffer[-_MAX_PADDING:].tobytes():
+    if is_truncated(buffer.tobytes()):
         raise ImageError(f"The compressed image (format {msg.format!r}) is truncated after {buffer.size} bytes.")
     try:
         # The calibration belongs to the pixels as they are stored, so an EXIF rotation must not be applied.

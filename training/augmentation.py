@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from metrabs_core.pictures import PictureError, read_picture
 from training.synthesis.assets import CACHE
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
@@ -129,7 +130,7 @@ def swap_background(
         uint8 [P, P, 3].
 
     Raises:
-        OSError: the chosen picture can't be read.
+        PictureError: the chosen picture can't be read.
     """
     side = crop.shape[0]
     photograph = _read_background(backgrounds[rng.integers(len(backgrounds))])
@@ -146,9 +147,7 @@ def swap_background(
 
 @lru_cache(maxsize=512)
 def _read_background(path):
-    image = cv2.imread(path, cv2.IMREAD_REDUCED_COLOR_2)
-    if image is None:
-        raise OSError(f"The background picture {path} is missing or damaged.")
+    image = read_picture(path, cv2.IMREAD_REDUCED_COLOR_2)
     scale = _BACKGROUND_SIDE / max(image.shape[:2])
     image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -166,7 +165,7 @@ def cover(crop: np.ndarray, rng: np.random.Generator, cutouts: tuple[str, ...] =
         uint8 [P, P, 3].
 
     Raises:
-        OSError: a cut-out can't be read.
+        PictureError: a cut-out can't be read.
     """
     if rng.uniform() < 0.5:
         return _cover_with_noise(crop, rng)
@@ -198,9 +197,9 @@ def _cover_with_noise(crop, rng):
 
 @lru_cache(maxsize=512)
 def _read_cutout(path):
-    image = cv2.imread(path, cv2.IMREAD_UNCHANGED)
-    if image is None or image.ndim != 3 or image.shape[2] != 4:
-        raise OSError(f"The cut-out {path} is damaged, or no RGBA picture.")
+    image = read_picture(path, cv2.IMREAD_UNCHANGED)
+    if image.ndim != 3 or image.shape[2] != 4:
+        raise PictureError(f"The cut-out {path} is no RGBA picture.")
     return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
 
 

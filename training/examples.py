@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import rlemasklib
 
+from metrabs_core.pictures import read_picture
 from metrabs_core.skeletons import Skeleton
 from training import datasets
 from training.augmentation import Appearance, change_colours, cover, swap_background
@@ -95,7 +96,7 @@ def make_crop(
         joints2d float32 [J, 2] px, valid3d and valid2d float32 [J].
 
     Raises:
-        OSError: the picture can't be read.
+        PictureError: the picture can't be read.
         ValueError: the person's box is nowhere that the camera could see.
     """
     rotation, focal = look_at_box(example.camera, example.box, crop_side)
@@ -192,9 +193,7 @@ def _draw_crop(example, rotation, intrinsics, crop_side):
     reduction = np.sqrt(abs(matrix[0, 0] * matrix[1, 1])) / intrinsics[0, 0]
     is_jpeg = example.image_path.suffix.lower() in (".jpg", ".jpeg")
     divisor = max(d for d in _REDUCED if d <= max(reduction, 1)) if is_jpeg else 1
-    image = cv2.imread(str(example.image_path), _REDUCED[divisor])
-    if image is None:
-        raise OSError(f"The picture {example.image_path} is missing or damaged.")
+    image = read_picture(example.image_path, _REDUCED[divisor])
     scale = np.full(2, 1 / divisor)
     if reduction / divisor >= 2:
         size = np.maximum(np.array(image.shape[1::-1]) // int(reduction / divisor), 1)

@@ -17,6 +17,7 @@ from rclpy.serialization import serialize_message
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
+from metrabs_core.errors import UserError
 from metrabs_msgs.msg import Edge, Person, PersonArray, Point2D, Skeleton
 from metrabs_ros.bag_io import (
     CAMERA_INFO_TYPE,
@@ -214,14 +215,14 @@ def test_bag_without_metadata_is_refused(tmp_path):
 )
 def test_what_is_no_recording_is_refused(tmp_path, make, complaint):
     make(tmp_path / "thing")
-    with pytest.raises(RecordingError, match=complaint), open_recording(tmp_path / "thing"):
+    with pytest.raises(UserError, match=complaint), open_recording(tmp_path / "thing"):
         pass
 
 
-@pytest.mark.parametrize("name, complaint", [("v.mp4", "can't be read"), ("p.jpg", "can't be read")])
+@pytest.mark.parametrize("name, complaint", [("v.mp4", "can't be read"), ("p.jpg", "is damaged")])
 def test_damaged_video_and_picture_are_refused(tmp_path, name, complaint):
     (tmp_path / name).write_bytes(b"garbage" * 100)
-    with pytest.raises(RecordingError, match=complaint), open_recording(tmp_path / name) as recording:
+    with pytest.raises(UserError, match=complaint), open_recording(tmp_path / name) as recording:
         list(recording.messages())
 
 
@@ -310,21 +311,40 @@ def test_truncated_video_gives_its_frames_or_one_sentence(tmp_path):
     with open_recording(tmp_path / "v.mkv") as recording:
         assert 0 < len(list(recording.messages(["/image/compressed"]))) < 40
     # An MP4 file has its table of contents at the end.
-    with pytest.raises(RecordingError, match="v.mp4 can't be read"), open_recording(tmp_path / "v.mp4"):
+    with pytest.raises(UserError, match="v.mp4 can't be read"), open_recording(tmp_path / "v.mp4"):
         pass
 
 
-def test_folder_of_pictures_in_order_of_names(tmp_path):
-    for name, value in [("b.png", 100), ("a.jpg", 200), ("notes.txt", 0)]:
-        if name.endswith("txt"):
-            (tmp_path / name).write_text("not a picture")
-        else:
-            cv2.imwrite(str(tmp_path / name), np.full([20, 30, 3], value, np.uint8))
-    with open_recording(tmp_path) as recording:
+def images_of(path) -> list[tuple[int, np.ndarray]]:
+    """Stamp in seconds and pixels (grey) of all images of a video or of pictures."""
+    with open_recording(path) as recording:
         images = [recording.deserialize(message) for message in recording.messages(["/image/compressed"])]
-    values = [cv2.imdecode(np.frombuffer(image.data, np.uint8), 0).mean() for image in images]
-    np.testing.assert_allclose(values, [200, 100], atol=2)
-    assert [image.header.stamp.sec for image in images] == [0, 1]
+    return [(image.header.stamp.sec, cv2.imdecode(np.frombuffer(image.data, np.uint8), 0)) for image in images]
+
+
+def test_folder_of_numbered_pictures(tmp_path):
+    for name, value in [("10.png", 250), ("1.jpg", 50), ("9.png", 200), ("2.png", 100)]:
+        cv2.imwrite(str(tmp_path / name), np.full([20, 30, 3], value, np.uint8))
+    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "._1.jpg").write_bytes(b"what macOS notes about 1.jpg")
+    stamps, images = zip(*images_of(tmp_path))
+    np.testing.assert_allclose([image.mean() for image in images], [50, 100, 200, 250], atol=2)
+    assert stamps == (0, 1, 2, 3)
+
+
+def test_damaged_and_oversized_pictures_are_named_and_left_out(tmp_path):
+    for i in range(4):
+        cv2.imwrite(str(tmp_path / f"{i}.jpg"), np.full([20, 30, 3], 50 * i, np.uint8))
+    (tmp_path / "1.jpg").write_bytes((tmp_path / "1.jpg").read_bytes()[:-40])
+    cv2.imwrite(str(tmp_path / "wide.png"), np.zeros([2, 70000, 3], np.uint8))
+    with pytest.warns(UserWarning) as warned:
+        stamps, images = zip(*images_of(tmp_path))
+    assert stamps == (0, 2, 3)
+    np.testing.assert_allclose([image.mean() for image in images], [0, 100, 150], atol=2)
+    said = " ".join(str(warning.message) for warning in warned)
+    assert "1.jpg is truncated" in said and "wide.png has 70000x2 pixels, and a JPEG image has 65500" in said
+    with pytest.raises(UserError, match="wide.png has 70000x2 pixels"):
+        images_of(tmp_path / "wide.png")
 
 
 @pytest.mark.parametrize("storage", STORAGES)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metrabs_core.pictures import PictureError
 from training import augmentation
 from training.augmentation import Appearance, change_colours, cover, find_appearance, swap_background
 
@@ -107,7 +108,7 @@ def test_without_cutouts_shapes_are_drawn():
 
 def test_a_damaged_cutout_is_named(cutouts):
     (cutouts / "pascal_voc" / "cutouts" / "red.png").write_bytes(b"no picture")
-    with pytest.raises(OSError, match="red.png is damaged"):
+    with pytest.raises(PictureError, match="red.png is damaged"):
         for seed in range(20):
             cover(_grey(77, 64), np.random.default_rng(seed), find_appearance(1, 0, cutouts).cutouts)
 

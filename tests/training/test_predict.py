@@ -87,7 +87,7 @@ def test_interrupted_predictions_resume(data_root, runs, metrabs_result, monkeyp
     picture = last.read_bytes()
     monkeypatch.setattr(predict, "_PEOPLE_PER_PIECE", 4)
     last.write_bytes(b"damaged")
-    with pytest.raises(SystemExit, match=f"{last.name} is missing or damaged"):
+    with pytest.raises(SystemExit, match=f"{last.name} is damaged"):
         run_predict(runs["metrabs"], data_root, "--stride-test=16", "--batch-size-test=4")
     last.write_bytes(picture)
     resumed = run_predict(runs["metrabs"], data_root, "--stride-test=16", "--batch-size-test=4")

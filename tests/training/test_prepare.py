@@ -19,10 +19,11 @@ import rlemasklib
 from generated_datasets import coco, h36m, mpi_inf_3dhp, mpii, mupots, pascal_voc, people, threedpw
 from generated_datasets.videos import write_video
 
+from metrabs_core.pictures import read_picture
 from training import datasets
 from training.cli import main
 from training.datasets import shrinking
-from training.datasets.atomic_files import jpeg_exists, read_image, write_image
+from training.datasets.atomic_files import jpeg_exists, write_image
 from training.datasets.example import Camera, Example
 from training.datasets.preparation import Preparation
 from training.datasets.shrinking import Shrinking, shrink_example
@@ -77,7 +78,7 @@ def test_h36m_command(prepared_h36m):
         assert numbers == sorted({*range(0, 66, 5), 64})
         frames = decoded(root / f"h36m/S{subject}/Videos/Directions.{camera}.mp4")
         for number in (0, 5, 64, 65):
-            difference = read_image(folder / f"frame_{number:06d}.jpg").astype(int) - frames[number]
+            difference = read_picture(folder / f"frame_{number:06d}.jpg").astype(int) - frames[number]
             assert np.abs(difference).mean() < 4
         boxes = np.load(root / f"h36m/S{subject}/BBoxes/Directions.{camera}.npy")
         assert boxes.dtype == np.float32
@@ -101,7 +102,7 @@ def test_shrunk_h36m_pictures_have_the_same_people(prepared_h36m):
         pixels = people.project(example.joints3d, np.eye(4), example.camera.intrinsic_matrix)
         np.testing.assert_allclose(example.joints2d, pixels, atol=0.01)
         assert example.activity == original.activity
-        image = read_image(example.image_path)
+        image = read_picture(example.image_path)
         # the camera looks at the box's centre, and the neck has the stick person's colour
         column, row = np.round(example.joints2d[h36m.NAMES.index("neck")]).astype(int)
         red, green, blue = image[row, column]
@@ -161,7 +162,7 @@ def test_h36m_partial_keeps_more_of_the_surroundings(prepared_h36m):
     root, *_ = prepared_h36m
     prepare("h36m-partial", root)
     whole, partial = (datasets.read(name, "train", root).examples[0] for name in ("h36m", "h36m-partial"))
-    side, more = (min(read_image(e.image_path).shape[:2]) for e in (whole, partial))
+    side, more = (min(read_picture(e.image_path).shape[:2]) for e in (whole, partial))
     assert more > 1.3 * side
     np.testing.assert_allclose(partial.box[2:], whole.box[2:], rtol=1e-5)
 
@@ -286,7 +287,7 @@ def test_3dhp_frames_masks_and_boxes(tmp_path):
                 both if np.prod(np.diff(of_joints, axis=0)) > 0.5 * np.prod(np.diff(both, axis=0)) else of_joints
             )
             np.testing.assert_allclose(example.box, [*low, *(high - low)], atol=0.05)
-            image, small_mask = read_image(small.image_path), rlemasklib.decode(small.mask) > 0
+            image, small_mask = read_picture(small.image_path), rlemasklib.decode(small.mask) > 0
             assert image.shape[:2] == small_mask.shape
             neck = np.round(small.joints2d[small_index("neck")]).astype(int)
             assert small_mask[neck[1], neck[0]]
@@ -335,7 +336,7 @@ def test_data_sets_that_need_little(tmp_path):
         originals = datasets.read_original(name, "train", tmp_path).table
         for example, original in zip(examples, originals, strict=True):
             assert f"{name}_downscaled" in example.image_path.parts
-            image, before = read_image(example.image_path), read_image(original.image_path)
+            image, before = read_picture(example.image_path), read_picture(original.image_path)
             for new, old, valid in zip(example.joints2d, original.joints2d, example.valid):
                 column, row = np.round(new).astype(int)
                 x, y = np.round(old).astype(int)
@@ -441,7 +442,7 @@ def test_inria_holidays_without_people(tmp_path):
     chosen = {path.name for path in (tmp_path / "inria_holidays/non_person").iterdir()}
     assert "100000.jpg" not in chosen
     assert {"100100.jpg"} <= chosen
-    assert max(read_image(tmp_path / "inria_holidays/non_person/100100.jpg").shape) == 1024
+    assert max(read_picture(tmp_path / "inria_holidays/non_person/100100.jpg").shape) == 1024
     assert len(list(folder.iterdir())) == 4, "nothing is deleted"
 
 

@@ -17,7 +17,7 @@ import rectangle_people
 from rectangle_people import expected_poses2d, expected_poses3d, picture
 
 from metrabs_core.skeletons import NATIVE
-from metrabs_core.video_files import VideoReader, VideoWriter
+from metrabs_core.videos import VideoReader, VideoWriter
 from training import cli
 from training.video import sources
 
@@ -191,7 +191,7 @@ def test_finished_work_is_not_done_again_and_other_work_is_refused(tmp_path, mod
 def test_damaged_picture_is_left_out(tmp_path, model_path):
     folder = write_pictures(tmp_path / "in", n=5)
     (folder / "frame2.png").write_bytes((folder / "frame2.png").read_bytes()[:40])
-    with pytest.warns(UserWarning, match=r"frame2.png can't be read and is left out"):
+    with pytest.warns(UserWarning, match=r"frame2.png is truncated after 40 bytes. It is left out"):
         run(folder, "--output-dir", tmp_path / "out", "--model-path", model_path)
     document = json.loads((tmp_path / "out/poses.json").read_text())
     assert [frame["frame"] for frame in document["frames"]] == [0, 1, 3, 4]

@@ -7,7 +7,7 @@ from rectangle_people import FRACTIONS
 
 from metrabs_core.appearance import bone_sides, id_colour
 from metrabs_core.skeletons import NATIVE
-from metrabs_core.video_files import VideoWriter
+from metrabs_core.videos import VideoWriter
 from training.video.floor import estimate_floor
 from training.video.poses import VideoPoses
 from training.video.viewer import world_frame, write_viewer

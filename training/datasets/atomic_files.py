@@ -34,31 +34,6 @@ def write_image(path: Path, rgb: np.ndarray) -> None:
         temporary.write_bytes(data)
 
 
-def read_image(path: Path, flags: int = cv2.IMREAD_COLOR_RGB) -> np.ndarray:
-    """Read a picture, RGB unless the flags say otherwise.
-
-    Raises:
-        OSError: it is missing or damaged.
-    """
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise OSError(f"The picture {path} can't be read: {error.strerror}.") from error
-    image = cv2.imdecode(data, flags) if is_complete_image(data) else None
-    if image is None:
-        raise OSError(f"The picture {path} is damaged.")
-    return image
-
-
-def is_complete_image(data: np.ndarray) -> bool:
-    """Whether a JPEG has its end: OpenCV decodes a truncated one without complaint. Other formats pass.
-
-    Cameras write things after the end, and a thumbnail, which has an end of its own, at the start.
-    """
-    is_jpeg = data[:2].tobytes() == b"\xff\xd8"
-    return len(data) > 4 and (not is_jpeg or _JPEG_END in data[len(data) // 2 :].tobytes())
-
-
 def jpeg_exists(path: Path) -> bool:
     """Whether a JPEG file that a program has written is there, and complete: without reading all of it."""
     try:

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from tqdm import tqdm
 
-from training.datasets.atomic_files import read_image, written_atomically
+from metrabs_core.pictures import PictureError, read_picture
+from training.datasets.atomic_files import written_atomically
 from training.datasets.preparation import Preparation
 
 FILE_NAME = "detections.npz"
@@ -70,8 +71,8 @@ def detect_people(preparation: Preparation, folder: Path, images: list[str]) -> 
 
     def read(name):
         try:
-            return name, read_image(folder / name), None
-        except OSError as error:
+            return name, read_picture(folder / name), None
+        except PictureError as error:
             return name, None, str(error)
 
     with ThreadPoolExecutor(2) as pool, tqdm(total=len(todo), desc="person detector") as progress:

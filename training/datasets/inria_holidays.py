@@ -14,7 +14,8 @@ from pathlib import Path
 
 import cv2
 
-from training.datasets.atomic_files import jpeg_exists, read_image, write_image
+from metrabs_core.pictures import read_picture
+from training.datasets.atomic_files import jpeg_exists, write_image
 from training.datasets.detections import detect_people
 from training.datasets.preparation import Preparation
 
@@ -49,7 +50,7 @@ def prepare(preparation: Preparation) -> None:
 
 def _shrink(task: tuple[Path, Path]) -> tuple[None, list[str]]:
     source, target = task
-    image = read_image(source)
+    image = read_picture(source)
     scale = _MAX_SIDE / max(image.shape[:2])
     if scale < 1:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

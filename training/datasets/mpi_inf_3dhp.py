@@ -29,10 +29,11 @@ import h5py
 import numpy as np
 import rlemasklib
 
+from metrabs_core.pictures import PictureError, read_picture
 from metrabs_core.skeletons import SKELETONS
 from training.datasets import matlab
 from training.datasets.annotations import Annotations, look_for_images
-from training.datasets.atomic_files import read_image, written_atomically
+from training.datasets.atomic_files import written_atomically
 from training.datasets.detections import FILE_NAME, detect_people, read_detections
 from training.datasets.example import Camera
 from training.datasets.frame_selection import moved_frames
@@ -386,8 +387,8 @@ def _mask_pictures(sequence: Sequence, number: int, frames: list[int]):
     if not video.is_file():
         for frame in frames:
             try:
-                yield frame, read_image(sequence.image(number, frame, "FGmasks")), ""
-            except OSError as error:
+                yield frame, read_picture(sequence.image(number, frame, "FGmasks")), ""
+            except PictureError as error:
                 yield frame, None, str(error)
         return
     wanted = set(frames)

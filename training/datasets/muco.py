@@ -21,10 +21,11 @@ import numpy as np
 import rlemasklib
 from tqdm import tqdm
 
+from metrabs_core.pictures import PictureError, read_picture
 from metrabs_core.skeletons import Skeleton
 from training.datasets import mpi_inf_3dhp, mupots
 from training.datasets.annotations import Annotations
-from training.datasets.atomic_files import read_image, written_atomically
+from training.datasets.atomic_files import written_atomically
 from training.datasets.detections import FILE_NAME, detect_people, match_boxes, read_detections
 from training.datasets.mpi_inf_3dhp import JOINTS_28, Sequence, person_component, read_cameras, read_poses
 from training.datasets.preparation import Preparation
@@ -249,7 +250,7 @@ def _write_chunk(task) -> tuple[int, list[str]]:
     for number, origins, depths, person_boxes in zip(numbers, *columns):
         try:
             visible, mask = _visible_people(root, origins.tolist(), depths, person_boxes)
-        except OSError as error:
+        except PictureError as error:
             problems.append(f"composite {number + 1}: {error}")
             continue
         boxes.append(visible)
@@ -273,9 +274,9 @@ def _visible_people(root: Path, origins: list, depths: np.ndarray, person_boxes:
     person_masks, chair_masks = [], []
     for (subject, number, camera, frame), box in zip(origins, person_boxes):
         sequence = Sequence(root / "3dhp", subject, number)
-        foreground = read_image(sequence.image(camera, frame, "FGmasks"))[..., 0] > _PERSON_THRESHOLD
+        foreground = read_picture(sequence.image(camera, frame, "FGmasks"))[..., 0] > _PERSON_THRESHOLD
         person_masks.append(person_component(foreground, box))
-        is_chair = read_image(sequence.image(camera, frame, "ChairMasks"))[..., 0] < _CHAIR_THRESHOLD
+        is_chair = read_picture(sequence.image(camera, frame, "ChairMasks"))[..., 0] < _CHAIR_THRESHOLD
         chair_masks.append(_largest_component(is_chair))
     boxes = np.zeros([len(origins), 4], np.float32)
     everything = np.zeros_like(person_masks[0])

@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from training.datasets.atomic_files import read_image, write_image
+from metrabs_core.pictures import read_picture
+from training.datasets.atomic_files import write_image
 from training.datasets.preparation import Preparation
 
 _MIN_PIXELS = 500
@@ -64,7 +65,7 @@ def _cut_out(task: tuple[Path, str, Path]) -> tuple[int, list[str]]:
     todo = [(number, box) for number, box in boxes if not (folder / f"{name}_{number}.png").is_file()]
     if not todo:
         return 0, []
-    image = read_image(source / f"JPEGImages/{name}.jpg")
+    image = read_picture(source / f"JPEGImages/{name}.jpg")
     try:
         labels = np.asarray(Image.open(source / f"SegmentationObject/{name}.png"))
     except (OSError, UnidentifiedImageError) as error:

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import rlemasklib
 
+from metrabs_core.pictures import read_picture
 from training.datasets.annotations import load_table
-from training.datasets.atomic_files import read_image, write_image
+from training.datasets.atomic_files import write_image
 from training.datasets.colours import adjust_3dhp_colours
 from training.datasets.example import Camera, Example
 from training.datasets.preparation import Preparation
@@ -126,12 +127,8 @@ def _shrink_part(part: _Part) -> tuple[None, list[str]]:
     for example, path in part.rows:
         try:
             if example.image_path != last_path:
-                last_path, last_image = example.image_path, read_image(example.image_path)
+                last_path, last_image = example.image_path, read_picture(example.image_path)
             image, new = shrink_example(example, last_image, part.shrinking)
-        except OSError as error:
-            problems.append(str(error))
-            last_path = None
-            continue
         except ValueError as error:
             problems.append(str(error))
             continue

@@ -11,7 +11,7 @@ import numpy as np
 
 from metrabs_core.errors import UserError
 from metrabs_core.pipeline import PersonPipeline, PipelineSettings
-from metrabs_core.video_files import VideoFrame
+from metrabs_core.videos import VideoFrame
 from training.video.calibration import Camera
 from training.video.poses import VideoPoses, concatenate, with_people
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from metrabs_core.drawing import draw_people
 from metrabs_core.skeletons import Skeleton
-from metrabs_core.video_files import VideoFrame, VideoWriter
+from metrabs_core.videos import VideoFrame, VideoWriter
 from training.video import job
 from training.video.calibration import Camera
 from training.video.inference import PoseFinder, find_in_pieces

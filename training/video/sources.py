@@ -2,16 +2,16 @@
 
 import os
 import queue
-import re
 import threading
 import time
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
 
-from metrabs_core.video_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VideoFrame, VideoReader
+from metrabs_core.errors import UserError
+from metrabs_core.pictures import PICTURE_SUFFIXES, each_readable, is_picture, pictures_in
+from metrabs_core.videos import VIDEO_SUFFIXES, VideoFrame, VideoReader, is_video
 
 _END = object()
 
@@ -26,7 +26,7 @@ class Video:
     """
 
     def __init__(self, path: Path):
-        """Look at a video. Raises VideoError (a ValueError) if it can't be read."""
+        """Look at a video. Raises VideoError if it can't be read."""
         self._reader = VideoReader(path)
         self.name, self.state, self.n_frames = str(path), _state([path]), self._reader.n_frames
 
@@ -44,12 +44,8 @@ class Pictures:
 
     def frames(self, start: int = 0) -> Iterator[VideoFrame]:
         """The pictures from number `start` on. Those that can't be read are left out, with a warning."""
-        for index in range(start, len(self._files)):
-            image = cv2.imread(str(self._files[index]), cv2.IMREAD_COLOR)
-            if image is None:
-                warnings.warn(f"The picture {self._files[index]} can't be read and is left out.", stacklevel=2)
-                continue
-            yield VideoFrame(index, index / self._rate, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        for index, image in each_readable(self._files, start=start):
+            yield VideoFrame(index, index / self._rate, image)
 
 
 class Webcam:
@@ -64,12 +60,12 @@ class Webcam:
             device: its number, 0 for the first one.
 
         Raises:
-            OSError: there is no such camera, or another program has it.
+            UserError: there is no such camera, or another program has it.
         """
         self.name = f"webcam {device}"
         self._capture = cv2.VideoCapture(device)
         if not self._capture.isOpened():
-            raise OSError(f"The webcam {device} can't be opened: is it there, and does no other program use it?")
+            raise UserError(f"The webcam {device} can't be opened: is it there, and does no other program use it?")
         self._newest: queue.Queue = queue.Queue(maxsize=1)
         self._stopped = threading.Event()
 
@@ -119,23 +115,21 @@ def open_source(text: str, frames_per_second: float) -> Video | Pictures | Webca
         frames_per_second: of pictures in a folder.
 
     Raises:
-        FileNotFoundError, ValueError, OSError: one sentence about what is wrong.
+        UserError: one sentence about what is wrong.
     """
     path = Path(text)
     if text.isdecimal() and not path.exists():
         return Webcam(int(text))
     if not path.exists():
-        raise FileNotFoundError(f"{text} does not exist; give a video, a folder of pictures, or a webcam's number.")
+        raise UserError(f"{text} does not exist; give a video, a folder of pictures, or a webcam's number.")
     if path.is_dir():
-        files = sorted((f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES), key=_by_number)
-        if not files:
-            raise ValueError(f"The folder {path} holds no pictures ({' '.join(IMAGE_SUFFIXES)}).")
-        return Pictures(text, files, frames_per_second)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return Pictures(text, pictures_in(path), frames_per_second)
+    if is_picture(path):
         return Pictures(text, [path], frames_per_second)
-    if path.suffix.lower() in VIDEO_SUFFIXES:
+    if is_video(path):
         return Video(path)
-    raise ValueError(f"{path} is neither a video ({' '.join(VIDEO_SUFFIXES)}) nor a picture.")
+    suffixes = " ".join(VIDEO_SUFFIXES), " ".join(PICTURE_SUFFIXES)
+    raise UserError(f"{path} is neither a video ({suffixes[0]} ...) nor a picture ({suffixes[1]}).")
 
 
 def read_ahead(items: Iterable, n_ahead: int) -> Iterator:
@@ -180,8 +174,3 @@ def _state(files: list[Path]) -> list:
     """Paths, sizes and times of change."""
     states = [(os.fspath(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return [list(state) for state in states]
-
-
-def _by_number(path: Path) -> list:
-    """Sorts frame9.png before frame10.png."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]
