@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import rlemasklib
 import scipy.spatial
+from bvh_files import SKELETON, movement, write_bvh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,7 +32,7 @@ from training.synthesis.backgrounds import Backgrounds
 from training.synthesis.bodies import PART_NAMES, sample_phenotype
 from training.synthesis.renderer import FAR, NEAR, Lights, Solid, _contact, metric_depth
 from training.synthesis.rotations import about_z
-from training.synthesis.scene import Camera, Person, _ambient_occlusion, _label, _look_at
+from training.synthesis.scene import Camera, Person, _ambient_occlusion, _label, _look_at, _sample_camera
 from training.synthesis.worker import Worker
 
 ROOT = Path(__file__).parents[2]
@@ -437,6 +438,53 @@ def test_labels_agree_with_independent_projections(dataset):
             assert 200 < trunk < 750
     assert people >= 6
     assert lenses >= 1
+
+
+def test_everyday_people_move_as_in_the_clips_and_stand_on_the_floor(tmp_path, dataset):
+    (tmp_path / "clips").mkdir()
+    write_bvh(tmp_path / "clips" / "a.bvh", SKELETON, movement(np.random.default_rng(0), 30))
+    (tmp_path / "clips" / "b.bvh").write_text("nothing")
+    line = command(tmp_path / "out", 12, workers=2)
+    line[line.index("--motions") + 1] = str(tmp_path / "clips")
+    result = subprocess.run(line, check=True, cwd=ROOT, capture_output=True, text=True)
+    assert f"{tmp_path / 'clips' / 'b.bvh'} is left out: it is no BVH" in result.stderr
+    described = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert (described["bvh_clips"], described["bvh_frames"]) == (1, 30)
+    assert "bvh_clips" not in json.loads((dataset / "dataset.json").read_text())
+    everyday = 0
+    for picture in read_pictures(tmp_path / "out"):
+        entries = json.loads((picture.path.parent / "annotations.json").read_text())
+        entry = next(e for e in entries if e["image"] == picture.path.name)
+        extrinsics = np.array(entry["camera"]["extrinsic_matrix"])
+        height = -(extrinsics[:3, :3].T @ extrinsics[:3, 3])[2]
+        for person in entry["people"]:
+            world = (np.array(person["joints3d"]) - extrinsics[:3, 3]) @ extrinsics[:3, :3]
+            assert world[:, 2].min() > -1  # millimetres
+            feet = world[[J[s + name] for s in "lr" for name in ("toe", "hee", "ank")], 2].min()
+            everyday += feet < 150 and 300 <= height <= 2000
+    assert everyday >= 8
+
+
+def test_everyday_cameras_are_where_robots_have_theirs(standing):
+    heights, distances, tilts, cut = [], [], [], []
+    for seed in range(200):
+        camera = _sample_camera(np.random.default_rng(seed), standing, "everyday")
+        away = camera.position - standing.vertices.mean(0)
+        heights.append(camera.position[2])
+        distances.append(np.linalg.norm(away[:2]))
+        tilts.append(np.degrees(np.arcsin(camera.extrinsics[2, 2])))
+        points = camera.to_camera(standing.joints)
+        if points[:, 2].min() > 0:
+            pixels = camera.project(points)
+            inside = ((pixels >= -0.5) & (pixels <= np.array([camera.width, camera.height]) - 0.5)).all(1)
+            cut.append((not inside[[J["lank"], J["rank"]]].any(), not inside[[J["nose"], J["htop"]]].any()))
+    assert 0.3 <= min(heights) < 0.4 < 1.9 < max(heights) <= 2
+    assert 0.9 < min(distances) < 1.2 < 5.5 < max(distances) < 6.2
+    assert max(map(abs, tilts)) < 26
+    legs, head = np.array(cut).mean(0)
+    assert 0.15 < legs < 0.6
+    assert 0.08 < head < 0.4
+    assert (~np.array(cut).any(1)).mean() > 0.25
 
 
 def test_a_killed_run_goes_on_and_ends_as_another_run_with_more_processes(dataset, tmp_path):

@@ -147,6 +147,10 @@ class Pose:
     def bend_wrist(self, s: str, flex: float, deviation: float, curl: float) -> None:
         """Bend the hand (positive toward the palm, toward the thumb) and curl the fingers, degrees."""
         self.turn(f"wrist.{s}", about_y(_SIGN[s] * flex) @ about_x(-deviation))
+        self.curl_fingers(s, curl)
+
+    def curl_fingers(self, s: str, curl: float) -> None:
+        """Bend the fingers at both of their joints, degrees."""
         self.turn(f"fingers1.{s}", about_y(_SIGN[s] * curl))
         self.turn(f"fingers2.{s}", about_y(_SIGN[s] * curl))
 
@@ -786,7 +790,7 @@ def floating(kind: str, positions: np.ndarray, bone_index: dict[str, int]) -> fl
         Metres; 0 if there is nothing to complain about, or if the family may jump.
     """
     carrying = {"sit_on_floor": ("root",), "kneel": ("lowerleg01.L", "lowerleg01.R")}.get(kind, ("foot.L", "foot.R"))
-    if kind in ("clip", "free", "lie"):
+    if kind in ("clip", "motion", "free", "lie"):
         return 0.0
     lowest = positions[:, 2].min()
     if kind == "sit":  # on a seat, but not with the hands on the ground

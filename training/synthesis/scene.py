@@ -123,10 +123,12 @@ def _sample_distortion(rng: np.random.Generator, intrinsics: np.ndarray, width: 
     return np.zeros(5)
 
 
-def _sample_camera(rng: np.random.Generator, person: Person, kind: str) -> Camera:
-    """A camera that sees the first person at a wanted size, somewhere in the picture."""
-    width, height = _SIZES[rng.integers(len(_SIZES))]
-    fov = np.radians(rng.uniform(35, 100) if rng.random() < 0.6 and kind != "street" else rng.uniform(38, 72))
+def _sample_lens(rng: np.random.Generator, width: int, height: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Intrinsics float64 [3, 3] and distortion float64 [5] or [0] of a camera."""
+    if kind == "everyday":
+        fov = np.radians(rng.uniform(45, 95))
+    else:
+        fov = np.radians(rng.uniform(35, 100) if rng.random() < 0.6 and kind != "street" else rng.uniform(38, 72))
     focal = max(width, height) / 2 / np.tan(fov / 2)
     aspect = rng.normal(1, 0.01) if rng.random() < 0.2 else 1.0
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
@@ -134,6 +136,65 @@ def _sample_camera(rng: np.random.Generator, person: Person, kind: str) -> Camer
         centre += rng.normal(0, 0.015, 2) * width
     intrinsics = np.array([[focal, 0, centre[0]], [0, focal * aspect, centre[1]], [0, 0, 1.0]])
     distortion = _sample_distortion(rng, intrinsics, width, height) if rng.random() < 0.35 else np.zeros(0)
+    return intrinsics, distortion
+
+
+def _sample_azimuth(rng: np.random.Generator, person: Person) -> float:
+    """Where a camera stands around a person, radians from -y toward x."""
+    azimuth = rng.uniform(0, 2 * np.pi)
+    if rng.random() < 0.3:  # people who are photographed turn to the camera more often than chance would have it
+        left = person.joints[_SHOULDERS[0]] - person.joints[_SHOULDERS[1]]
+        azimuth = np.arctan2(left[1], left[0]) + rng.normal(0, 0.7)
+    return azimuth
+
+
+def _everyday_camera(rng: np.random.Generator, person: Person) -> Camera:
+    """A camera on a robot, a table, a tripod or in a hand: 0.3 to 2 m high, 1 to 6 m away, hardly tilted.
+
+    Half of the time it tries to see the whole person, else it is near, and the picture's edge cuts off legs or head if
+    that needs no more than 25 degrees of tilt.
+    """
+    style = rng.random()
+    furthest = 6.0 if style < 0.5 else 3.5
+    distance, camera_height = np.exp(rng.uniform(np.log(1.0), np.log(furthest))), rng.uniform(0.3, 2.0)
+    size = _SIZES[rng.integers(len(_SIZES))]
+    intrinsics, distortion = _sample_lens(rng, *size, "everyday")
+    low, high = person.vertices.min(0), person.vertices.max(0)
+    # Far people get a picture of more pixels, as cameras have more of them than these pictures.
+    zoom = np.clip(150 * distance / (intrinsics[0, 0] * max(high[2], 0.8)), 1.0, 1.7)
+    width, height = (int(round(zoom * side / 4)) * 4 for side in size)
+    intrinsics[0] *= width / size[0]
+    intrinsics[1] *= height / size[1]
+
+    def angle(z):  # above the horizon, radians
+        return np.arctan2(z - camera_height, distance)
+
+    below = np.arctan((height - 1 - intrinsics[1, 2]) / intrinsics[1, 1])
+    above = np.arctan(intrinsics[1, 2] / intrinsics[1, 1])
+    if style < 0.5:
+        room = max(0.0, below + above - (angle(high[2]) - angle(low[2]))) / 2
+        tilt = (angle(high[2]) + angle(low[2]) + below - above) / 2 + rng.uniform(-0.9, 0.9) * room
+    elif style < 0.8:  # legs cut off
+        tilt = angle(low[2] + rng.uniform(0.1, 0.7) * (high[2] - low[2])) + below
+    else:  # head cut off
+        tilt = angle(low[2] + rng.uniform(0.6, 0.97) * (high[2] - low[2])) - above
+    tilt = np.clip(tilt, *np.radians([-25, 25]))
+
+    middle, azimuth = (low + high) / 2, _sample_azimuth(rng, person)
+    away = distance * np.array([np.sin(azimuth), -np.cos(azimuth)])
+    position = np.array([*(middle[:2] + away), camera_height])
+    beside = np.arctan(rng.uniform(-0.75, 0.75) * width / 2 / intrinsics[0, 0])
+    target = position + np.array([*(about_z(np.degrees(beside))[:2, :2] @ -away), distance * np.tan(tilt)])
+    return Camera(intrinsics, distortion, _look_at(position, target, rng.normal(0, 3)), width, height)
+
+
+def _sample_camera(rng: np.random.Generator, person: Person, kind: str) -> Camera:
+    """A camera that sees the first person at a wanted size, somewhere in the picture."""
+    if kind == "everyday":
+        return _everyday_camera(rng, person)
+    width, height = _SIZES[rng.integers(len(_SIZES))]
+    intrinsics, distortion = _sample_lens(rng, width, height, kind)
+    focal = intrinsics[0, 0]
 
     low, high = person.vertices.min(0), person.vertices.max(0)
     extent = max(high[2] - low[2], 0.6 * np.linalg.norm((high - low)[:2]), 0.5)
@@ -156,10 +217,7 @@ def _sample_camera(rng: np.random.Generator, person: Person, kind: str) -> Camer
         camera_height = rng.uniform(1.9, 3.0) + max(0.0, distance - 4) * rng.uniform(0, 0.35)
     if kind == "street" and rng.random() < 0.8:
         camera_height = min(rng.uniform(2.2, 7.0), 0.55 * distance)
-    azimuth = rng.uniform(0, 2 * np.pi)
-    if rng.random() < 0.3:  # people who are photographed turn to the camera more often than chance would have it
-        left = person.joints[_SHOULDERS[0]] - person.joints[_SHOULDERS[1]]
-        azimuth = np.arctan2(left[1], left[0]) + rng.normal(0, 0.7)
+    azimuth = _sample_azimuth(rng, person)
     horizontal = np.sqrt(max(distance**2 - (camera_height - middle[2]) ** 2, (0.6 * distance) ** 2))
     position = np.array([*(middle[:2] + horizontal * np.array([np.sin(azimuth), -np.cos(azimuth)])), camera_height])
     roll = rng.normal(0, 3) if rng.random() < 0.85 else rng.uniform(-25, 25)
@@ -418,10 +476,11 @@ _GRAIN = np.random.default_rng(3).normal(0, 24, (512, 512)).round().clip(-127, 1
 def _add_noise(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Sensor noise of a standard deviation of 1 to 10, the same in all channels or in each its own."""
     height, width = image.shape[:2]
+    source = _GRAIN if max(height, width) <= 500 else np.tile(_GRAIN, (2, 2))
     planes = []
     for _ in range(3 if rng.random() < 0.4 else 1):
-        top, left = rng.integers(0, 512 - np.minimum([height, width], 500))
-        planes.append(_GRAIN[top : top + height, left : left + width])
+        top, left = rng.integers(0, len(source) - np.minimum([height, width], len(source) - 12))
+        planes.append(source[top : top + height, left : left + width])
     grain = cv2.merge(planes * (3 // len(planes)))
     return cv2.addWeighted(image, 1.0, grain, rng.uniform(1, 10) / 24, 0, dtype=cv2.CV_8U)
 
@@ -531,7 +590,8 @@ def make_scene(
 
     Args:
         rng: random generator of the scene.
-        kind: "any", "close" (cut off by the picture's edge) or "street" (small, from a raised camera).
+        kind: "any", "close" (cut off by the picture's edge), "street" (small, from a raised camera) or "everyday" (as
+            robots see people).
         people: posed, not yet placed; the first is what the picture is about.
         renderer: draws.
         backgrounds: photographs and textures.
@@ -545,8 +605,8 @@ def make_scene(
     first = people[0].placed(rng.uniform(0, 360), np.zeros(2))
     camera = _sample_camera(rng, first, kind)
     placed = _place_others(rng, camera, first, people[1:])
-    kind = rng.random()
-    place = "room" if kind < 0.4 else "outdoors" if kind < 0.72 else "photograph" if kind < 0.94 else "clutter"
+    where = rng.random()
+    place = "room" if where < 0.4 else "outdoors" if where < 0.72 else "photograph" if where < 0.94 else "clutter"
     if place == "photograph" and not backgrounds.paths:
         place = "room"
     solids = [s for p in placed if p.seat is not None for s in _furniture(rng, p, rooms)]
@@ -600,7 +660,8 @@ def make_scene(
         if label is not None:
             labels.append(label)
     if not labels and attempts > 1:
-        return make_scene(rng, "any", people, renderer, backgrounds, rooms, attempts - 1)
+        kind = kind if kind == "everyday" else "any"
+        return make_scene(rng, kind, people, renderer, backgrounds, rooms, attempts - 1)
     image, quality = _degrade(rng, image, (ids_at_pixels > 0) & (ids_at_pixels < OBJECT_ID))
     camera_label = {
         "intrinsic_matrix": camera.intrinsics.tolist(),

@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="photographs to use: all, all but every fifth, or every fifth",
     )  # fmt: skip
     parser.add_argument("--rooms", type=Path, help=f"folder of furniture and textures (default: {CACHE}/rooms)")
-    parser.add_argument("--motions", type=Path, help=f"folder of humanoid3d_*.txt clips (default: {CACHE}/motions)")
+    parser.add_argument("--motions", type=Path,
+                        help="folder of BVH motion capture, for people as they move in everyday life; or of "
+                        f"humanoid3d_*.txt clips (default: {CACHE}/motions)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
@@ -67,13 +69,17 @@ def run(args: argparse.Namespace) -> None:
     settings = (folders["backgrounds"], args.background_part, folders["motions"], folders["rooms"])
     try:  # these take seconds to import, which who wants another command needn't wait for
         from training.synthesis import bodies
+        from training.synthesis.motions import read_motions
         from training.synthesis.renderer import check_context
 
         bodies.prepare()
     except ImportError as error:
         raise RuntimeError(f"Rendering people needs packages that are missing: {error}.") from error
     check_context()
-    _describe(args.out, args.seed, *settings)
+    captured = read_motions(folders["motions"])
+    for sentence in captured.left_out:
+        print(f"metrabs-train synthesize: {sentence}", file=sys.stderr)
+    _describe(args.out, args.seed, *settings, captured)
 
     shards = []
     for number, start in enumerate(range(0, args.scenes, SCENES_PER_SHARD)):
@@ -106,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _describe(
-    out: Path, seed: int, backgrounds: Path | None, part: str, motions: Path | None, rooms: Path | None
+    out: Path, seed: int, backgrounds: Path | None, part: str, motions: Path | None, rooms: Path | None, captured
 ) -> None:
     """Write ``dataset.json``, or make sure that the one that is there says the same."""
     from training.synthesis.backgrounds import Backgrounds
@@ -120,6 +126,8 @@ def _describe(
         "motion_clips": len(Clips(motions).clips),
         "furniture": len(Rooms(rooms).models),
     }
+    if captured.clips:
+        other |= {"bvh_clips": len(captured.clips), "bvh_frames": captured.n_frames}
     if (out / "dataset.json").exists():
         existing = read_description(out).other
         different = [name for name in other if existing.get(name) != other[name]]

@@ -11,21 +11,28 @@ from training.synthesis.backgrounds import Backgrounds
 from training.synthesis.bodies import BATCH, PART_INDEX, PART_NAMES, Bodies, BodyModel, sample_phenotype
 from training.synthesis.furniture import Rooms
 from training.synthesis.joints import JointRegressor
+from training.synthesis.motions import read_motions
 from training.synthesis.renderer import Renderer, Solid
+from training.synthesis.retargeting import follow
 from training.synthesis.scene import Person, make_scene
 
 _TRUNK = NATIVE.index("neck"), NATIVE.index("pelv")
 _MAX_PENETRATION = 0.03  # metres that limbs may sink into each other before another pose is tried
 _ATTEMPTS = 5
+_KINDS = {"any": 0.54, "close": 0.38, "street": 0.08}  # shares of the kinds of scenes
+_EVERYDAY = 0.8  # share of everyday scenes where there are clips of everyday life
 _PEOPLE = {  # shares of scenes with one, two, three, four and five people
     "any": (0.28, 0.3, 0.21, 0.13, 0.08),
     "close": (0.42, 0.36, 0.22, 0, 0),
     "street": (0, 0.25, 0.25, 0.25, 0.25),
+    "everyday": (0.4, 0.3, 0.16, 0.09, 0.05),
 }
 # What people do, where that depends on the kind of scene; shares.
 _POSES = {
     "close": {"stand": 0.5, "sit": 0.28, "walk": 0.1, "clip": 0.06, "": 0.06},
     "street": {"stand": 0.4, "walk": 0.6},
+    # Clips seldom show people on chairs, or with crossed arms and hands in their pockets.
+    "everyday": {"motion": 0.8, "sit": 0.12, "stand": 0.08},
 }
 
 
@@ -35,7 +42,7 @@ class Worker:
     Args:
         backgrounds: folder of photographs or None.
         part: which of them, see `Backgrounds`.
-        motions: folder of motion-capture clips or None.
+        motions: folder of motion capture clips or None.
         rooms: folder of furniture and textures or None.
     """
 
@@ -45,6 +52,7 @@ class Worker:
         self.rooms = Rooms(rooms)
         self.backgrounds = Backgrounds(backgrounds, part, self.rooms.textures)
         self.clips = poses.Clips(motions)
+        self.motions = read_motions(motions)
         surface = clothing.surface_coordinates(self.body)
         self.renderer = Renderer(self.body.faces, surface[: self.body.n_shown], clothing.landmarks(self.body))
         self._down = np.where(surface[:, 3] > 0, 9.0, surface[:, 4])
@@ -68,8 +76,11 @@ class Worker:
         """
         generators = [np.random.default_rng([seed, start + i]) for i in range(count)]
         owners, phenotypes, statures, kinds = [], [], [], []
+        shares = _KINDS
+        if self.motions.clips:
+            shares = {kind: (1 - _EVERYDAY) * share for kind, share in _KINDS.items()} | {"everyday": _EVERYDAY}
         for i, rng in enumerate(generators):
-            kinds.append(str(rng.choice(["any", "close", "street"], p=[0.54, 0.38, 0.08])))
+            kinds.append(str(rng.choice(list(shares), p=list(shares.values()))))
             for _ in range(1 + rng.choice(5, p=_PEOPLE[kinds[i]])):
                 phenotype, stature = sample_phenotype(rng, self.body.phenotype_labels)
                 owners.append(i)
@@ -107,10 +118,7 @@ class Worker:
             open_ = np.nonzero(best > _MAX_PENETRATION)[0]
             if not len(open_):
                 break
-            tried = [
-                poses.sample_pose(generators[i], bodies.heads[i], self.body.bone_index, self.clips, kinds[i])
-                for i in open_
-            ]
+            tried = [self._sample_pose(generators[i], bodies.heads[i], kinds[i]) for i in open_]
             rest = bodies.heads[open_], alignments[open_]
             parts = np.stack([pose.rotations() for pose in tried])
             _, heads = self.body.bone_poses(*rest, parts)
@@ -149,6 +157,15 @@ class Worker:
                 Person(vertices[i] - ground, normals[i], joints - ground, chosen[i].kind, seat, outfit.look, solids)
             )
         return people
+
+    def _sample_pose(self, rng: np.random.Generator, heads: np.ndarray, kind: str) -> poses.Pose:
+        """A random pose of a family ("" for any) for a body with these rest bone heads, float32 [n_bones, 3]."""
+        if kind != "motion":
+            return poses.sample_pose(rng, heads, self.body.bone_index, self.clips, kind)
+        pose = poses.Pose(heads, self.body.bone_index)
+        pose.kind = kind
+        follow(pose, *self.motions.sample(rng), rng)
+        return pose
 
     def _accessories(self, rng, outfit, rest, positions, parts, vertices) -> list[Solid]:
         """Hair, hat, skirt, bag and things in the hands of one person, in the frame of `positions` and `vertices`."""
