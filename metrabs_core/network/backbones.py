@@ -1,17 +1,22 @@
 """Backbones by name: crops float32 [N, P, P, 3], RGB 0..1, to features float32 [N, P/stride, P/stride, C].
 
-Each takes RGB in 0..1 and prepares it inside as its pretrained weights expect it, and each has centred striding (see
-``metrabs_core.network.striding``) at a stride of 32 or finer with the same weights.
+Each takes RGB in 0..1 and prepares it inside as its pretrained weights expect it, and each but the pyramids has centred
+striding (see ``metrabs_core.network.striding``) at a stride of 32 or finer with the same weights.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 from keras import applications, layers, ops
 
+from metrabs_core.errors import UserError
 from metrabs_core.network.blazepose import build_blazepose
 from metrabs_core.network.efficientnet_lite import build_efficientnet_lite0
+from metrabs_core.network.movenet import HEATMAP_JOINTS, PYRAMID_CUTS, build_movenet, build_movenet_pyramid
 from metrabs_core.network.resnet import build_resnet
-from metrabs_core.network.striding import with_stride
+from metrabs_core.network.striding import STRIDES, with_stride
 
 # The models of keras.applications, and how their weights want RGB in 0..255, if they do not see to that themselves.
 APPLICATIONS = {
@@ -29,6 +34,27 @@ APPLICATIONS = {
 }
 
 
+@dataclass(frozen=True)
+class Backbone:
+    """What there is to know about a backbone.
+
+    Attributes:
+        build: function of crop side and stride that returns the Keras model.
+        strides: that it can have.
+        side_multiple: what the crop side must be a multiple of, pixels.
+        first_cell: function of the stride that returns the pixel on which the first cell of the map is centred.
+        heatmap_joints: joints whose heatmaps are the first channels of the third map, where there is one.
+        cuts: names of layers from whose outputs the maps can be had with little work; empty for the maps themselves.
+    """
+
+    build: Callable[[int, int], keras.Model]
+    strides: tuple[int, ...] = STRIDES
+    side_multiple: int = 32
+    first_cell: Callable[[int], float] = lambda stride: stride // 2
+    heatmap_joints: tuple[str, ...] = ()
+    cuts: tuple[str, ...] = ()
+
+
 def build_backbone(name: str, crop_side: int, stride: int = 32) -> keras.Model:
     """Build a backbone with random weights.
 
@@ -38,26 +64,37 @@ def build_backbone(name: str, crop_side: int, stride: int = 32) -> keras.Model:
         stride: pixels between cells of the feature map: 4, 8, 16 or 32. The weights do not depend on it.
 
     Returns:
-        Model from crops float32 [N, P, P, 3], RGB 0..1, to features float32 [N, P/stride, P/stride, C]; of
-        blazepose-pyramid, to a list of two: a map of stride 32, and one of stride 16, which is its only stride.
+        Model from crops float32 [N, P, P, 3], RGB 0..1, to features float32 [N, P/stride, P/stride, C]. A pyramid has
+        a list of maps instead, the first of stride 32, the second of stride 16, which is the only one it can be built
+        with; MoveNet's have a third one of stride 4.
 
     Raises:
-        ValueError: unknown name, or a crop side or stride that the backbone can't have.
+        UserError: unknown name, or a crop side or stride that the backbone can't have.
+    """
+    backbone = find_backbone(name)
+    if crop_side % backbone.side_multiple:
+        raise UserError(f"{name} needs a crop side that is a multiple of {backbone.side_multiple}, not {crop_side}.")
+    if stride not in backbone.strides:
+        raise UserError(f"{name} has strides {', '.join(map(str, backbone.strides))}, not {stride}.")
+    return backbone.build(crop_side, stride)
+
+
+def find_backbone(name: str) -> Backbone:
+    """The backbone of a name.
+
+    Raises:
+        UserError: there is none.
     """
     if name not in BACKBONES:
-        raise ValueError(f"There is no backbone {name!r}; choose one of {', '.join(BACKBONES)}.")
-    if crop_side % 32:
-        raise ValueError(f"The crop side must be a multiple of 32, not {crop_side}.")
-    if name.startswith("blazepose"):
-        return build_blazepose(crop_side, stride, pyramid=name == "blazepose-pyramid")
-    return with_stride(build_classifier_body(name, crop_side), stride)
+        raise UserError(f"There is no backbone {name!r}; choose one of {', '.join(BACKBONES)}.")
+    return BACKBONES[name]
 
 
 def build_classifier_body(name: str, side: int) -> keras.Model:
     """Build a classifier's network up to its last map, on its own grid of stride 32, with random weights.
 
     Args:
-        name: one of ``BACKBONES`` but those of BlazePose.
+        name: one of ``BACKBONES`` but BlazePose and the pyramids.
         side: of the square input images, pixels.
 
     Returns:
@@ -69,6 +106,8 @@ def build_classifier_body(name: str, side: int) -> keras.Model:
         return build_resnet(_standardize(images, "imagenet"), int(name.removeprefix("resnet")))
     if name == "efficientnet-lite0":
         return build_efficientnet_lite0(layers.Rescaling(255.0, name="to_255")(images))
+    if name in MOVENETS:
+        return build_movenet(images, name)
     build, preparation = APPLICATIONS[name]
     return build(include_top=False, weights=None, input_tensor=_standardize(images, preparation))
 
@@ -86,4 +125,26 @@ def _standardize(images, preparation: str | None):
     return layers.Rescaling(255.0, name="to_255")(images)
 
 
-BACKBONES = ("blazepose", "blazepose-pyramid", "efficientnet-lite0", "resnet18", "resnet34", *APPLICATIONS)
+def _restrided(name: str) -> Backbone:
+    return Backbone(lambda side, stride: with_stride(build_classifier_body(name, side), stride))
+
+
+def _movenet_pyramid(name: str) -> Backbone:
+    return Backbone(
+        lambda side, _: build_movenet_pyramid(side, name),
+        strides=(16,),
+        first_cell=lambda stride: (stride - 1) / 2,
+        heatmap_joints=HEATMAP_JOINTS,
+        cuts=PYRAMID_CUTS,
+    )
+
+
+MOVENETS = ("movenet-thunder", "movenet-lightning")
+BACKBONES = {
+    **{f"{name}-pyramid": _movenet_pyramid(name) for name in MOVENETS},
+    "blazepose": Backbone(build_blazepose, side_multiple=64),
+    "blazepose-pyramid": Backbone(
+        lambda side, stride: build_blazepose(side, stride, pyramid=True), strides=(16,), side_multiple=64
+    ),
+    **{name: _restrided(name) for name in (*MOVENETS, "efficientnet-lite0", "resnet18", "resnet34", *APPLICATIONS)},
+}

@@ -8,11 +8,12 @@ import numpy as np
 from keras import layers, ops
 
 from metrabs_core.network import heatmaps, scale_recovery
-from metrabs_core.network.backbones import build_backbone
+from metrabs_core.network.backbones import build_backbone, find_backbone
 from metrabs_core.skeletons import SKELETONS, Skeleton
 
 SCALE_RECOVERIES = ("metrabs", "metro", "bone-lengths", "bone-lengths-true", "true-root-depth")
 _N_DEPTH_BINS = 8
+_SHARPNESS = 1.5
 
 
 class CropModel(keras.Model):
@@ -89,9 +90,10 @@ class CropModel(keras.Model):
         self.bone_lengths = bone_lengths
         self.uncertainty_scale = uncertainty_scale
         self.backbone = build_backbone(backbone, crop_side, stride)
+        self._first_cell = find_backbone(backbone).first_cell
         if len(self.backbone.outputs) > 1 and not head_channels:
             raise ValueError(f"The backbone {backbone} gives several maps: set head_channels, the width of their neck.")
-        self.neck = _build_neck(self.backbone.outputs, head_channels) if head_channels else None
+        self.neck = _build_neck(self.backbone.outputs[:2], head_channels) if head_channels else None
         self.has_2d_head = scale_recovery == "metrabs"
         n_maps = self.skeleton.n_joints * (_N_DEPTH_BINS + int(self.has_2d_head))
         if overview_channels and stride != train_stride:
@@ -107,6 +109,12 @@ class CropModel(keras.Model):
                 crop_side // stride,
                 self.skeleton.n_joints,
                 self.has_2d_head,
+            )
+        self.fine = None
+        self.enlarge = layers.UpSampling2D(4, interpolation="bilinear", dtype="float32")
+        if self.has_2d_head and len(self.backbone.outputs) > 2:
+            self.fine = _build_fine_head(
+                self.backbone.outputs[2], self.skeleton.joint_names, find_backbone(backbone).heatmap_joints
             )
         self.build()
 
@@ -124,13 +132,17 @@ class CropModel(keras.Model):
     def call(self, inputs, training=False):
         """Compute poses; see the class for shapes."""
         crops, intrinsics = inputs
-        features = maps = self.backbone(crops, training=training)
-        if self.neck is not None:
-            features = self.neck(maps, training=training)
-        overview = None
-        if self.overview is not None:
-            overview = self.overview(maps[0] if isinstance(maps, list | tuple) else maps, training=training)
-        points2d, coords3d, uncertainty = self._read_heads(self.head(features), overview)
+        maps = self.backbone(crops, training=training)
+        return self.read_maps(maps if isinstance(maps, list | tuple) else [maps], intrinsics, training=training)
+
+    def read_maps(self, maps, intrinsics, training=False):
+        """Poses from the list of the backbone's maps, instead of crops; see the class for the rest."""
+        features = (
+            maps[0] if self.neck is None else self.neck(maps[:2] if len(maps) > 1 else maps[0], training=training)
+        )
+        overview = None if self.overview is None else self.overview(maps[0], training=training)
+        fine = None if self.fine is None else self.fine(maps[2])
+        points2d, coords3d, uncertainty = self._read_heads(self.head(features), overview, fine)
         return {
             "poses3d": self._recover_scale(points2d, coords3d, intrinsics),
             "uncertainty": uncertainty,
@@ -138,7 +150,7 @@ class CropModel(keras.Model):
             "coords3d": coords3d,
         }
 
-    def _read_heads(self, maps, overview=None):
+    def _read_heads(self, maps, overview, fine):
         n_joints = self.skeleton.n_joints
         height, width = maps.shape[1:3]
         volumes = maps[..., : n_joints * _N_DEPTH_BINS]
@@ -148,15 +160,20 @@ class CropModel(keras.Model):
         coords, deviations = heatmaps.soft_argmax(volumes, (2, 1, 4))
         spread = ops.sqrt(ops.sum(ops.square(deviations), axis=-1))
         uncertainty = np.multiply(self.uncertainty_scale, self.box_size_mm).astype("float32") * spread
-        if self.has_2d_head:
-            planes = maps[..., n_joints * _N_DEPTH_BINS :]
-            if overview is not None:
-                planes = planes + overview["planes"]
-            points, _ = heatmaps.soft_argmax(planes, (2, 1))
-        else:
-            points = coords[..., :2]
-        points2d = heatmaps.to_pixels(points, self.crop_side, self.stride)
-        return points2d, heatmaps.to_metric(coords, self.crop_side, self.stride, self.box_size_mm), uncertainty
+        grid = self.crop_side, self.stride, self._first_cell(self.stride)
+        coords3d = heatmaps.to_metric(coords, *grid, self.box_size_mm)
+        if not self.has_2d_head:
+            return heatmaps.to_pixels(coords[..., :2], *grid), coords3d, uncertainty
+        planes = maps[..., n_joints * _N_DEPTH_BINS :]
+        if overview is not None:
+            planes = planes + overview["planes"]
+        if fine is not None:
+            # the coarse map says whose joint it is and where about, the fine one where exactly
+            factor = fine.shape[1] // height
+            grid = self.crop_side, self.stride // factor, self._first_cell(self.stride // factor)
+            planes = self.enlarge(planes) + fine
+        points, _ = heatmaps.soft_argmax(planes, (2, 1))
+        return heatmaps.to_pixels(points, *grid), coords3d, uncertainty
 
     def _recover_scale(self, points2d, coords3d, intrinsics):
         if self.scale_recovery == "metrabs":
@@ -216,6 +233,23 @@ def _build_overview(features, channels: int, cells: int, n_joints: int, has_plan
     if has_planes:
         outputs["planes"] = logits("columns2d", 1, cells, n_joints) + logits("rows2d", cells, 1, n_joints)
     return keras.Model(seen, outputs, name="overview")
+
+
+def _build_fine_head(maps, joint_names: tuple, heatmap_joints: tuple) -> layers.Conv2D:
+    """1x1 convolution from the finest map to logits [N, H, W, J].
+
+    A joint whose heatmap the backbone has starts from that one, so sharpened that it is about as wide as a joint is
+    uncertain; the others start flat.
+    """
+    kernel = np.random.default_rng(0).normal(0, 0.001, [maps.shape[-1], len(joint_names)])
+    for j, name in enumerate(joint_names):
+        for same in (name, f"{name}_coco"):  # annotators' hips are close to those of the skeleton
+            if same in heatmap_joints:
+                kernel[heatmap_joints.index(same), j] += _SHARPNESS
+    head = layers.Conv2D(len(joint_names), 1, use_bias=False, name="fine", dtype="float32")
+    head.build(maps.shape)
+    head.kernel.assign(kernel[None, None])
+    return head
 
 
 def _flat():

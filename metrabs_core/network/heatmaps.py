@@ -34,32 +34,34 @@ def soft_argmax(logits, axes):
     return ops.stack(means, axis=-1), ops.stack(deviations, axis=-1)
 
 
-def to_pixels(coords, crop_side: int, stride: int):
-    """Heatmap coordinates 0..1 to pixels of the crop, for centred striding (cell i is at ``i*stride + stride//2``).
+def to_pixels(coords, crop_side: int, stride: int, first_cell: float):
+    """Heatmap coordinates 0..1 to pixels of the crop: cell i is at ``i * stride + first_cell``.
 
     Args:
         coords: float32 [..., 2], x and y.
         crop_side: P, pixels.
         stride: pixels between two cells.
+        first_cell: pixel that the first cell is centred on; ``stride // 2`` for centred striding.
 
     Returns:
         float32 [..., 2], pixels of the crop.
     """
     last = (crop_side - 1) - (crop_side - 1) % stride
-    return coords * last + stride // 2
+    return coords * last + first_cell
 
 
-def to_metric(coords, crop_side: int, stride: int, box_size_mm: float):
+def to_metric(coords, crop_side: int, stride: int, first_cell: float, box_size_mm: float):
     """Volumetric heatmap coordinates 0..1 to millimetres in a cube of side ``box_size_mm`` around the person.
 
     Args:
         coords: float32 [..., 3], x, y and depth.
         crop_side: P, pixels.
         stride: pixels between two cells.
+        first_cell: pixel that the first cell is centred on.
         box_size_mm: side of the cube that the crop and the depth bins span.
 
     Returns:
         float32 [..., 3], millimetres; meaningful up to a translation.
     """
-    xy = to_pixels(coords[..., :2], crop_side, stride) * (box_size_mm / crop_side)
+    xy = to_pixels(coords[..., :2], crop_side, stride, first_cell) * (box_size_mm / crop_side)
     return ops.concatenate([xy, coords[..., 2:] * box_size_mm], axis=-1)

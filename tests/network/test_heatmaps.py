@@ -25,12 +25,12 @@ def test_a_peak_in_a_cell_is_that_cells_centre_pixel(crop_side, stride):
         logits = np.zeros([1, n_cells, n_cells], np.float32)
         logits[0, 0, cell] = 100
         coords, deviation = heatmaps.soft_argmax(logits, (2, 1))
-        pixels = ops.convert_to_numpy(heatmaps.to_pixels(coords, crop_side, stride))
+        pixels = ops.convert_to_numpy(heatmaps.to_pixels(coords, crop_side, stride, stride // 2))
         np.testing.assert_allclose(pixels, [[cell * stride + stride // 2, stride // 2]], atol=1e-3)
         assert float(ops.max(deviation)) < 1e-3
 
 
 def test_metric_cube_spans_the_box_in_depth_and_the_crop_in_the_image():
     corners = np.array([[0, 0, 0], [1, 1, 1]], np.float32)
-    low, high = ops.convert_to_numpy(heatmaps.to_metric(corners, 256, 32, 2200.0))
+    low, high = ops.convert_to_numpy(heatmaps.to_metric(corners, 256, 32, 16, 2200.0))
     np.testing.assert_allclose(high - low, [2200 * 224 / 256, 2200 * 224 / 256, 2200], rtol=1e-6)
