@@ -25,7 +25,7 @@ def _interpret(graph, values, wanted):
     """Values of the wanted nodes of a graph, by TensorFlow's plain operations; ``values`` are those known already."""
     relus = {"Relu": tf.nn.relu, "Relu6": tf.nn.relu6}
     for name, node in graph.nodes.items():
-        if name in values or not set(node["input"]) <= {*values, *graph.weights}:
+        if name in values or not set(node.get("input", ["nothing"])) <= {*values, *graph.weights}:
             continue
         inputs = [values[i] if i in values else graph.weights[i] for i in node["input"]]
         attributes = node.get("attr", {})
