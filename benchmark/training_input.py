@@ -44,8 +44,8 @@ def _main(dataset: str, n_batches: int) -> None:
     from training.augmentation import find_appearance
     from training.crop_batches import CropBatches, CropSettings
     from training.examples import select_joints
+    from training.initial_model import PACKAGED_MODEL
     from training.recipes.packaged import CONFIG
-    from training.train import PACKAGED_MODEL
     from training.trainer import Trainer, freeze_before
 
     model = load_weights_dir(PACKAGED_MODEL)

@@ -4,19 +4,40 @@ import argparse
 import importlib
 import os
 import sys
+from typing import NamedTuple
 
-# Name of each command: the module that has its ``add_arguments(parser)`` and ``run(args)``, and what it does.
+
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+        module: has its ``add_arguments(parser, **options)`` and ``run(args)``.
+        purpose: what it does, for the help.
+        options: tell it apart from others in the same module.
+    """
+
+    module: str
+    purpose: str
+    options: dict = {}
+
+
 COMMANDS = {
-    "synthesize": ("training.synthesis.synthesize", "render an annotated data set"),
-    "prepare": ("training.prepare", "make a downloaded data set ready for training and evaluation"),
-    "train": ("training.train", "train a crop model; the same command resumes"),
-    "predict": ("training.predict", "predict the poses of a data set's test part, for evaluate"),
-    "evaluate": ("training.evaluate", "errors of predictions, by the data sets' protocols"),
-    "export": ("training.export", "write a trained crop model as a SavedModel"),
-    "build-multiperson": ("training.build_multiperson", "put a crop model behind full images and person boxes"),
-    "build-combined": ("training.build_combined", "put a person detector before a multiperson model"),
-    "fetch-detector": ("training.fetch_detector", "download and check the weights of a person detector"),
-    "video": ("training.video", "skeletons of a video, as numbers, overlay and 3D recording"),
+    "synthesize": Command("training.synthesis.synthesize", "render an annotated data set"),
+    "prepare": Command("training.commands.prepare", "make a downloaded data set ready for training and evaluation"),
+    "train": Command("training.commands.train", "train a crop model; the same command resumes"),
+    "predict": Command("training.commands.predict", "predict the poses of a data set's test part, for evaluate"),
+    "evaluate": Command("training.commands.evaluate", "errors of predictions, by the data sets' protocols"),
+    "export": Command("training.commands.export", "write a trained crop model as a SavedModel", {"kind": "crop_model"}),
+    "build-multiperson": Command(
+        "training.commands.export", "put a crop model behind full images and person boxes", {"kind": "multiperson"}
+    ),
+    "build-combined": Command(
+        "training.commands.export", "put a person detector before a multiperson model", {"kind": "combined"}
+    ),
+    "fetch-detector": Command(
+        "training.commands.fetch_detector", "download and check the weights of a person detector"
+    ),
+    "video": Command("training.commands.video", "skeletons of a video, as numbers, overlay and 3D recording"),
 }
 
 
@@ -26,12 +47,13 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow tells of every device that it does not find
     parser = argparse.ArgumentParser("metrabs-train", description="Render data, train and evaluate MeTRAbs models.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, (module_name, purpose) in COMMANDS.items():
-        command = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
+    for name, command in COMMANDS.items():
+        description = command.purpose[0].upper() + command.purpose[1:] + "."
+        subparser = commands.add_parser(name, help=command.purpose, description=description)
         if name in arguments[:1]:  # the other commands' modules, with TensorFlow and all, are not imported
-            module = importlib.import_module(module_name)
-            module.add_arguments(command)
-            command.set_defaults(run=module.run)
+            module = importlib.import_module(command.module)
+            module.add_arguments(subparser, **command.options)
+            subparser.set_defaults(run=module.run)
     args = parser.parse_args(arguments)
     try:
         args.run(args)

@@ -1,6 +1,28 @@
-"""What there is to set about training a crop model."""
+"""Training settings."""
 
 from dataclasses import dataclass, field
+
+from metrabs_core.errors import UserError
+
+# Smallest values that settings may have
+_AT_LEAST = {
+    "batch_size": 1,
+    "batch_size_2d": 1,
+    "checkpoint_steps": 1,
+    "steps": 0,
+    "head_steps": 0,
+    "epochs": 0,
+    "stride_test": 0,
+    "warmup_steps": 0,
+    "weight_decay": 0,
+    "clip_norm": 0,
+    "absolute_from_step": 0,
+    "far_mm": 0,
+    "seed": 0,
+    "workers": 0,
+}
+_ABOVE_ZERO = ("learning_rate", "head_learning_rate", "head_factor")
+_PROBABILITIES = ("background_aug_prob", "occlude_aug_prob")
 
 
 @dataclass
@@ -77,3 +99,23 @@ class TrainingConfig:
     seed: int = 1
     workers: int = 2
     mixed_precision: bool = False
+
+    def check(self) -> None:
+        """Refuse what nobody can train with, before anything is read.
+
+        Raises:
+            UserError: there is no data set, or a number is out of its range.
+        """
+        if not self.datasets:
+            raise UserError("There is nothing to train on: name a data set or a folder with --dataset.")
+        for name, low in _AT_LEAST.items():
+            self._refuse(name, not low <= getattr(self, name) < float("inf"), f"at least {low}")
+        for name in _ABOVE_ZERO:
+            self._refuse(name, not 0 < getattr(self, name) < float("inf"), "above 0")
+        for name in _PROBABILITIES:
+            self._refuse(name, not 0 <= getattr(self, name) <= 1, "between 0 and 1")
+        self._refuse("ema_momentum", not 0 <= self.ema_momentum < 1, "at least 0 and below 1")
+
+    def _refuse(self, name: str, is_wrong: bool, meaning: str) -> None:
+        if is_wrong:
+            raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be {meaning}.")

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from metrabs_core.errors import UserError
 from metrabs_core.skeletons import Skeleton
 from training.augmentation import Appearance
 from training.datasets import Example
@@ -121,6 +122,11 @@ class CropBatches:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
+    def raise_error(self) -> None:
+        """Raise what ended a stream, if one ended for another reason than that it was closed."""
+        if self.error is not None:
+            raise self.error
+
     def __enter__(self):
         return self
 
@@ -149,7 +155,9 @@ class CropBatches:
                 self.latest = as_batch(rows)
                 yield self.latest
         except BrokenProcessPool:
-            self.error = RuntimeError("A process that makes crops was killed, perhaps because memory ran out.")
+            self.error = UserError(
+                "A process that makes crops was killed, perhaps because memory ran out: try fewer --workers."
+            )
         except Exception as error:
             if not self._closed:
                 self.error = error

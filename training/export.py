@@ -1,50 +1,56 @@
-"""Write a trained crop model as a SavedModel: ``metrabs-train export``.
-
-    metrabs-train export --checkpoint-dir=runs/h36m --export-file=models/h36m_crop --stride-test=16
-
-The result takes batches of crops and the intrinsics of their cameras and gives poses; it loads with
-``tf.saved_model.load`` where this package is not installed.
-"""
+"""A trained crop model as a SavedModel: by itself, behind full images and boxes, or with a person detector, too."""
 
 import json
 from pathlib import Path
 
 from metrabs_core import packaging
-from training.predict import model_folder
+from metrabs_core.combined import CombinedModel, MultipersonModel
+from metrabs_core.detection import load_detector
+from training.run_folder import model_folder
+
+KINDS = ("crop_model", "multiperson", "combined")
 
 
-def add_arguments(parser) -> None:
-    """Add the command's arguments to an ``argparse`` parser."""
-    parser.add_argument(
-        "--checkpoint-dir", required=True, help="folder of a training run, or of a crop model (weights and card)"
-    )
-    parser.add_argument("--export-file", required=True, help="directory of the SavedModel; it must not exist yet")
-    add_weights_arguments(parser)
+def export(
+    kind: str,
+    source: str | Path,
+    target: str | Path,
+    stride: int | None = None,
+    weights_dtype: str | None = None,
+    detector: tuple | None = None,
+) -> str:
+    """Write a SavedModel.
+
+    Args:
+        kind: "crop_model", or "multiperson" with the methods of ``metrabs_core.combined.MultipersonModel``, or
+            "combined" with those of ``CombinedModel``.
+        source: folder of a training run, of a crop model, or of an exported model.
+        target: folder to write; must not exist yet.
+        stride: pixels between heatmap cells; None for that of training.
+        weights_dtype: one of ``metrabs_core.packaging.WEIGHTS_DTYPES``; None for float32.
+        detector: of a combined model, arguments of ``metrabs_core.detection.load_detector``.
+
+    Returns:
+        one line about what was written.
+
+    Raises:
+        UserError: there is no such model or detector, its poses are only relative, or the target exists.
+    """
+    person_detector = load_detector(*detector) if kind == "combined" else None
+    model, card = packaging.load_crop_model(model_folder(source), weights_dtype, stride)
+    if kind != "crop_model":
+        packaging.check_absolute(card)
+    if kind == "multiperson":
+        model = MultipersonModel(model)
+    elif kind == "combined":
+        model, card = CombinedModel(model, person_detector), {**card, "detector": Path(detector[0]).stem}
+    packaging.export(model, target, card)
+    return _summary(Path(target))
 
 
-def run(args) -> None:
-    """Export the model and print what was written."""
-    crop_model, card = packaging.load_crop_model(
-        model_folder(args.checkpoint_dir), args.weights_dtype, args.stride_test
-    )
-    packaging.export(crop_model, args.export_file, card)
-    print(summary(args.export_file))
-
-
-def add_weights_arguments(parser) -> None:
-    """Add what can be chosen while a model is still a folder of weights."""
-    parser.add_argument("--stride-test", type=int, help="pixels between heatmap cells; default: as in training")
-    parser.add_argument(
-        "--weights-dtype",
-        choices=packaging.WEIGHTS_DTYPES,
-        help="how weights are stored (computation is float32): float16 takes half the space; default: float32",
-    )
-
-
-def summary(path: str) -> str:
-    """One line about an exported model, to print at the end of a command."""
-    card = json.loads((Path(path) / "model_card.json").read_text())
-    megabytes = sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file()) / 1e6
+def _summary(path: Path) -> str:
+    card = json.loads((path / "model_card.json").read_text())
+    megabytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6
     details = [card["skeleton"], f"crops of {card['crop_side']} px", f"{card['weights_dtype']} weights"]
     if "detector" in card:
         details.append(f"detector {card['detector']}")

@@ -1,4 +1,4 @@
-"""The command ``metrabs-train fetch-detector``: download the weights of YOLOv4 and YOLOv4-tiny, and check them.
+"""Weights of the person detectors YOLOv4 and YOLOv4-tiny: downloaded, and checked.
 
 The files are those that the Darknet project (https://github.com/AlexeyAB/darknet) has released, trained on COCO.
 """
@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
-
-from metrabs_core.detection import WEIGHTS_DIR
 
 _RELEASES = "https://github.com/AlexeyAB/darknet/releases/download"
 _TIMEOUT = 30.0  # seconds without a byte
@@ -34,29 +32,6 @@ RELEASED = {
         f"{_RELEASES}/darknet_yolo_v4_pre/yolov4-tiny.weights", 24_251_276, "451caaab22fb9831aa1a5ee9b5ba74a35ffa5dcb"
     ),
 }
-
-
-def add_arguments(parser):
-    """Declare the command's flags."""
-    parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(RELEASED)}; all if none is named")
-    parser.add_argument("--output-dir", type=Path, default=WEIGHTS_DIR, help="where to put the files (%(default)s)")
-
-
-def run(args):
-    """Download what is not there already.
-
-    Raises:
-        ValueError: there is no detector of that name.
-        RuntimeError: a file cannot be downloaded or is not what was released.
-    """
-    for name in args.names:
-        if name not in RELEASED:
-            raise ValueError(f"there are no weights of {name!r} to fetch: choose from {', '.join(RELEASED)}.")
-    for name in args.names or RELEASED:
-        path = args.output_dir / f"{name}.weights"
-        sha256 = fetch(RELEASED[name], path)
-        print(f"{path}: complete, SHA-256 {sha256}")
-        print(f"  use it: metrabs-train build-combined --detector-path={name} ...")
 
 
 def fetch(weights, path):

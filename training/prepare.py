@@ -1,11 +1,6 @@
-"""Make a downloaded data set ready: ``metrabs-train prepare h36m``.
-
-See docs/datasets.md for what to download and where to put it. What is there already is not made again, nothing is ever
-deleted, and a run that was interrupted is continued by the same command.
-"""
+"""Make downloaded data sets ready: each by its own recipe, then with cropped-and-shrunk pictures to train on."""
 
 import importlib
-import os
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,39 +42,6 @@ RECIPES = {
     "pascal-voc": Recipe("pascal_voc"),
     "inria-holidays": Recipe("inria_holidays"),
 }
-
-
-def add_arguments(parser) -> None:
-    """Add the command's arguments to an ``argparse`` parser."""
-    parser.add_argument("dataset", type=_name, choices=RECIPES, metavar="DATASET", help=", ".join(RECIPES))
-    parser.add_argument("--data-root", help="folder of the data sets; default: the environment variable DATA_ROOT")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes; default: %(default)s")
-    parser.add_argument("--allow-missing", action="store_true", help="go on without what is missing, and list it")
-    parser.add_argument(
-        "--all-frames",
-        action="store_true",
-        help="mpi-inf-3dhp: write every frame of pictures and masks, as the script that composes MuCo-3DHP needs them",
-    )
-
-
-def _name(text: str) -> str:
-    """The name of a data set; that of its folder means the same."""
-    return {"3dhp": "mpi-inf-3dhp"}.get(text, text.replace("_", "-"))
-
-
-def run(args) -> None:
-    """Prepare a data set and say what was made, and what was damaged."""
-    root = datasets.data_root_folder(args.data_root)
-    if args.workers < 1:
-        raise ValueError(f"--workers must be at least 1, not {args.workers}.")
-    preparation = prepare(args.dataset, root, args.workers, args.allow_missing, args.all_frames)
-    for line in preparation.done:
-        print(line)
-    if preparation.skipped:
-        print(f"{len(preparation.skipped)} damaged files were skipped:")
-        for line in preparation.skipped:
-            print(f"  {line}")
-    print(f"{args.dataset} is ready in {root}.")
 
 
 def prepare(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from metrabs_core.skeletons import NATIVE
-from training import evaluate as evaluation
 from training.datasets import Camera, Example
+from training.evaluation import crop_model as evaluation
 
 
 def test_metrics_of_a_known_error(monkeypatch):
@@ -19,7 +19,7 @@ def test_metrics_of_a_known_error(monkeypatch):
     error[..., 1] = length
     predicted = true[:, root : root + 1] * 1.1 + (true - true[:, root : root + 1]) + error  # 10 % too far
     sigma = np.tile(2 * length + 5, [4, 1])
-    monkeypatch.setattr("training.predict.predict_poses", lambda *_: (predicted, sigma))
+    monkeypatch.setattr("training.evaluation.crop_model.predict_poses", lambda *_: (predicted, sigma))
     joints2d = np.full([NATIVE.n_joints, 2], 50.0)
     cut_off = joints2d.copy()
     cut_off[:20] = -30
@@ -46,7 +46,7 @@ def test_uncertainty_is_calibrated_joint_by_joint(monkeypatch):
     spread = rng.uniform(0.5, 1.5, true.shape[:2]) * 40
     model = _Model()
     model.uncertainty_scale = np.full(NATIVE.n_joints, 3.0)
-    monkeypatch.setattr("training.predict.predict_poses", lambda *_: (true + error, 3 * spread))
+    monkeypatch.setattr("training.evaluation.crop_model.predict_poses", lambda *_: (true + error, 3 * spread))
     examples = [_example(pose, np.full([NATIVE.n_joints, 2], 50.0)) for pose in true]
     for example in examples:
         example.valid[unknown] = False
@@ -63,7 +63,7 @@ def test_joints_without_annotation_do_not_count(monkeypatch):
     predicted = true + [0, 0, 50.0]
     predicted[:, 5] += [30, 40, 0]
     sigma = np.linspace(1, 2, true[..., 0].size).reshape(true.shape[:2])
-    monkeypatch.setattr("training.predict.predict_poses", lambda *_: (predicted, sigma))
+    monkeypatch.setattr("training.evaluation.crop_model.predict_poses", lambda *_: (predicted, sigma))
     examples = [_example(pose, np.full([NATIVE.n_joints, 2], 50.0)) for pose in true]
     all_joints = evaluation.evaluate(_Model(), examples)
     for example in examples:

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from metrabs_core.network.crop_model import CropModel, load_weights_dir, save_weights_dir
 from metrabs_core.skeletons import SKELETONS
-from training import datasets, predict
+from training import datasets, inference, predict
 from training.cli import main
 from training.datasets.colours import brighten
 from training.examples import make_crop
@@ -115,7 +115,7 @@ def test_25d_models_that_are_told_the_truth_give_it_back(data_root, runs, monkey
         "uncertainty": np.ones(true3d.shape[:2]),
     }
     monkeypatch.setattr(model, "predict_on_batch", lambda inputs: heads)
-    poses, _ = predict.predict_poses(model, examples)
+    poses, _ = inference.predict_poses(model, examples)
     np.testing.assert_allclose(poses, [e.joints3d for e in examples], atol=1)
 
 
@@ -144,7 +144,7 @@ def test_another_skeleton_is_converted(data_root, runs):
 
 def test_pictures_of_dark_sequences_are_brightened():
     crops = np.random.default_rng(0).integers(0, 256, [1, 8, 8, 3], np.uint8)
-    seen = predict.adjust_colours("mupots", "data/mupots/TS1/img_000000.jpg", crops[0])
+    seen = inference.adjust_colours("mupots", "data/mupots/TS1/img_000000.jpg", crops[0])
     np.testing.assert_array_equal(seen, brighten(crops[0]))
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from metrabs_core.network.backbones import BACKBONES
 from metrabs_core.network.crop_model import SCALE_RECOVERIES
-from training import datasets, recipes, train
+from training import datasets, recipes
 from training.cli import COMMANDS
+from training.commands.train import config_of
 
 NAMES = [module.name for module in pkgutil.iter_modules(recipes.__path__)]
 
@@ -24,24 +25,22 @@ def _commands(text):
 
 def _parse(words):
     parser = argparse.ArgumentParser()
-    importlib.import_module(COMMANDS[words[0]][0]).add_arguments(parser)
+    command = COMMANDS[words[0]]
+    importlib.import_module(command.module).add_arguments(parser, **command.options)
     return parser.parse_args(words[1:])
 
 
-def _config_of(flags, monkeypatch):
+def _config_of(flags):
     """What ``metrabs-train train`` makes of flags."""
-    configs = []
-    monkeypatch.setattr(train, "train", lambda config, *_, **__: configs.append(config))
-    train.run(_parse(["train", *flags, "--logdir=somewhere"]))
-    return configs[0]
+    return config_of(_parse(["train", *flags, "--logdir=somewhere"]))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("packaged")])
-def test_a_recipe_is_what_its_flags_say(name, monkeypatch):
+def test_a_recipe_is_what_its_flags_say(name):
     module = importlib.import_module(f"training.recipes.{name}")
     by_flags = next(c for c in _commands(module.__doc__) if c[0] == "train" and "--recipe" not in " ".join(c))
-    assert _config_of(by_flags[1:], monkeypatch) == module.CONFIG
-    assert _config_of([f"--recipe={name}"], monkeypatch) == module.CONFIG
+    assert _config_of(by_flags[1:]) == module.CONFIG
+    assert _config_of([f"--recipe={name}"]) == module.CONFIG
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -59,9 +58,9 @@ def test_what_a_recipe_names_exists(name):
         assert "train" in datasets.READERS[dataset].splits
 
 
-def test_flags_override_a_recipe(monkeypatch):
+def test_flags_override_a_recipe():
     flags = ["--recipe=metro_3dhp", "--no-universal-skeleton", "--backbone=efficientnetv2-s", "--seed=2"]
-    config = _config_of(flags, monkeypatch)
+    config = _config_of(flags)
     assert (config.universal_skeleton, config.model["backbone"], config.seed) == (False, "efficientnetv2-s", 2)
     assert config.model["scale_recovery"] == "metro"
     assert importlib.import_module("training.recipes.metro_3dhp").CONFIG.universal_skeleton

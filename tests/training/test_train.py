@@ -22,7 +22,8 @@ from metrabs_core.network.crop_model import load_weights_dir
 from metrabs_core.skeletons import NATIVE, SKELETONS
 from training import cli
 from training.config import TrainingConfig
-from training.train import mean_bone_lengths, train
+from training.people import mean_bone_lengths
+from training.train import train
 from training.trainer import PaperSchedule, compile_trainer, freeze_before
 
 SCRIPT = Path(__file__).with_name("tiny_training.py")
@@ -156,7 +157,7 @@ def test_time_is_up_then_the_run_goes_on_and_everything_is_logged(dataset, tmp_p
 
 def test_training_leaves_depthwise_kernels_if_told_so(dataset, tmp_path, tiny_backbone, monkeypatch):
     frozen = []
-    monkeypatch.setattr("training.train.freeze_before", lambda backbone, *how: frozen.append(how))
+    monkeypatch.setattr("training.stages.freeze_before", lambda backbone, *how: frozen.append(how))
     _run(f"--dataset={dataset}", f"--logdir={tmp_path}", "--steps=1", "--trainable-from=conv2", "--no-train-depthwise")
     assert frozen == [("conv2", False)]
 
@@ -208,7 +209,7 @@ def test_the_loss_is_not_a_number(dataset, tmp_path, tiny_backbone):
         (["--dataset={dataset}", "--trainable-from=block99"], "no layer 'block99'"),
         (["--dataset={flat}"], "has 3D labels; with 2D labels, use --dataset2d"),
         (["--dataset={dataset}", "--occlude-aug-prob=2"], "--occlude-aug-prob is 2.0"),
-        (["--dataset={dataset}", "--batch-size=0"], "Batch size and checkpoint steps are at least 1"),
+        (["--dataset={dataset}", "--batch-size=0"], "--batch-size is 0; it must be at least 1"),
         (["--dataset={dataset}", "--init={dataset}"], "is no crop model: it has no model_card.json"),
         (["--dataset={dataset}", "--backbone-weights=/no/file"], "no backbone weights at /no/file"),
         ([], "nothing to train on"),

@@ -14,7 +14,7 @@ import numpy as np
 from metrabs_core.network.crop_model import load_weights_dir
 from metrabs_core.skeletons import NATIVE
 from training import cli
-from training.train import add_arguments
+from training.commands.train import add_arguments
 
 DOCS = Path(__file__).parents[2] / "docs" / "training.md"
 

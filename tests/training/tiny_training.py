@@ -69,7 +69,7 @@ def main() -> None:
 
     crop_model.build_backbone = build_tiny_backbone
     if "SAVE_WEIGHTS" in os.environ:
-        from training import train as command
+        from training.commands import train as command
 
         original = command.train
 

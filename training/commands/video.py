@@ -1,4 +1,8 @@
-"""The command ``metrabs-train video``: its arguments, and what it says."""
+"""``metrabs-train video``: skeletons of a video without ROS.
+
+Writes numbers (``poses.npz``, ``poses.json``), the video with skeletons drawn into it (``overlay.mp4``) and a 3D view
+for any browser (``viewer.html``); ``training/video/poses.py`` describes the arrays.
+"""
 
 import argparse
 import sys
@@ -17,7 +21,7 @@ _FOV_DEGREES = 55.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments to an ``argparse`` parser."""
+    """Add the command's arguments to a parser."""
     defaults = Settings()
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("input", nargs="?", help="a video, a folder of pictures, a picture, or a webcam's number")
@@ -66,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-root", help="with --dataset: folder of the data sets (default: $DATA_ROOT)")
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Find the people in a video and write what was found; the same command goes on after an interruption."""
     try:
         _run(args)

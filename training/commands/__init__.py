@@ -1,0 +1,1 @@
+"""The subcommands of ``metrabs-train``: arguments, and one call into the library that does the work."""

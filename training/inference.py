@@ -1,0 +1,76 @@
+"""A crop model on plain crops around people's boxes."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from keras import ops
+
+from metrabs_core.errors import UserError
+from metrabs_core.network import scale_recovery
+from metrabs_core.network.crop_model import CropModel
+from training.crop_batches import CropSettings, plain_batches
+from training.datasets.colours import adjust_colours
+from training.examples import look_at_box
+
+
+def predict_poses(model: CropModel, examples: list, batch_size: int = 32, workers: int = 0):
+    """Run a crop model on plain crops around the people's boxes.
+
+    Args:
+        model: the crop model.
+        examples: people, with the model's joints.
+        batch_size: crops per call of the network.
+        workers: processes that make crops; 0 to make them in this one.
+
+    Returns:
+        poses float32 [n, J, 3] mm in the camera frame of the picture (relative to an arbitrary origin for ``metro``),
+        and uncertainty float32 [n, J] mm.
+
+    Raises:
+        UserError: a picture can't be read; ``bone-lengths-true`` or ``true-root-depth``, and the truth is not known.
+    """
+    return tuple(np.concatenate(column) for column in zip(*predict_batches(model, examples, batch_size, workers)))
+
+
+def predict_batches(
+    model: CropModel, examples: list, batch_size: int, workers: int, dataset_name: str = ""
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Run a crop model batch by batch; see ``predict_poses``.
+
+    Args:
+        model: the crop model.
+        examples: people, with the model's joints.
+        batch_size: crops per call of the network.
+        workers: processes that make crops; 0 to make them in this one.
+        dataset_name: whose colours are adjusted.
+
+    Yields:
+        poses and uncertainty of each batch.
+    """
+    settings = CropSettings(model.skeleton, model.crop_side)
+    start = 0
+    for (crops, intrinsics), labels in plain_batches(examples, settings, batch_size, workers, progress="crops"):
+        people = examples[start : start + len(crops)]
+        crops = np.stack([adjust_colours(dataset_name, e.image_path, crop) for e, crop in zip(people, crops)])
+        out = model.predict_on_batch([crops.astype(np.float32) / 255, intrinsics])
+        poses = _with_truth(model, out, intrinsics, labels)
+        rotations = np.stack([look_at_box(e.camera, e.box, model.crop_side)[0] for e in people])
+        yield (poses @ rotations).astype(np.float32), np.asarray(out["uncertainty"])
+        start += len(crops)
+
+
+def _with_truth(model, out, intrinsics, labels):
+    """Poses in the crop camera's frame; two ways of scale recovery need to be told the truth."""
+    if model.scale_recovery not in ("bone-lengths-true", "true-root-depth"):
+        return np.asarray(out["poses3d"])
+    if not labels["valid3d"].all():
+        raise UserError(f"--scale-recovery={model.scale_recovery} needs the true 3D position of every joint.")
+    true, coords3d = labels["joints3d"], np.asarray(out["coords3d"])
+    if model.scale_recovery == "bone-lengths-true":
+        lengths = np.stack([np.linalg.norm(true[:, a] - true[:, b], axis=-1) for a, b in model.skeleton.edges], axis=1)
+        poses = model.reconstruct_from_bones(out["points2d"], coords3d, intrinsics, lengths)
+    else:
+        root = model.skeleton.index("pelv")
+        depths = coords3d[..., 2] - coords3d[:, [root], 2] + true[:, [root], 2]
+        poses = scale_recovery.back_project(scale_recovery.normalize(out["points2d"], intrinsics), depths[..., None])
+    return ops.convert_to_numpy(poses)

@@ -1,0 +1,72 @@
+"""The crop model that training begins with: a new one on a pretrained backbone, or one that was trained before."""
+
+import json
+from pathlib import Path
+
+from metrabs_core.errors import UserError
+from metrabs_core.network.crop_model import CropModel, load_weights_dir
+from training import pretrained
+from training.config import TrainingConfig
+
+PACKAGED_MODEL = Path(__file__).parents[1] / "metrabs_core" / "model"
+_BACKBONE = "resnet50"
+
+
+def initial_model(
+    config: TrainingConfig, skeleton_name: str, bone_lengths: list[float] | None, origin: str | None = None
+) -> tuple[CropModel, str]:
+    """Make the model to train.
+
+    Args:
+        config: what to train.
+        skeleton_name: of the joints to predict.
+        bone_lengths: mean lengths of the skeleton's edges in millimetres, for a new model; None if they aren't known.
+        origin: where the weights of a run come from that is about to be resumed; None for a new one.
+
+    Returns:
+        the model, and in words where its weights come from.
+
+    Raises:
+        UserError: the weights can't be had, or the configuration is not possible.
+    """
+    if config.init:
+        model, origin = _continue_from(_folder(config.init), config.model), config.init
+    else:
+        defaults = {"backbone": _BACKBONE, "bone_lengths": bone_lengths, "skeleton": skeleton_name}
+        model = CropModel(**{**defaults, **config.model})
+        name = model.config["backbone"]
+        # what is about to be restored needs no pretrained weights
+        origin = origin or pretrained.initialize_backbone(model.backbone, name, config.backbone_weights)
+    if model.scale_recovery == "bone-lengths" and model.bone_lengths is None:
+        raise UserError("No example has 3D labels for all joints, so there are no mean bone lengths.")
+    if model.overview is not None and config.stride_test not in (0, model.stride):
+        raise UserError(f"With an overview, the stride is that of training, {model.stride}: leave --stride-test out.")
+    return model, origin
+
+
+def crop_model_arguments(init: str) -> dict:
+    """Arguments of the ``CropModel`` that ``--init`` names, as its card says.
+
+    Raises:
+        UserError: it is no crop model.
+    """
+    card = _folder(init) / "model_card.json"
+    if not card.is_file():
+        raise UserError(f"{init} is no crop model: it has no model_card.json.")
+    return json.loads(card.read_text())["crop_model"]
+
+
+def _folder(init: str) -> Path:
+    return PACKAGED_MODEL if init == "packaged" else Path(init)
+
+
+def _continue_from(folder: Path, overrides: dict) -> CropModel:
+    """The model of a folder; an overview that it does not have yet is put onto it, with random weights."""
+    if crop_model_arguments(str(folder)).get("overview_channels") or not overrides.get("overview_channels"):
+        return load_weights_dir(folder, **overrides)
+    source = load_weights_dir(folder, **{**overrides, "overview_channels": 0})
+    model = CropModel(**{**source.config, **overrides})
+    for name in ("backbone", "neck", "head"):
+        if getattr(source, name) is not None:
+            getattr(model, name).set_weights(getattr(source, name).get_weights())
+    return model

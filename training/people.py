@@ -1,0 +1,97 @@
+"""The people to train on, by 3D and by 2D labels, and to validate on."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from metrabs_core.errors import UserError
+from metrabs_core.skeletons import SKELETONS, Skeleton
+from training import datasets
+from training.config import TrainingConfig
+from training.examples import select_joints
+from training.initial_model import crop_model_arguments
+
+# Validation looks at this many people at most, evenly spread
+_MAX_VALIDATION = 1024
+
+
+@dataclass(frozen=True)
+class People:
+    """Annotated people, with the joints to predict.
+
+    Attributes:
+        skeleton: the joints to predict.
+        examples: to train on; at least one has 3D labels.
+        examples2d: to train on by their 2D labels; may be empty.
+        held_out: to validate on; may be empty.
+    """
+
+    skeleton: Skeleton
+    examples: list[datasets.Example]
+    examples2d: list[datasets.Example]
+    held_out: list[datasets.Example]
+
+
+def read_people(config: TrainingConfig) -> People:
+    """Read the data sets that a configuration names.
+
+    Raises:
+        UserError: a data set is missing or damaged, or nobody in it has labels to train on.
+    """
+    read = {}
+
+    def dataset(name, split):
+        if (name, split) not in read:
+            read[name, split] = datasets.read(name, split, config.data_root or None)
+        return read[name, split]
+
+    def people(names, split):
+        return [example for name in names for example in select_joints(dataset(name, split), skeleton)]
+
+    if "skeleton" in config.model:
+        skeleton = SKELETONS[config.model["skeleton"]]
+    elif config.init:
+        skeleton = SKELETONS[crop_model_arguments(config.init)["skeleton"]]
+    else:
+        skeleton = SKELETONS[_skeleton_of(dataset(config.datasets[0], config.train_on))]
+    examples = people(config.datasets, config.train_on)
+    if not any(e.joints3d is not None for e in examples):
+        raise UserError(f"Nobody in {', '.join(config.datasets)} has 3D labels; with 2D labels, use --dataset2d.")
+    examples2d = [replace(e, joints3d=None, universal3d=None) for e in people(config.datasets2d, config.train_on)]
+    held_out = people(config.validation, "val")
+    return People(skeleton, examples, examples2d, held_out[:: max(1, -(-len(held_out) // _MAX_VALIDATION))])
+
+
+def _skeleton_of(dataset: datasets.Dataset) -> str:
+    """The skeleton with the joints of a data set."""
+    joints = dataset.skeleton.joint_names
+    for same in (tuple, frozenset):
+        for name, skeleton in SKELETONS.items():
+            if same(skeleton.joint_names) == same(joints):
+                return name
+    return "native_34"
+
+
+def mean_bone_lengths(examples: list, skeleton: Skeleton, universal: bool = False) -> list[float] | None:
+    """Mean length in millimetres of each of the skeleton's edges over the examples that have 3D labels.
+
+    Args:
+        examples: people.
+        skeleton: their joints, and bones.
+        universal: take the skeletons of normalized height, where there are any.
+
+    Returns:
+        one length per edge; None if no example has the labels for some edge.
+    """
+    labelled = [e for e in examples if e.joints3d is not None]
+    labelled = labelled[:: max(1, len(labelled) // 20000)]
+    poses = [e.universal3d if universal and e.universal3d is not None else e.joints3d for e in labelled]
+    if not poses:
+        return None
+    a, b = np.array(skeleton.edges).T
+    valid = np.array([e.valid for e in labelled])
+    valid = valid[:, a] & valid[:, b]
+    lengths = np.linalg.norm(np.array(poses)[:, a] - np.array(poses)[:, b], axis=-1)
+    if not valid.any(0).all():
+        return None
+    return [round(float(length), 1) for length in lengths.mean(0, where=valid)]
