@@ -5,15 +5,19 @@ an exported SavedModel has the same methods, argument names and defaults. The na
 models, so that their users need not change their code.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import tensorflow as tf
 
 from metrabs_core import geometry
+from metrabs_core.cameras import FISHEYE_MODELS, N_COEFFS, PINHOLE_MODELS
 from metrabs_core.estimator import PoseEstimator, convertible_skeletons
 
 UNKNOWN_INTRINSIC_MATRIX = ((-1.0, -1.0, -1.0),) * 3
 _NO_DISTORTION = (0.0,) * 5
 _IDENTITY_EXTRINSICS = tuple(map(tuple, np.eye(4, dtype=np.float32).tolist()))
+_LAST_ROWS = (np.float32([0, 0, 1]), np.float32([0, 0, 0, 1]))
 _UP = (0.0, -1.0, 0.0)
 _FIRST_RELEASE_FOV_DEGREES = 50.0
 
@@ -54,6 +58,9 @@ _DETECTION_OPTIONS = [
     _spec("detector_flip_aug", dtype=tf.bool),
     _spec("suppress_implausible_poses", dtype=tf.bool),
 ]
+# Last of all, so that the released models' arguments keep their places.
+_LENS = _spec("distortion_model", dtype=tf.string)
+_LENSES = _spec("distortion_model", [None], tf.string)
 # Of any shape: empty means unknown. That is how the first release had it.
 _FIRST_RELEASE_INTRINSICS = _spec("intrinsics", None)
 _FIRST_RELEASE_OPTIONS = [_spec("internal_batch_size", dtype=tf.int32), _spec("n_aug", dtype=tf.int32)]
@@ -73,7 +80,7 @@ class _PoseModel(tf.Module):
         self.crop_model = crop_model
         describe_skeletons(self, crop_model.skeleton)
 
-    @tf.function(autograph=False, input_signature=[_IMAGE, _BOXES, *_CAMERA, *_POSE_OPTIONS])
+    @tf.function(autograph=False, input_signature=[_IMAGE, _BOXES, *_CAMERA, *_POSE_OPTIONS, _LENS])
     def estimate_poses(
         self,
         image,
@@ -88,6 +95,7 @@ class _PoseModel(tf.Module):
         num_aug=5,
         average_aug=True,
         skeleton="",
+        distortion_model="",
     ):
         """Absolute 3D poses of the people in given boxes of one image.
 
@@ -95,7 +103,8 @@ class _PoseModel(tf.Module):
             image: uint8 [H, W, 3], RGB.
             boxes: float32 [n, 4 or more], left, top, width, height in pixels; what follows is ignored.
             intrinsic_matrix: float32 [3, 3]; unknown by default, then made from ``default_fov_degrees``.
-            distortion_coeffs: float32 [5 to 12], or one row or column of them, in OpenCV's order.
+            distortion_coeffs: float32 [5 to 12], or one row or column of them, in OpenCV's order; [4] of a fisheye
+                lens.
             extrinsic_matrix: float32 [4, 4], from world to camera space, mm. Results are in world space.
             world_up_vector: float32 [3], up in world space; crops are upright with regard to it.
             default_fov_degrees: field of view over the longer side of the image where the intrinsics are unknown.
@@ -104,6 +113,8 @@ class _PoseModel(tf.Module):
             num_aug: number of augmented crops per person (test-time augmentation); 1 is the plain crop only.
             average_aug: return the mean over the augmentations, or all of them.
             skeleton: name of the skeleton wanted (see ``per_skeleton_joint_names``); '' for the model's own.
+            distortion_model: '' for OpenCV's lens model, 'fisheye' for OpenCV's fisheye model; the names that ROS has
+                for them are known, too.
 
         Returns:
             dict of ``poses3d`` float32 [n, J, 3] mm, ``poses2d`` [n, J, 2] pixels, ``uncertainties`` [n, J] mm (one
@@ -122,10 +133,11 @@ class _PoseModel(tf.Module):
             num_aug,
             average_aug,
             skeleton,
+            distortion_model[tf.newaxis],
         )
         return _only_image(result)
 
-    @tf.function(autograph=False, input_signature=[_IMAGES, _RAGGED_BOXES, *_CAMERAS, *_POSE_OPTIONS])
+    @tf.function(autograph=False, input_signature=[_IMAGES, _RAGGED_BOXES, *_CAMERAS, *_POSE_OPTIONS, _LENSES])
     def estimate_poses_batched(
         self,
         images,
@@ -140,19 +152,21 @@ class _PoseModel(tf.Module):
         num_aug=5,
         average_aug=True,
         skeleton="",
+        distortion_model=("",),
     ):
         """Absolute 3D poses of the people in given boxes of several images of one size.
 
         As ``estimate_poses``, with images uint8 [N, H, W, 3], ragged boxes float32 [N, None, 4 or more], and one camera
-        per image or one for all: [N or 1, 3, 3], [N or 1, 5 to 12], [N or 1, 4, 4]. The results are ragged.
+        per image or one for all: [N or 1, 3, 3], [N or 1, 4 to 12], [N or 1, 4, 4], [N or 1].
+        The results are ragged.
         """
-        camera = _camera(
-            images, intrinsic_matrix, distortion_coeffs, extrinsic_matrix, world_up_vector, default_fov_degrees
+        cameras = _cameras(
+            images, intrinsic_matrix, distortion_coeffs, distortion_model, extrinsic_matrix, default_fov_degrees
         )
         options = _checked_options(internal_batch_size, antialias_factor, num_aug)
         flat_boxes, image_index = _checked_boxes(images, boxes)
-        prediction = self.estimator.estimate(images, flat_boxes, image_index, camera, options)
-        result = self.estimator.finish(prediction, image_index, camera, average_aug, skeleton)
+        prediction = self.estimator.estimate(images, flat_boxes, image_index, cameras, world_up_vector, options)
+        result = self.estimator.finish(prediction, image_index, cameras, average_aug, skeleton)
         return {name: boxes.with_values(values) for name, values in result.items()}
 
     def _first_release(self, images, boxes, intrinsics, internal_batch_size, n_aug):
@@ -213,7 +227,7 @@ class CombinedModel(_PoseModel):
         super().__init__(crop_model, name="combined")
         self.detector = detector
 
-    @tf.function(autograph=False, input_signature=[_IMAGE, *_CAMERA, *_POSE_OPTIONS, *_DETECTION_OPTIONS])
+    @tf.function(autograph=False, input_signature=[_IMAGE, *_CAMERA, *_POSE_OPTIONS, *_DETECTION_OPTIONS, _LENS])
     def detect_poses(
         self,
         image,
@@ -232,6 +246,7 @@ class CombinedModel(_PoseModel):
         max_detections=-1,
         detector_flip_aug=False,
         suppress_implausible_poses=True,
+        distortion_model="",
     ):
         """Find people in one image and estimate their absolute 3D poses.
 
@@ -263,10 +278,11 @@ class CombinedModel(_PoseModel):
             max_detections,
             detector_flip_aug,
             suppress_implausible_poses,
+            distortion_model[tf.newaxis],
         )
         return _only_image(result)
 
-    @tf.function(autograph=False, input_signature=[_IMAGES, *_CAMERAS, *_POSE_OPTIONS, *_DETECTION_OPTIONS])
+    @tf.function(autograph=False, input_signature=[_IMAGES, *_CAMERAS, *_POSE_OPTIONS, *_DETECTION_OPTIONS, _LENSES])
     def detect_poses_batched(
         self,
         images,
@@ -285,30 +301,31 @@ class CombinedModel(_PoseModel):
         max_detections=-1,
         detector_flip_aug=False,
         suppress_implausible_poses=True,
+        distortion_model=("",),
     ):
         """Find people in several images of one size and estimate their absolute 3D poses.
 
         As ``detect_poses``, with images uint8 [N, H, W, 3] and one camera per image or one for all. The results are
         ragged: boxes [N, None, 5] and so on.
         """
-        camera = _camera(
-            images, intrinsic_matrix, distortion_coeffs, extrinsic_matrix, world_up_vector, default_fov_degrees
+        cameras = _cameras(
+            images, intrinsic_matrix, distortion_coeffs, distortion_model, extrinsic_matrix, default_fov_degrees
         )
         options = _checked_options(internal_batch_size, antialias_factor, num_aug)
         # detectors take no limit for any number below 1
         threshold = tf.where(max_detections == 0, np.inf, detector_threshold)
         boxes = self.detector(images, threshold, detector_nms_iou_threshold, max_detections, detector_flip_aug)
         flat_boxes, image_index = boxes.values, tf.cast(boxes.value_rowids(), tf.int32)
-        prediction = self.estimator.estimate(images, flat_boxes, image_index, camera, options)
+        prediction = self.estimator.estimate(images, flat_boxes, image_index, cameras, world_up_vector, options)
         is_kept = tf.cond(
             suppress_implausible_poses,
-            lambda: self.estimator.select_plausible(prediction, flat_boxes, image_index, camera),
+            lambda: self.estimator.select_plausible(prediction, flat_boxes, image_index, cameras),
             lambda: tf.ones_like(image_index, tf.bool),
         )
         kept = tf.where(is_kept)[:, 0]
         prediction = {name: tf.gather(values, kept) for name, values in prediction.items()}
         image_index = tf.gather(image_index, kept)
-        result = self.estimator.finish(prediction, image_index, camera, average_aug, skeleton)
+        result = self.estimator.finish(prediction, image_index, cameras, average_aug, skeleton)
         result["boxes"] = tf.gather(flat_boxes, kept)
         n_images = tf.shape(images, tf.int64)[0]
         return {
@@ -402,13 +419,13 @@ def _only_image(result):
 def _row(distortion_coeffs):
     """Distortion coefficients of one camera, float32 [m], [1, m] or [m, 1] -> [1, m]."""
     size = tf.size(distortion_coeffs)
-    message = "distortion_coeffs: must be a list of 5 to 12 coefficients; their shape is"
+    message = "distortion_coeffs: must be a list of 4 to 12 coefficients; their shape is"
     with _require(tf.reduce_max(tf.shape(distortion_coeffs)) == size, message, tf.shape(distortion_coeffs)):
         return tf.reshape(distortion_coeffs, [1, -1])
 
 
-def _camera(images, intrinsic_matrix, distortion_coeffs, extrinsic_matrix, world_up_vector, default_fov_degrees):
-    """One complete camera per image, as ``PoseEstimator.estimate`` wants it."""
+def _cameras(images, intrinsic_matrix, distortion_coeffs, distortion_model, extrinsic_matrix, default_fov_degrees):
+    """One complete camera per image, ``geometry.Cameras`` [N]."""
     n_images = tf.shape(images)[0]
 
     def one_per_image(values, name):
@@ -424,16 +441,32 @@ def _camera(images, intrinsic_matrix, distortion_coeffs, extrinsic_matrix, world
     message = "intrinsic_matrix: focal lengths must be positive; they are"
     with _require(tf.reduce_all(focal_lengths > 0), message, focal_lengths):
         intrinsic_matrix = tf.identity(intrinsic_matrix)
+    last_rows = [intrinsic_matrix[:, -1], extrinsic_matrix[:, -1]]
+    is_right = [tf.reduce_all(tf.abs(row - expected) < 1e-5) for row, expected in zip(last_rows, _LAST_ROWS)]
+    message = "intrinsic_matrix, extrinsic_matrix: last rows must be 0 0 1 and 0 0 0 1 (is one transposed?); they are"
+    with _require(is_right[0] & is_right[1], message, *last_rows):
+        intrinsic_matrix = tf.identity(intrinsic_matrix)
     n_coeffs = tf.shape(distortion_coeffs)[1]
     message = "distortion_coeffs: 5 to 12 coefficients are supported (k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4); there are"
-    with _require(n_coeffs <= geometry.N_DISTORTION_COEFFS, message, n_coeffs):
-        lens = geometry.lens_model(distortion_coeffs)
-    return {
-        "intrinsic_matrix": one_per_image(intrinsic_matrix, "intrinsic_matrix"),
-        "lens": one_per_image(lens, "distortion_coeffs"),
-        "extrinsic_matrix": one_per_image(extrinsic_matrix, "extrinsic_matrix"),
-        "world_up_vector": world_up_vector,
-    }
+    with _require(n_coeffs <= N_COEFFS, message, n_coeffs):
+        distortion_coeffs = one_per_image(distortion_coeffs, "distortion_coeffs")
+    cameras = geometry.Cameras.calibrated(
+        one_per_image(intrinsic_matrix, "intrinsic_matrix"),
+        distortion_coeffs,
+        one_per_image(_is_fisheye(distortion_model), "distortion_model"),
+        one_per_image(extrinsic_matrix, "extrinsic_matrix"),
+    )
+    message = "distortion_coeffs: no lens has these; they are"
+    with _require(tf.reduce_all(cameras.is_possible), message, distortion_coeffs):
+        return replace(cameras, lens=tf.identity(cameras.lens))
+
+
+def _is_fisheye(distortion_model):
+    """Which lens models are fisheye models: string [n] -> bool [n]."""
+    is_named = distortion_model[:, tf.newaxis] == [*FISHEYE_MODELS, *PINHOLE_MODELS]
+    message = f"distortion_model: must be one of {' '.join(map(repr, [*PINHOLE_MODELS, *FISHEYE_MODELS]))}; it is"
+    with _require(tf.reduce_all(tf.reduce_any(is_named, axis=1)), message, distortion_model):
+        return tf.reduce_any(is_named[:, : len(FISHEYE_MODELS)], axis=1)
 
 
 def _checked_options(internal_batch_size, antialias_factor, num_aug):

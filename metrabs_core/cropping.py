@@ -25,14 +25,13 @@ _SHIFT = np.float32([[0, 0, 1], [0, 0, 1], [0, 0, 0]])
 _MIN_DEPTH = 0.05
 
 
-def read_windows(images, image_index, intrinsic_matrix, lens, rotation, crop_focal, crop_side, antialias_factor):
+def read_windows(images, image_index, cameras, rotation, crop_focal, crop_side, antialias_factor):
     """Read what the crops of each person show, averaged down to about the resolution of the crops.
 
     Args:
         images: uint8 [n_images, H, W, 3].
         image_index: int32 [n], which image each person is in.
-        intrinsic_matrix: float32 [n, 3, 3], of the image's camera, for each person.
-        lens: float32 [n, 13], of the image's camera, for each person; see ``geometry.lens_model``.
+        cameras: ``geometry.Cameras`` [n], of each person's image.
         rotation: float32 [n, m, 3, 3], from the image camera's frame to those of m crop cameras (a mirroring may be
             part of it).
         crop_focal: float32 [n, m], focal lengths of the crop cameras in pixels; their principal points are the crops'
@@ -41,14 +40,12 @@ def read_windows(images, image_index, intrinsic_matrix, lens, rotation, crop_foc
         antialias_factor: int32 [], crops are drawn this many times larger and averaged down.
 
     Returns:
-        dict for ``draw_crops``: ``pixels``, a TensorArray of float32 [h, w, 3], 0..255; ``intrinsics`` float32
-        [n, 2, 3], from normalized points to them; ``lens``; ``is_pinhole`` bool [n], whether a homography is all that
-        the crops need.
+        dict for ``draw_crops``: ``pixels``, a TensorArray of float32 [h, w, 3], 0..255; ``cameras`` [n], of those
+        windows; ``is_pinhole`` bool [n], whether a homography is all that the crops need.
     """
     outline_rays = geometry.transform(_pixel_to_ray(rotation, crop_focal, crop_side), _outline(crop_side))
-    # rays have no length, and points must be in front of the camera: take them far away
-    outline = geometry.project(outline_rays * 1e6, intrinsic_matrix[:, tf.newaxis], lens[:, tf.newaxis])
-    is_pinhole = tf.reduce_all(lens[:, :-1] == 0.0, axis=-1) & tf.reduce_all(
+    outline = cameras[:, tf.newaxis].project(outline_rays)
+    is_pinhole = cameras.is_pinhole & tf.reduce_all(
         outline_rays[..., 2] > _MIN_DEPTH * tf.norm(outline_rays, axis=-1), axis=[1, 2]
     )
     steps = tf.norm(outline[:, :, 1:3] - outline[:, :, :1], axis=-1)
@@ -66,12 +63,9 @@ def read_windows(images, image_index, intrinsic_matrix, lens, rotation, crop_foc
         tf.float32, n_people, clear_after_read=False, infer_shape=False, element_shape=[None, None, 3]
     )
     _, pixels = tf.while_loop(lambda i, _: i < n_people, read, (0, pixels))
-    # the upper two rows of the camera's intrinsics, with the window's pixels
-    shift = windows["origin"][..., tf.newaxis] * np.float32([0, 0, 1])
     return {
         "pixels": pixels,
-        "intrinsics": (intrinsic_matrix[:, :2] - shift) / windows["cell"][..., tf.newaxis],
-        "lens": lens,
+        "cameras": cameras.resampled(windows["origin"], windows["cell"]),
         "is_pinhole": is_pinhole,
     }
 
@@ -95,22 +89,21 @@ def draw_crops(windows, person, rotation, crop_focal, gamma, crop_side, antialia
     side, step = crop_side * antialias_factor, 1.0 / tf.cast(antialias_factor, tf.float32)
     from_larger = tf.linalg.diag(tf.stack([step, step, 1.0])) + (step - 1.0) / 2.0 * _SHIFT
     to_ray = geometry.compose(_pixel_to_ray(rotation, crop_focal, crop_side), from_larger)
-    intrinsics = tf.gather(windows["intrinsics"], person)
-    homography = tf.concat([geometry.compose(intrinsics, to_ray), to_ray[:, 2:]], axis=1)
+    homography = geometry.compose(tf.gather(windows["cameras"].intrinsic_matrix, person), to_ray)
 
     def draw(crop):
         window = windows["pixels"].read(crop["person"])
         drawn = tf.cond(
             windows["is_pinhole"][crop["person"]],
             lambda: _warp_pinhole(window, crop["homography"], side),
-            lambda: _warp_distorted(window, crop["intrinsics"], windows["lens"][crop["person"]], crop["to_ray"], side),
+            lambda: _warp_distorted(window, windows["cameras"][crop["person"]], crop["to_ray"], side),
         )
         drawn = tf.cond(antialias_factor == 1, lambda: drawn, lambda: _resize_area(drawn, [crop_side, crop_side]))
         return tf.ensure_shape(drawn, [crop_side, crop_side, 3])
 
     crops = tf.map_fn(
         draw,
-        {"person": person, "homography": homography, "intrinsics": intrinsics, "to_ray": to_ray},
+        {"person": person, "homography": homography, "to_ray": to_ray},
         fn_output_signature=tf.TensorSpec([crop_side, crop_side, 3], tf.float32),
     )
     crops /= 255.0
@@ -198,17 +191,14 @@ def _warp_pinhole(window, homography, side):
     )[0]
 
 
-def _warp_distorted(window, intrinsics, lens, to_ray, side):
+def _warp_distorted(window, camera, to_ray, side):
     """Sample the window bilinearly where the lens puts the ray of each crop pixel."""
     # the lens is computed on a coarse grid and is smooth enough to be interpolated in between
     n_coarse = side // _LENS_STEP + 2
     along = tf.linspace(0.0, tf.cast(side, tf.float32) - 1.0, n_coarse)
     grid = tf.stack([*tf.meshgrid(along, along), tf.ones([n_coarse, n_coarse])], axis=-1)
-    xy, z = tf.split(geometry.transform(to_ray, grid), [2, 1], axis=-1)
-    normalized = xy / tf.maximum(z, 1e-6)
-    is_seen = (z > 1e-6) & (tf.norm(normalized, axis=-1, keepdims=True) <= lens[-1])
-    pixel = geometry.transform(intrinsics, geometry.homogeneous(geometry.distort_points(normalized, lens)))
-    pixel = tf.concat([pixel, tf.cast(is_seen, tf.float32)], axis=-1)
+    pixel, is_seen = camera[tf.newaxis].project_and_see(geometry.transform(to_ray, grid))
+    pixel = tf.concat([pixel, tf.cast(is_seen, tf.float32)[..., tf.newaxis]], axis=-1)
     pixel = tf.raw_ops.ResizeBilinear(images=pixel[tf.newaxis], size=[side, side], align_corners=True)[0]
     x, y, seen = tf.unstack(pixel, axis=-1)
 

@@ -50,15 +50,15 @@ class PoseEstimator(tf.Module):
         sizes = [len(matrix) for matrix in matrices]
         self._conversion_start = np.cumsum([0, *sizes])
 
-    def estimate(self, images, boxes, image_index, camera, options):
+    def estimate(self, images, boxes, image_index, cameras, world_up_vector, options):
         """Estimate the pose in each box from each of its augmented crops.
 
         Args:
             images: uint8 [n_images, H, W, 3], RGB.
             boxes: float32 [n, 4 or more], left, top, width, height in pixels; what follows is ignored.
             image_index: int32 [n], which image each box is in.
-            camera: dict of ``intrinsic_matrix`` [n_images, 3, 3], ``lens`` [n_images, 13] (``geometry.lens_model``),
-                ``extrinsic_matrix`` [n_images, 4, 4] (world to camera, mm) and ``world_up_vector`` [3].
+            cameras: ``geometry.Cameras`` [n_images], with extrinsics.
+            world_up_vector: float32 [3], up in world space.
             options: dict of ``internal_batch_size``, ``antialias_factor``, ``num_aug`` int32 [].
 
         Returns:
@@ -71,19 +71,16 @@ class PoseEstimator(tf.Module):
         batch_size = tf.maximum(batch_size, 1)
         n_batches = -(-n_crops // batch_size)
 
-        intrinsic_matrix, lens = (
-            tf.gather(camera["intrinsic_matrix"], image_index),
-            tf.gather(camera["lens"], image_index),
-        )
-        up = geometry.transform(camera["extrinsic_matrix"][:, :3, :3], camera["world_up_vector"][tf.newaxis])[:, 0]
-        rotation, focal = geometry.crop_cameras(
-            tf.ensure_shape(boxes[:, :4], [None, 4]), intrinsic_matrix, lens, tf.gather(up, image_index), crop_side
+        up = geometry.transform(cameras.extrinsic_matrix[:, :3, :3], world_up_vector[tf.newaxis])[:, 0]
+        cameras = cameras.gather(image_index)
+        rotation, focal = cameras.facing_boxes(
+            tf.ensure_shape(boxes[:, :4], [None, 4]), tf.gather(up, image_index), crop_side
         )
         augmentation = test_time_augmentation(n_aug)
         rotation = geometry.compose(augmentation["rotation"], rotation[:, tf.newaxis])
         focal = augmentation["scale"] * focal[:, tf.newaxis]
         windows = cropping.read_windows(
-            images, image_index, intrinsic_matrix, lens, rotation, focal, crop_side, options["antialias_factor"]
+            images, image_index, cameras, rotation, focal, crop_side, options["antialias_factor"]
         )
         rotation, focal = tf.reshape(rotation, [n_crops, 3, 3]), tf.reshape(focal, [n_crops])
 
@@ -115,13 +112,13 @@ class PoseEstimator(tf.Module):
             "uncertainties": tf.reshape(uncertainties.concat(), [n_boxes, n_aug, n_joints]),
         }
 
-    def finish(self, prediction, image_index, camera, average_aug, skeleton):
+    def finish(self, prediction, image_index, cameras, average_aug, skeleton):
         """Average over the augmentations, convert the skeleton, project, and change to world space.
 
         Args:
             prediction: what ``estimate`` returned.
             image_index: int32 [n], which image each person is in.
-            camera: as for ``estimate``.
+            cameras: as for ``estimate``.
             average_aug: bool [], mean over the augmentations; otherwise each one's pose is returned.
             skeleton: string [], name of the skeleton wanted; '' for the crop model's own.
 
@@ -133,13 +130,8 @@ class PoseEstimator(tf.Module):
         poses, sigma = tf.cond(average_aug, lambda: _mean_over_augmentations(poses, sigma), lambda: (poses, sigma))
         matrix = self._conversion_matrix(skeleton)
         poses, sigma = tf.matmul(matrix, poses), tf.linalg.matvec(matrix, sigma)
-        pixels = geometry.project(
-            poses,
-            tf.gather(camera["intrinsic_matrix"], image_index)[:, tf.newaxis],
-            tf.gather(camera["lens"], image_index)[:, tf.newaxis],
-        )
-        to_world = tf.gather(tf.linalg.inv(camera["extrinsic_matrix"]), image_index)[:, tf.newaxis]
-        world = geometry.transform(to_world[..., :3, :], geometry.homogeneous(poses))
+        cameras = cameras.gather(image_index[:, tf.newaxis])
+        pixels, world = cameras.project(poses), cameras.to_world(poses)
         result = {"poses3d": world, "poses2d": pixels, "uncertainties": sigma}
         return tf.cond(average_aug, lambda: {name: value[:, 0] for name, value in result.items()}, lambda: result)
 
@@ -152,24 +144,20 @@ class PoseEstimator(tf.Module):
         stop = tf.gather(self._conversion_start, index + 1)
         return tf.constant(self._conversion)[start:stop]
 
-    def select_plausible(self, prediction, boxes, image_index, camera):
+    def select_plausible(self, prediction, boxes, image_index, cameras):
         """Which poses to keep: those that a person can have, that fit their box, and are nobody's second detection.
 
         Args:
             prediction: what ``estimate`` returned.
             boxes: float32 [n, 5], left, top, width, height, score.
             image_index: int32 [n], which image each box is in, ascending.
-            camera: as for ``estimate``.
+            cameras: as for ``estimate``.
 
         Returns:
             bool [n].
         """
         poses = tf.reduce_mean(prediction["poses3d"], axis=1)
-        pixels = geometry.project(
-            poses,
-            tf.gather(camera["intrinsic_matrix"], image_index),
-            tf.gather(camera["lens"], image_index),
-        )
+        pixels = cameras.gather(image_index).project(poses)
         is_plausible = augmentations_agree(prediction["poses3d"]) & covers_box(pixels, boxes)
         if self.crop_model.bone_lengths is not None:
             is_plausible &= has_human_bones(poses, self.skeleton.edges, self.crop_model.bone_lengths)
@@ -181,7 +169,7 @@ class PoseEstimator(tf.Module):
             is_best = is_best_of_similar(tf.gather(poses, person), tf.gather(scores, person))
             return tf.scatter_nd(person[:, tf.newaxis], tf.cast(is_best, tf.int32), tf.shape(scores, tf.int64))
 
-        n_images = tf.shape(camera["intrinsic_matrix"])[0]
+        n_images = tf.shape(cameras.intrinsic_matrix)[0]
         is_best = tf.while_loop(
             lambda i, _: i < n_images,
             lambda i, found: (i + 1, found + best_in_image(i)),

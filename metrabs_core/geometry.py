@@ -1,28 +1,267 @@
-"""Cameras in TensorFlow, batched: lens distortion, look-at crop cameras, projection.
+"""Cameras in TensorFlow, batched, with the verbs of ``metrabs_core.cameras.Camera``, which explains axes, units, lenses.
 
-Points in the image are pixels with integer coordinates at pixel centres (a W x H image covers -0.5 to W - 0.5), lengths
-are millimetres, and the camera frame is x right, y down, z forward. *Normalized* points are on the plane z = 1. Leading
-batch dimensions broadcast: cameras are given with as many dimensions as the points (``K[:, tf.newaxis]`` and so on).
+Leading batch dimensions broadcast: cameras are given with as many dimensions as the points, less the last two
+(``cameras[:, tf.newaxis]`` and so on).
 
 Every node of these graphs is built, optimized and run in every model, several times over, so the formulas are written
 with few of them.
 """
 
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
-N_DISTORTION_COEFFS = 12
+from metrabs_core.cameras import (
+    FISHEYE_ORDER,
+    MAX_COEFF,
+    MAX_FISHEYE_ANGLE,
+    N_COEFFS,
+    N_FISHEYE_COEFFS,
+    RADIAL_ORDER,
+    RADIAL_POWERS,
+    RADII,
+)
+
 # Newton's method converges quadratically: usually after 3 or 4 steps, after 10 with the strongest real lenses.
 _MAX_NEWTON_STEPS = 20
 _CONVERGED = 1e-6
 # Of a box: its middle, then the middles of the left, right, upper and lower sides.
 _CENTER_AND_SIDES = np.float32([[0.5, 0.5], [0, 0.5], [1, 0.5], [0.5, 0], [0.5, 1]])
-# The radii on which the lens model is searched for the place where it stops being one-to-one: up to 85 degrees.
-_RADII = np.geomspace(0.02, np.tan(np.deg2rad(85.0)), 256)
-# At these radii: powers of r^2, and 2 r^2 times their derivatives by r^2. [4, 2 * 256]
-_RADIAL_POWERS = np.float32([np.r_[_RADII ** (2 * n), 2 * n * _RADII ** (2 * n)] for n in range(4)])
-# Where the rational radial factor has its coefficients in (1, *coeffs): numerator and denominator.
-_RADIAL_COEFFS = [[0, 1, 2, 5], [0, 6, 7, 8]]
+_LAST_COLUMN = np.float32([0, 0, 1])
+_POWERS = np.float32(RADIAL_POWERS.reshape(len(RADIAL_POWERS), -1))
+
+
+class _Lens(NamedTuple):
+    """What a lens is described by: OpenCV's coefficients, k7 of fisheye lenses, valid radius, and 1 for a fisheye."""
+
+    k1: tf.Tensor
+    k2: tf.Tensor
+    p1: tf.Tensor
+    p2: tf.Tensor
+    k3: tf.Tensor
+    k4: tf.Tensor
+    k5: tf.Tensor
+    k6: tf.Tensor
+    s1: tf.Tensor
+    s2: tf.Tensor
+    s3: tf.Tensor
+    s4: tf.Tensor
+    k7: tf.Tensor
+    valid_radius: tf.Tensor
+    is_fisheye: tf.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Cameras:
+    """A batch of cameras of any shape [...].
+
+    Attributes:
+        intrinsic_matrix: float32 [..., 3, 3], pixels; last row 0 0 1.
+        lens: float32 [..., 15]: see ``_Lens``; one tensor, so that one node takes it along.
+        extrinsic_matrix: float32 [..., 4, 4], world to camera frame, mm; None for cameras that know no world.
+    """
+
+    intrinsic_matrix: tf.Tensor
+    lens: tf.Tensor
+    extrinsic_matrix: tf.Tensor | None = None
+
+    @classmethod
+    def calibrated(cls, intrinsic_matrix, distortion_coeffs, is_fisheye, extrinsic_matrix=None):
+        """Cameras from what a calibration gives.
+
+        Args:
+            intrinsic_matrix: float32 [n, 3, 3].
+            distortion_coeffs: float32 [n, m], m at most 12, OpenCV's order. Those not given are zero.
+            is_fisheye: bool [n], whose coefficients are k1 k2 k3 k4.
+            extrinsic_matrix: float32 [n, 4, 4], or None.
+
+        Coefficients that no lens can have give cameras without ``is_possible``.
+        """
+        is_fisheye = is_fisheye[:, tf.newaxis]
+        coeffs = tf.pad(distortion_coeffs, [[0, 0], [0, N_COEFFS + 1 - tf.shape(distortion_coeffs)[1]]])
+        coeffs = tf.ensure_shape(coeffs, [None, N_COEFFS + 1])
+        limits = tf.where(is_fisheye, _FISHEYE_LIMITS, MAX_COEFF)
+        is_lens = tf.reduce_all(tf.abs(coeffs) <= limits, axis=1, keepdims=True)
+        coeffs = tf.where(is_fisheye, tf.gather(coeffs, FISHEYE_ORDER, axis=1), coeffs)
+        radius = tf.where(is_lens, valid_radius(coeffs, is_fisheye), 0.0)
+        lens = tf.concat([coeffs, radius, tf.cast(is_fisheye, tf.float32)], axis=1)
+        return cls(intrinsic_matrix, lens, extrinsic_matrix)
+
+    def __getitem__(self, key):
+        """Cameras at an index or slice, or with further axes (``tf.newaxis``), of the batch's shape."""
+        return self._each(lambda values: values[key])
+
+    def gather(self, index):
+        """Cameras at indices int32 [...] of the batch's first axis."""
+        return self._each(lambda values: tf.gather(values, index))
+
+    def _each(self, change):
+        world = None if self.extrinsic_matrix is None else change(self.extrinsic_matrix)
+        return Cameras(change(self.intrinsic_matrix), change(self.lens), world)
+
+    def _lens(self):
+        """Each of [..., 1], to be broadcast against points."""
+        return _Lens(*tf.unstack(tf.expand_dims(self.lens, -2), axis=-1))
+
+    @property
+    def is_possible(self):
+        """Whether there can be such lenses: bool [...]."""
+        return self.lens[..., _Lens._fields.index("valid_radius")] >= RADII[1]
+
+    @property
+    def is_pinhole(self):
+        """Whether straight lines are seen straight: bool [...]."""
+        # all but the valid radius are zero
+        return tf.reduce_all(self.lens * _PINHOLE_MASK == 0.0, axis=-1)
+
+    def project(self, points):
+        """Pixels where points in the camera frame are seen.
+
+        What the lens does not see, since it is too far aside or behind, is put at or outside of the picture's border.
+
+        Args:
+            points: float32 [..., n, 3], in any unit.
+
+        Returns:
+            float32 [..., n, 2].
+        """
+        return self.project_and_see(points)[0]
+
+    def project_and_see(self, points):
+        """What ``project`` gives, and whether the lens sees the points: float32 [..., n, 2] and bool [..., n]."""
+        x, y, z = tf.unstack(points, axis=-1)
+        lens = self._lens()
+        # where an ideal lens puts them
+        aside = tf.sqrt(tf.maximum(x * x + y * y, 1e-36))
+        tangent = aside / tf.maximum(z, 1e-6 * aside)  # what is behind a pinhole is very far aside
+        radius = tf.where(lens.is_fisheye > 0.0, tf.atan2(aside, z), tangent)
+        within = tf.minimum(radius, lens.valid_radius)
+        scale = within / aside
+        x, y, r2 = x * scale, y * scale, within * within
+        # what the lens makes of that
+        k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, k7, limit, _ = lens
+        factor = 1.0 + r2 * (k1 + r2 * (k2 + r2 * (k3 + r2 * k7)))
+        factor /= 1.0 + r2 * (k4 + r2 * (k5 + r2 * k6))
+        factor += 2.0 * (p1 * y + p2 * x)
+        x, y = x * factor + r2 * (p2 + s1 + s2 * r2), y * factor + r2 * (p1 + s3 + s4 * r2)
+        pixels = transform(self.intrinsic_matrix[..., :2, :], tf.stack([x, y, tf.ones_like(x)], axis=-1))
+        return pixels, radius <= limit
+
+    def rays(self, pixels):
+        """Directions in which pixels look, the inverse of ``project``.
+
+        Args:
+            pixels: float32 [..., n, 2].
+
+        Returns:
+            float32 [..., n, 3], camera frame, one long or longer. For a pixel that the lens can't produce, it is a
+            direction near the edge of what it sees.
+        """
+        distorted = transform(tf.linalg.inv(self.intrinsic_matrix)[..., :2, :], homogeneous(pixels))
+        lens = self._lens()
+        x, y = _undistort(distorted, lens)
+        # where the radius is zero, anything of the right size will do
+        radius = tf.sqrt(tf.maximum(x * x + y * y, 1e-12))
+        z = tf.where(lens.is_fisheye > 0.0, radius / tf.tan(radius), 1.0)
+        return tf.stack([x, y, z], axis=-1)
+
+    def to_world(self, points):
+        """Points float32 [..., n, 3] of the camera frame in the world, mm."""
+        return transform(tf.linalg.inv(self.extrinsic_matrix)[..., :3, :], homogeneous(points))
+
+    def resampled(self, origin, cell):
+        """Cameras of pictures whose pixels i are at ``origin + cell * i`` in these: float32 [..., 2], x and y."""
+        shift = tf.pad(origin, [*[[0, 0]] * (origin.shape.rank - 1), [0, 1]])[..., tf.newaxis] * _LAST_COLUMN
+        return replace(self, intrinsic_matrix=(self.intrinsic_matrix - shift) / homogeneous(cell)[..., tf.newaxis])
+
+    def facing_boxes(self, boxes, up, side):
+        """Virtual cameras that look at the middle of each box, the box's longer side filling the square crop.
+
+        A turned camera and not a cut-out, so that a person looks the same at the border of a wide picture as in its
+        middle (perspective correction, T-BIOM 2021).
+
+        Args:
+            boxes: float32 [n, 4], left, top, width, height, pixels of the (distorted) picture.
+            up: float32 [n, 3], direction in the camera frame that is to be up in the crops.
+            side: side of the crops in pixels.
+
+        Returns:
+            rotation: float32 [n, 3, 3], from the camera's frame to the crop camera's.
+            focal: float32 [n], focal length of the crop camera in pixels; its principal point is the crop's middle.
+        """
+        corner, size = tf.split(tf.expand_dims(boxes, 1), 2, axis=-1)
+        rays = self.rays(corner + size * _CENTER_AND_SIDES)
+        rotation = look_at_rotation(rays[:, 0], up)
+        xy, z = tf.split(transform(rotation, rays), [2, 1], axis=-1)
+        on_plane = xy / tf.maximum(z, 1e-3)
+        sides = tf.norm(on_plane[:, 2::2] - on_plane[:, 1::2], axis=-1)
+        return rotation, side / tf.maximum(tf.reduce_max(sides, axis=-1), 1e-6)
+
+
+_FISHEYE_LIMITS = np.float32([MAX_COEFF] * N_FISHEYE_COEFFS + [0] * (N_COEFFS + 1 - N_FISHEYE_COEFFS))
+_PINHOLE_MASK = np.float32([name != "valid_radius" for name in _Lens._fields])
+
+
+def _undistort(distorted, lens):
+    """Points x, y [..., n] of the ideal picture from distorted ones [..., n, 2], by Newton's method, within the valid
+    radius."""
+    target_x, target_y = tf.unstack(distorted, axis=-1)
+    k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, k7, limit, _ = lens
+
+    def limited(x, y):
+        scale = limit / tf.maximum(limit, tf.sqrt(x * x + y * y))
+        return x * scale, y * scale
+
+    def newton_step(i, x, y, _):
+        r2 = x * x + y * y
+        # value and derivative by r2 of the radial factor
+        denominator = 1.0 + r2 * (k4 + r2 * (k5 + r2 * k6))
+        factor = (1.0 + r2 * (k1 + r2 * (k2 + r2 * (k3 + r2 * k7)))) / denominator
+        slope = k1 + r2 * (2.0 * k2 + r2 * (3.0 * k3 + r2 * 4.0 * k7))
+        slope = (slope - factor * (k4 + r2 * (2.0 * k5 + 3.0 * r2 * k6))) / denominator
+        factor += 2.0 * (p1 * y + p2 * x)
+        error_x = x * factor + r2 * (p2 + s1 + s2 * r2) - target_x
+        error_y = y * factor + r2 * (p1 + s3 + s4 * r2) - target_y
+        # derivatives by r2 of what multiplies x and y, and of the rest, then the Jacobian
+        side_x, side_y = p2 + s1 + 2.0 * s2 * r2, p1 + s3 + 2.0 * s4 * r2
+        xx = factor + 2.0 * x * (x * slope + p2 + side_x)
+        xy = 2.0 * (x * (y * slope + p1) + y * side_x)
+        yx = 2.0 * (y * (x * slope + p2) + x * side_y)
+        yy = factor + 2.0 * y * (y * slope + p1 + side_y)
+        determinant = xx * yy - xy * yx
+        step_x = tf.math.divide_no_nan(yy * error_x - xy * error_y, determinant)
+        step_y = tf.math.divide_no_nan(xx * error_y - yx * error_x, determinant)
+        is_moving = tf.reduce_any(tf.maximum(tf.abs(step_x), tf.abs(step_y)) > _CONVERGED)
+        return i + 1, *limited(x - step_x, y - step_y), is_moving
+
+    def is_unfinished(i, x, y, is_moving):
+        return is_moving & (i < _MAX_NEWTON_STEPS)
+
+    return tf.while_loop(is_unfinished, newton_step, (0, *limited(target_x, target_y), True))[1:3]
+
+
+def valid_radius(coeffs, is_fisheye):
+    """Radius in the ideal picture within which lenses are one-to-one: float32 [n, 1].
+
+    Beyond it the polynomial folds the picture back over itself: no real lens does, and what is there has no place in
+    the picture.
+
+    Args:
+        coeffs: float32 [n, 13], the coefficients of ``_Lens``.
+        is_fisheye: bool [n, 1].
+    """
+    coeffs = tf.pad(tf.pad(coeffs, [[0, 0], [1, 0]], constant_values=1.0), [[0, 0], [0, 1]])
+    numerator, denominator = [tf.gather(coeffs, places, axis=1) for places in RADIAL_ORDER]
+    numerator, numerator_slope = tf.split(numerator @ _POWERS, 2, axis=-1)
+    denominator, denominator_slope = tf.split(denominator @ _POWERS, 2, axis=-1)
+    # d(r * factor(r^2)) / dr, positive where a larger angle means further from the centre; times denominator^2
+    slope = (numerator + numerator_slope) * denominator - numerator * denominator_slope
+    is_growing = (slope > 0.0) & (denominator > 0.0)
+    n_valid = tf.reduce_sum(tf.math.cumprod(tf.cast(is_growing, tf.int32), axis=-1), axis=-1, keepdims=True)
+    limit = tf.where(is_fisheye, np.float32(MAX_FISHEYE_ANGLE), np.float32(RADII[-1]))
+    return tf.minimum(tf.gather(RADII.astype(np.float32), tf.maximum(n_valid - 1, 0)), limit)
 
 
 def intrinsics_from_field_of_view(fov_degrees, image_size):
@@ -52,151 +291,6 @@ def intrinsics(focal, principal_point):
     """
     zoom = focal[..., tf.newaxis, tf.newaxis] * np.diag([1.0, 1.0, 0.0]).astype(np.float32)
     return zoom + tf.pad(homogeneous(principal_point)[:, tf.newaxis], [[0, 0], [2, 0]])
-
-
-def lens_model(coeffs):
-    """What the functions below need to know of a lens.
-
-    Args:
-        coeffs: float32 [n, m], m at most 12, in OpenCV's order: k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4. Those not given
-            are zero.
-
-    Returns:
-        float32 [n, 13], called ``lens`` below: all 12 coefficients, and ``valid_radius``.
-    """
-    n_missing = N_DISTORTION_COEFFS - tf.shape(coeffs)[1]
-    coeffs = tf.pad(coeffs, [[0, 0], [0, n_missing]])
-    coeffs = tf.ensure_shape(coeffs, [None, N_DISTORTION_COEFFS])
-    return tf.concat([coeffs, valid_radius(coeffs)], axis=-1)
-
-
-def valid_radius(coeffs):
-    """Radius on the plane z = 1 within which the lens model is one-to-one.
-
-    Beyond it the polynomial folds the image back over itself: no real lens does, and points there have no place in
-    the image.
-
-    Args:
-        coeffs: float32 [n, 12].
-
-    Returns:
-        float32 [n, 1].
-    """
-    coeffs = tf.pad(coeffs, [[0, 0], [1, 0]], constant_values=1.0)
-    numerator, denominator = [tf.gather(coeffs, indices, axis=1) for indices in _RADIAL_COEFFS]
-    numerator, numerator_slope = tf.split(numerator @ _RADIAL_POWERS, 2, axis=-1)
-    denominator, denominator_slope = tf.split(denominator @ _RADIAL_POWERS, 2, axis=-1)
-    # d(r * factor(r^2)) / dr, positive where a larger angle means further from the centre; times denominator^2
-    slope = (numerator + numerator_slope) * denominator - numerator * denominator_slope
-    is_growing = (slope > 0.0) & (denominator > 0.0)
-    n_valid = tf.reduce_sum(tf.math.cumprod(tf.cast(is_growing, tf.int32), axis=-1), axis=-1, keepdims=True)
-    return tf.gather(_RADII.astype(np.float32), tf.maximum(n_valid - 1, 0))
-
-
-def _radial(r2, k1, k2, k3, k4, k5, k6):
-    """Value and derivative by r2 of the rational radial factor."""
-    numerator = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    denominator = 1.0 + r2 * (k4 + r2 * (k5 + r2 * k6))
-    factor = numerator / denominator
-    numerator_slope = k1 + r2 * (2.0 * k2 + 3.0 * r2 * k3)
-    denominator_slope = k4 + r2 * (2.0 * k5 + 3.0 * r2 * k6)
-    return factor, (numerator_slope - factor * denominator_slope) / denominator
-
-
-def _limit_radius(points, radius):
-    """Move points [..., 2] toward the centre that are further from it than a radius [..., 1]."""
-    length = tf.sqrt(tf.reduce_sum(tf.square(points), axis=-1, keepdims=True))
-    return points * (radius / tf.maximum(radius, length))
-
-
-def distort_points(points, lens):
-    """Apply OpenCV's lens model (radial rational, tangential, thin prism).
-
-    Points beyond ``valid_radius`` are first moved onto it, so that they land at or outside the border of the picture
-    and not, folded back, inside.
-
-    Args:
-        points: float32 [..., 2], normalized.
-        lens: float32 [..., 13], broadcast against the points' leading dimensions.
-
-    Returns:
-        float32 [..., 2], normalized and distorted.
-    """
-    x, y = tf.unstack(_limit_radius(points, lens[..., -1:]), axis=-1)
-    k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, _ = tf.unstack(lens, axis=-1)
-    r2 = x * x + y * y
-    factor = (1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1.0 + r2 * (k4 + r2 * (k5 + r2 * k6)))
-    factor += 2.0 * (p1 * y + p2 * x)
-    return tf.stack([x * factor + r2 * (p2 + s1 + s2 * r2), y * factor + r2 * (p1 + s3 + s4 * r2)], axis=-1)
-
-
-def undistort_points(points, lens):
-    """Invert ``distort_points`` by Newton's method, within ``valid_radius``.
-
-    Args:
-        points: float32 [..., 2], normalized and distorted.
-        lens: float32 [..., 13], broadcast against the points' leading dimensions.
-
-    Returns:
-        float32 [..., 2], normalized. A point that the lens can't produce gives one near the valid radius.
-    """
-    target_x, target_y = tf.unstack(points, axis=-1)
-    k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, _ = tf.unstack(lens, axis=-1)
-    radius = lens[..., -1:]
-
-    def newton_step(i, undistorted, _):
-        x, y = tf.unstack(undistorted, axis=-1)
-        r2 = x * x + y * y
-        factor, slope = _radial(r2, k1, k2, k3, k4, k5, k6)
-        factor += 2.0 * (p1 * y + p2 * x)
-        error_x = x * factor + r2 * (p2 + s1 + s2 * r2) - target_x
-        error_y = y * factor + r2 * (p1 + s3 + s4 * r2) - target_y
-        # derivatives by r2 of what multiplies x and y, and of the rest, then the Jacobian
-        side_x, side_y = p2 + s1 + 2.0 * s2 * r2, p1 + s3 + 2.0 * s4 * r2
-        xx = factor + 2.0 * x * (x * slope + p2 + side_x)
-        xy = 2.0 * (x * (y * slope + p1) + y * side_x)
-        yx = 2.0 * (y * (x * slope + p2) + x * side_y)
-        yy = factor + 2.0 * y * (y * slope + p1 + side_y)
-        determinant = xx * yy - xy * yx
-        step_x = tf.math.divide_no_nan(yy * error_x - xy * error_y, determinant)
-        step_y = tf.math.divide_no_nan(xx * error_y - yx * error_x, determinant)
-        step = tf.stack([step_x, step_y], axis=-1)
-        return i + 1, _limit_radius(undistorted - step, radius), tf.reduce_any(tf.abs(step) > _CONVERGED)
-
-    start = _limit_radius(points, radius)
-    return tf.while_loop(lambda i, _, is_moving: is_moving & (i < _MAX_NEWTON_STEPS), newton_step, (0, start, True))[1]
-
-
-def pixels_to_normalized(pixels, intrinsic_matrix, lens):
-    """Undistorted normalized points of pixels.
-
-    Args:
-        pixels: float32 [..., n, 2].
-        intrinsic_matrix: float32 [..., 3, 3].
-        lens: float32 [..., 13].
-
-    Returns:
-        float32 [..., n, 2].
-    """
-    normalized = transform(tf.linalg.inv(intrinsic_matrix)[..., :2, :], homogeneous(pixels))
-    return undistort_points(normalized, tf.expand_dims(lens, -2))
-
-
-def project(points, intrinsic_matrix, lens):
-    """Pixels where points in the camera frame are seen.
-
-    Args:
-        points: float32 [..., n, 3], mm, camera frame. Points behind the camera are taken to be just in front of it,
-            far out at the side.
-        intrinsic_matrix: float32 [..., 3, 3].
-        lens: float32 [..., 13].
-
-    Returns:
-        float32 [..., n, 2].
-    """
-    xy, z = tf.split(points, [2, 1], axis=-1)
-    distorted = distort_points(xy / tf.maximum(z, 1.0), tf.expand_dims(lens, -2))
-    return transform(intrinsic_matrix[..., :2, :], homogeneous(distorted))
 
 
 def transform(matrix, points):
@@ -235,33 +329,6 @@ def look_at_rotation(direction, up):
     x = tf.where(is_parallel, tf.gather(z, [2, 1, 0], axis=-1) * [1.0, 0.0, -1.0], x)
     x = tf.math.l2_normalize(x, axis=-1)
     return tf.stack([x, tf.linalg.cross(z, x), z], axis=-2)
-
-
-def crop_cameras(boxes, intrinsic_matrix, lens, up, crop_side):
-    """Virtual cameras that look at the middle of each box, the box's longer side filling the square crop.
-
-    A turned camera and not a cut-out, so that a person looks the same at the border of a wide picture as in its middle
-    (perspective correction, T-BIOM 2021).
-
-    Args:
-        boxes: float32 [n, 4], left, top, width, height, pixels of the (distorted) image.
-        intrinsic_matrix: float32 [n, 3, 3], of the image.
-        lens: float32 [n, 13], of the image.
-        up: float32 [n, 3], direction in the camera frame that is to be up in the crops.
-        crop_side: side of the crops in pixels.
-
-    Returns:
-        rotation: float32 [n, 3, 3], from the image camera's frame to the crop camera's.
-        focal: float32 [n], focal length of the crop camera in pixels; its principal point is the crop's middle.
-    """
-    corner, size = tf.split(tf.expand_dims(boxes, 1), 2, axis=-1)
-    points = corner + size * _CENTER_AND_SIDES
-    rays = homogeneous(pixels_to_normalized(points, intrinsic_matrix, lens))
-    rotation = look_at_rotation(rays[:, 0], up)
-    xy, z = tf.split(transform(rotation, rays), [2, 1], axis=-1)
-    on_plane = xy / tf.maximum(z, 1e-3)
-    sides = tf.norm(on_plane[:, 2::2] - on_plane[:, 1::2], axis=-1)
-    return rotation, crop_side / tf.maximum(tf.reduce_max(sides, axis=-1), 1e-6)
 
 
 def roll_rotation(angle):

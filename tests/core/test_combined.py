@@ -74,6 +74,7 @@ DETECTION = [
     ("detector_flip_aug", False),
     ("suppress_implausible_poses", True),
 ]
+LENS = [("distortion_model", "")]
 FIRST_RELEASE = [
     ("intrinsics", ()),
     ("detector_threshold", 0.5),
@@ -87,10 +88,10 @@ FIRST_RELEASE = [
 @pytest.mark.parametrize(
     ("cls", "method", "required", "optional"),
     [
-        (CombinedModel, "detect_poses", ["image"], CAMERA + POSE + DETECTION),
-        (CombinedModel, "detect_poses_batched", ["images"], CAMERA + POSE + DETECTION),
-        (CombinedModel, "estimate_poses", ["image", "boxes"], CAMERA + POSE),
-        (CombinedModel, "estimate_poses_batched", ["images", "boxes"], CAMERA + POSE),
+        (CombinedModel, "detect_poses", ["image"], CAMERA + POSE + DETECTION + LENS),
+        (CombinedModel, "detect_poses_batched", ["images"], CAMERA + POSE + DETECTION + LENS),
+        (CombinedModel, "estimate_poses", ["image", "boxes"], CAMERA + POSE + LENS),
+        (CombinedModel, "estimate_poses_batched", ["images", "boxes"], CAMERA + POSE + LENS),
         (CombinedModel, "predict_single_image", ["image"], FIRST_RELEASE),
         (CombinedModel, "predict_multi_image", ["images"], FIRST_RELEASE),
         (MultipersonModel, "predict_single_image", ["image", "intrinsics", "boxes"], FIRST_RELEASE[-2:]),
@@ -101,7 +102,12 @@ def test_names_order_and_defaults_are_those_of_the_released_models(cls, method, 
     parameters = list(inspect.signature(getattr(cls, method).python_function).parameters.values())[1:]
     assert [p.name for p in parameters] == required + [name for name, _ in optional]
     for parameter, (name, default) in zip(parameters[len(required) :], optional):
-        if method.endswith("poses_batched") and name in ("intrinsic_matrix", "distortion_coeffs", "extrinsic_matrix"):
+        if method.endswith("poses_batched") and name in (
+            "intrinsic_matrix",
+            "distortion_coeffs",
+            "extrinsic_matrix",
+            "distortion_model",
+        ):
             default = np.asarray(default)[None]
         np.testing.assert_array_equal(parameter.default, default, err_msg=name)
 
@@ -217,9 +223,9 @@ def test_arguments_by_position(model):
     lens, extrinsics = np.float32([-0.2, 0.05, 0.001, 0, 0]), np.eye(4, dtype=np.float32)
     extrinsics[:3, 3] = [100, 200, 300]
     image = dot_people.draw(PEOPLE, K, lens, SIZE)
-    arguments = [image, K, lens, extrinsics, (0, -1, 0), 55, 7, 2, 3, False, "coco_17", 0.1, 0.7, 3, True, True]
+    arguments = [image, K, lens, extrinsics, (0, -1, 0), 55, 7, 2, 3, False, "coco_17", 0.1, 0.7, 3, True, True, ""]
     by_position = _numpy(model.detect_poses(*arguments))
-    names = ["image", *(name for name, _ in CAMERA + POSE + DETECTION)]
+    names = ["image", *(name for name, _ in CAMERA + POSE + DETECTION + LENS)]
     by_name = _numpy(model.detect_poses(**dict(zip(names, arguments))))
     assert by_position["poses3d"].shape == (2, 3, 17, 3)
     for name, values in by_position.items():
@@ -258,6 +264,15 @@ def test_one_trace_serves_all_sizes_numbers_and_arguments():
         ({"num_aug": 0}, "num_aug"),
         ({"antialias_factor": 0}, "antialias_factor"),
         ({"intrinsic_matrix": np.zeros([3, 3], np.float32)}, "intrinsic_matrix: focal lengths must be positive"),
+        ({"intrinsic_matrix": K.T}, "intrinsic_matrix.*last rows must be 0 0 1 .*transposed.* are.*235 180 1"),
+        (
+            {"extrinsic_matrix": np.float32([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [1, 2, 3, 1]])},
+            "last rows.*1 2 3",
+        ),
+        ({"distortion_coeffs": np.float32([1e20, 0, 0, 0, 0])}, "distortion_coeffs: no lens has these; they are.*1e"),
+        ({"distortion_coeffs": np.float32([np.nan, 0, 0, 0, 0])}, "distortion_coeffs: no lens has these"),
+        ({"distortion_coeffs": np.float32([0, 0, 0, 0, 0.1]), "distortion_model": "fisheye"}, "no lens has these"),
+        ({"distortion_model": "omnidirectional"}, "distortion_model: must be one of .*fisheye.* omnidirectional"),
         ({"distortion_coeffs": np.zeros(14, np.float32)}, "distortion_coeffs: 5 to 12"),
         ({"distortion_coeffs": np.zeros([2, 5], np.float32)}, "distortion_coeffs: must be a list"),
         ({"boxes": np.zeros([1, 3], np.float32)}, "boxes: left, top, width and height"),

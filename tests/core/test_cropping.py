@@ -12,16 +12,18 @@ SIDE = 128
 UP = np.float32([[0, -1, 0]])
 LENS = np.float32([-0.25, 0.08, 0.001, -0.002, -0.01, 0.02, 0.01, 0.002, 0.003, -0.001, 0.002, 0.001])
 PINHOLE = np.zeros(12, np.float32)
+FISHEYE = np.float32([0.03, -0.01, 0.004, -0.001])  # four: that is how these tests tell
 
 
 def _crops(images, boxes, matrix, coeffs, up=UP, image_index=None, gamma=1.0, antialias_factor=1, roll=0.0):
     n = len(boxes)
-    matrices, lenses = np.tile(np.float32(matrix), [n, 1, 1]), geometry.lens_model(np.tile(np.float32(coeffs), [n, 1]))
-    rotation, focal = geometry.crop_cameras(np.float32(boxes), matrices, lenses, np.tile(np.float32(up), [n, 1]), SIDE)
+    matrices, is_fisheye = np.tile(np.float32(matrix), [n, 1, 1]), np.full(n, len(coeffs) == 4)
+    cameras = geometry.Cameras.calibrated(matrices, np.tile(np.float32(coeffs), [n, 1]), is_fisheye)
+    rotation, focal = cameras.facing_boxes(np.float32(boxes), np.tile(np.float32(up), [n, 1]), SIDE)
     rotation = geometry.roll_rotation(tf.constant(roll, tf.float32)) @ rotation
     index = np.zeros(n, np.int32) if image_index is None else np.int32(image_index)
     factor = tf.constant(antialias_factor)
-    windows = cropping.read_windows(images, index, matrices, lenses, rotation[:, None], focal[:, None], SIDE, factor)
+    windows = cropping.read_windows(images, index, cameras, rotation[:, None], focal[:, None], SIDE, factor)
     gammas = np.full(n, gamma, np.float32)
     crops = cropping.draw_crops(windows, np.arange(n), rotation, focal, gammas, SIDE, factor)
     return crops.numpy(), rotation.numpy(), focal.numpy()
@@ -32,8 +34,9 @@ def _image_points(rotation, focal, matrix, coeffs):
     x, y = np.meshgrid(np.arange(SIDE), np.arange(SIDE))
     middle = (SIDE - 1) / 2
     rays = np.stack([(x - middle) / focal, (y - middle) / focal, np.ones_like(x)], -1) @ np.float64(rotation)
+    project = cv2.fisheye.projectPoints if len(coeffs) == 4 else cv2.projectPoints
     zeros = np.zeros(3)
-    points = cv2.projectPoints(rays.reshape(-1, 3), zeros, zeros, np.float64(matrix), np.float64(coeffs))[0]
+    points = project(rays.reshape(-1, 1, 3), zeros, zeros, np.float64(matrix), np.float64(coeffs))[0]
     return points.reshape(SIDE, SIDE, 2)
 
 
@@ -54,7 +57,7 @@ def _matrix(height, width, focal_per_width=1.1):
     )
 
 
-@pytest.mark.parametrize("coeffs", [PINHOLE, LENS], ids=["pinhole", "lens"])
+@pytest.mark.parametrize("coeffs", [PINHOLE, LENS, FISHEYE], ids=["pinhole", "lens", "fisheye"])
 @pytest.mark.parametrize("box_size", [60, 130, 260, 700, 2000])
 def test_values_are_those_of_the_place_that_the_camera_looks_at(coeffs, box_size):
     height, width = max(400, box_size), max(500, int(1.2 * box_size))
@@ -94,6 +97,21 @@ def test_crops_are_deltacameras(coeffs, box):
     # borders of the picture may differ by a pixel's share
     assert np.median(error) < 1.5
     assert np.percentile(error, 98) < 12
+
+
+@pytest.mark.parametrize("left", [-20, 60, 250, 440, 520])
+def test_a_fisheye_lens_of_170_degrees_is_undone_up_to_its_border(left):
+    width, height, period = 640, 480, 30
+    matrix = np.float32([[width / np.deg2rad(170), 0, 319.5], [0, width / np.deg2rad(170), 239.5], [0, 0, 1]])
+    coeffs = np.float32([0.02, -0.01, 0.003, -0.0005])
+    box = [left, 150, 100, 160]
+    crops, rotation, focal = _crops(_wave_image(height, width, period)[None], [box], matrix, coeffs, roll=0.3)
+    points = _image_points(rotation[0], focal[0], matrix, coeffs)
+    inside = ((points > 3) & (points < [width - 4, height - 4])).all(-1)
+    assert inside.mean() > 0.3
+    error = (crops[0] * 255 - _waves(points, period))[inside]
+    assert np.abs(error).mean() < 3.0
+    assert np.abs(error.mean()) < 0.5
 
 
 def test_a_pattern_finer_than_the_crop_becomes_gray():
