@@ -463,8 +463,9 @@ def _cameras(images, intrinsic_matrix, distortion_coeffs, distortion_model, extr
 
 def _is_fisheye(distortion_model):
     """Which lens models are fisheye models: string [n] -> bool [n]."""
-    is_named = distortion_model[:, tf.newaxis] == [*FISHEYE_MODELS, *PINHOLE_MODELS]
-    message = f"distortion_model: must be one of {' '.join(map(repr, [*PINHOLE_MODELS, *FISHEYE_MODELS]))}; it is"
+    names = [*FISHEYE_MODELS, *PINHOLE_MODELS]
+    is_named = distortion_model[:, tf.newaxis] == names
+    message = f"distortion_model: must be empty or one of {', '.join(filter(None, names))}; it is"
     with _require(tf.reduce_all(tf.reduce_any(is_named, axis=1)), message, distortion_model):
         return tf.reduce_any(is_named[:, : len(FISHEYE_MODELS)], axis=1)
 

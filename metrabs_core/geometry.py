@@ -1,4 +1,4 @@
-"""Cameras in TensorFlow, batched, with the verbs of ``metrabs_core.cameras.Camera``, which explains axes, units, lenses.
+"""Cameras in TensorFlow, batched, with the verbs of ``metrabs_core.cameras.Camera``, which explains axes and lenses.
 
 Leading batch dimensions broadcast: cameras are given with as many dimensions as the points, less the last two
 (``cameras[:, tf.newaxis]`` and so on).

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from metrabs_core.combined import CombinedModel, MultipersonModel, constant, describe_skeletons
 from metrabs_core.detection import load_detector
+from metrabs_core.errors import UserError
 from metrabs_core.skeletons import Skeleton
 
 WEIGHTS_DTYPES = ("float16", "float32")
@@ -365,8 +366,12 @@ def _checked_method(declared, function):
     def method(*args, **kwargs):
         arguments = signature.bind(*args, **kwargs).arguments
         arguments = {name: _convert(name, value, specs[name]) for name, value in arguments.items()}
+        concrete, known = trace()
+        if not known.issuperset(arguments):
+            unknown = ", ".join(sorted(set(arguments) - known))
+            raise UserError(f"{unknown}: this model was exported by a version that did not have it; export it again.")
         try:
-            return trace()(**{**defaults, **arguments})
+            return concrete(**{name: value for name, value in {**defaults, **arguments}.items() if name in known})
         except tf.errors.InvalidArgumentError as error:
             sentence = re.search(r"assertion failed: ((\[.*?\] ?)+)", error.message)
             if sentence is None:
@@ -378,9 +383,11 @@ def _checked_method(declared, function):
 
 
 def _only_trace(function):
-    """The concrete function of a ``tf.function`` with an input signature, or of one that was loaded."""
+    """The concrete function of a ``tf.function`` with an input signature, or of one that was loaded, and the names of
+    its arguments: models that were exported earlier lack the newer ones."""
     loaded = getattr(function, "concrete_functions", None)
-    return loaded[0] if loaded else function.get_concrete_function()
+    concrete = loaded[0] if loaded else function.get_concrete_function()
+    return concrete, set(concrete.function_type.parameters)
 
 
 def _convert(name, value, spec):

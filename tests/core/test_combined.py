@@ -272,7 +272,10 @@ def test_one_trace_serves_all_sizes_numbers_and_arguments():
         ({"distortion_coeffs": np.float32([1e20, 0, 0, 0, 0])}, "distortion_coeffs: no lens has these; they are.*1e"),
         ({"distortion_coeffs": np.float32([np.nan, 0, 0, 0, 0])}, "distortion_coeffs: no lens has these"),
         ({"distortion_coeffs": np.float32([0, 0, 0, 0, 0.1]), "distortion_model": "fisheye"}, "no lens has these"),
-        ({"distortion_model": "omnidirectional"}, "distortion_model: must be one of .*fisheye.* omnidirectional"),
+        (
+            {"distortion_model": "omnidirectional"},
+            "distortion_model: must be empty or one of .*fisheye.* .*omnidirectional",
+        ),
         ({"distortion_coeffs": np.zeros(14, np.float32)}, "distortion_coeffs: 5 to 12"),
         ({"distortion_coeffs": np.zeros([2, 5], np.float32)}, "distortion_coeffs: must be a list"),
         ({"boxes": np.zeros([1, 3], np.float32)}, "boxes: left, top, width and height"),

@@ -12,6 +12,7 @@ import tensorflow as tf
 import metrabs_core
 from metrabs_core import packaging
 from metrabs_core.combined import CombinedModel, MultipersonModel
+from metrabs_core.errors import UserError
 from metrabs_core.network.crop_model import CropModel, save_weights_dir
 from metrabs_core.skeletons import NATIVE, SKELETONS
 
@@ -121,6 +122,41 @@ def test_wrong_arguments_are_refused_by_name(exported_model, arguments, message)
 @pytest.fixture(scope="module")
 def exported_model(exported):
     return metrabs_core.load(exported)
+
+
+def test_a_model_that_was_exported_before_there_were_fisheye_lenses_still_works(tmp_path):
+    class Earlier(tf.Module):
+        """Has some of the arguments."""
+
+        def __init__(self):
+            super().__init__()
+            self.crop_model = tf.Module()
+            self.joint_names, self.joint_edges = tf.Variable(["a", "b"]), tf.Variable([[0, 1]])
+            self.per_skeleton_joint_names, self.per_skeleton_edges = (
+                {"two": self.joint_names},
+                {"two": self.joint_edges},
+            )
+
+        @tf.function(input_signature=[*MultipersonModel.estimate_poses.input_signature[:2], tf.TensorSpec([])])
+        def estimate_poses(self, image, boxes, default_fov_degrees):
+            return default_fov_degrees + tf.reduce_sum(boxes)
+
+    tf.saved_model.save(Earlier(), str(tmp_path / "model"))
+    model = metrabs_core.load(tmp_path / "model")
+    assert float(model.estimate_poses(IMAGE, [[1, 1, 1, 1]], default_fov_degrees=33)) == 37
+    assert float(model.estimate_poses(IMAGE, [[1, 1, 1, 1]])) == 59
+    with pytest.raises(UserError, match="^distortion_model: this model was exported by a version that"):
+        model.estimate_poses(IMAGE, BOXES, distortion_model="fisheye")
+
+
+def test_a_fisheye_lens_and_a_transposed_matrix_reach_an_exported_model(exported_model):
+    plain, fisheye = (
+        exported_model.estimate_poses(IMAGE, BOXES, K, [0.1, 0, 0, 0], distortion_model=model)["poses3d"].numpy()
+        for model in ("", "fisheye")
+    )
+    assert np.abs(plain - fisheye).max() > 1
+    with pytest.raises(ValueError, match="^intrinsic_matrix, extrinsic_matrix: last rows must be 0 0 1 and 0 0 0 1"):
+        exported_model.estimate_poses(IMAGE, BOXES, np.float32(K).T)
 
 
 def test_wrong_boxes_and_unknown_arguments_are_refused(exported_model):

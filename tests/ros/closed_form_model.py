@@ -11,6 +11,7 @@ from metrabs_core.skeletons import NATIVE, SKELETONS, conversion_matrix
 
 RED_SCORE, BLUE_SCORE = 0.9, 0.5
 PERSON_HEIGHT = 1700.0  # mm
+FISHEYE_DEPTH = 77.0  # mm
 UNCERTAINTY = 42.0  # mm
 # A green top left pixel makes the model slow: a second per 51 of green above 51.
 SLOW_GREEN_PER_SECOND = 51
@@ -20,15 +21,17 @@ _IDENTITY = np.eye(4, dtype=np.float32)
 _GRID = np.stack([np.linspace(0, 1, NATIVE.n_joints), np.linspace(0, 1, NATIVE.n_joints) ** 2], 1).astype(np.float32)
 
 
-def expected_pose(box, intrinsic_matrix, distortion_coeffs=(0,)) -> np.ndarray:
+def expected_pose(box, intrinsic_matrix, distortion_coeffs=(0,), distortion_model="") -> np.ndarray:
     """The model's pose [34, 3], mm, of a rectangle (left, top, width, height).
 
     The person is as tall as the rectangle; joint j lies at its fraction `_GRID[j]`, and every joint is one millimetre
-    further away per unit of the distortion coefficients' sum (so that a test sees that they arrive).
+    further away per unit of the distortion coefficients' sum, and further away in a fisheye picture (so that a test
+    sees that they arrive).
     """
     left, top, width, height = (float(value) for value in box[:4])
     matrix = np.asarray(intrinsic_matrix, np.float64)
     depth = PERSON_HEIGHT * matrix[1, 1] / height + float(np.sum(distortion_coeffs))
+    depth += FISHEYE_DEPTH * (distortion_model == "fisheye")
     pixels = np.array([left, top]) + _GRID * np.array([width, height])
     homogeneous = np.concatenate([pixels, np.ones([len(pixels), 1])], axis=1)
     return depth * homogeneous @ np.linalg.inv(matrix).T
@@ -66,6 +69,7 @@ class ClosedFormModel(tf.Module):
         max_detections=-1,
         detector_flip_aug=False,
         suppress_implausible_poses=True,
+        distortion_model="",
     ):
         self._dawdle(image)
         pixels = tf.cast(image, tf.int32)
@@ -74,7 +78,9 @@ class ClosedFormModel(tf.Module):
         boxes = tf.concat([_box_of(red, RED_SCORE), _box_of(blue, BLUE_SCORE)], axis=0)
         boxes = tf.boolean_mask(boxes, boxes[:, 4] > detector_threshold)
         boxes = boxes if max_detections < 0 else boxes[:max_detections]
-        return self._poses(image, boxes, intrinsic_matrix, distortion_coeffs, default_fov_degrees, skeleton)
+        return self._poses(
+            image, boxes, intrinsic_matrix, distortion_coeffs, distortion_model, default_fov_degrees, skeleton
+        )
 
     @tf.function(input_signature=CombinedModel.estimate_poses.input_signature)
     def estimate_poses(
@@ -91,9 +97,12 @@ class ClosedFormModel(tf.Module):
         num_aug=5,
         average_aug=True,
         skeleton="",
+        distortion_model="",
     ):
         self._dawdle(image)
-        prediction = self._poses(image, boxes, intrinsic_matrix, distortion_coeffs, default_fov_degrees, skeleton)
+        prediction = self._poses(
+            image, boxes, intrinsic_matrix, distortion_coeffs, distortion_model, default_fov_degrees, skeleton
+        )
         del prediction["boxes"]
         return prediction
 
@@ -105,13 +114,14 @@ class ClosedFormModel(tf.Module):
     def predict_multi_image(self):
         return ()
 
-    def _poses(self, image, boxes, matrix, distortion_coeffs, default_fov_degrees, skeleton):
+    def _poses(self, image, boxes, matrix, distortion_coeffs, distortion_model, default_fov_degrees, skeleton):
         size = tf.cast(tf.shape(image)[:2], tf.float32)
         focal = tf.reduce_max(size) / (2 * tf.tan(default_fov_degrees * (np.pi / 360)))
         centre = (size - 1) / 2
         default = tf.stack([[focal, 0.0, centre[1]], [0.0, focal, centre[0]], [0.0, 0.0, 1.0]])
         matrix = tf.where(matrix[0, 0] < 0, default, matrix)
         depth = PERSON_HEIGHT * matrix[1, 1] / boxes[:, 3] + tf.reduce_sum(distortion_coeffs)
+        depth += tf.where(distortion_model == "fisheye", FISHEYE_DEPTH, 0.0)
         pixels = boxes[:, tf.newaxis, :2] + _GRID * boxes[:, tf.newaxis, 2:4]
         homogeneous = tf.concat([pixels, tf.ones_like(pixels[..., :1])], axis=-1)
         rays = tf.einsum("ij,njk->nik", tf.linalg.inv(matrix), tf.transpose(homogeneous, [0, 2, 1]))

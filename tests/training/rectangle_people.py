@@ -11,6 +11,7 @@ from metrabs_core.combined import UNKNOWN_INTRINSIC_MATRIX, CombinedModel
 from metrabs_core.skeletons import NATIVE, SKELETONS, conversion_matrix
 
 PERSON_HEIGHT = 1700.0  # mm
+FISHEYE_DEPTH = 77.0  # mm
 UNCERTAINTY = 42.0  # mm
 _NO_EXTRINSICS = np.eye(4, dtype=np.float32)
 _HEIGHTS = {"head": 0.06, "neck": 0.17, "sho": 0.2, "elb": 0.37, "hip": 0.5, "wri": 0.52, "kne": 0.74, "ank": 0.95}
@@ -31,10 +32,12 @@ def expected_poses2d(box) -> np.ndarray:
     return np.asarray(box[:2]) + FRACTIONS * np.asarray(box[2:4])
 
 
-def expected_poses3d(box, intrinsic_matrix, distortion_coeffs=(0,)) -> np.ndarray:
-    """Joints [34, 3] mm; one millimetre further away for each unit of the distortion coefficients' sum."""
+def expected_poses3d(box, intrinsic_matrix, distortion_coeffs=(0,), distortion_model="") -> np.ndarray:
+    """Joints [34, 3] mm; one millimetre further away for each unit of the distortion coefficients' sum, and
+    further away in a fisheye picture."""
     matrix = np.asarray(intrinsic_matrix, np.float64)
     depth = PERSON_HEIGHT * matrix[1, 1] / box[3] + np.sum(distortion_coeffs)
+    depth += FISHEYE_DEPTH * (distortion_model == "fisheye")
     homogeneous = np.concatenate([expected_poses2d(box), np.ones([NATIVE.n_joints, 1])], axis=1)
     return depth * homogeneous @ np.linalg.inv(matrix).T
 
@@ -90,6 +93,7 @@ class RectangleModel(tf.Module):
         max_detections=-1,
         detector_flip_aug=False,
         suppress_implausible_poses=True,
+        distortion_model=("",),
     ):
         end = tf.timestamp() + self._seconds * tf.cast(tf.shape(images)[0], tf.float64)
         tf.while_loop(lambda _: tf.timestamp() < end, lambda x: [tf.linalg.matmul(x, x)], [tf.zeros([64, 64])])
@@ -98,6 +102,7 @@ class RectangleModel(tf.Module):
         boxes = tf.ragged.boolean_mask(boxes, boxes[..., 4] >= detector_threshold)
         flat = boxes.values
         depth = PERSON_HEIGHT * intrinsic_matrix[0, 1, 1] / flat[:, 3] + tf.reduce_sum(distortion_coeffs)
+        depth += tf.where(distortion_model[0] == "fisheye", FISHEYE_DEPTH, 0.0)
         poses2d = flat[:, tf.newaxis, :2] + FRACTIONS * flat[:, tf.newaxis, 2:4]
         rays = tf.einsum(
             "ij,njk->nik", tf.linalg.inv(intrinsic_matrix[0]), tf.transpose(_homogeneous(poses2d), [0, 2, 1])
