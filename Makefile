@@ -8,6 +8,7 @@ demo: setup
 		"$${INPUT:-$$(scripts/sample_video.sh)}"
 
 test: setup-dev
+	@. .venv/local_setup.sh && .venv/bin/python -m training.synthesis.assets body
 	@. .venv/local_setup.sh && .venv/bin/python -m pytest
 	@. .venv/local_setup.sh && .venv/bin/python -m pytest tests/training/test_synthesis.py
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from metrabs_core.files import cache_folder
 from metrabs_core.pictures import PictureError, read_picture
-from training.synthesis.assets import CACHE
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 # Backgrounds are kept in memory at this size: they are scenery, and a crop shows a part of one
@@ -57,12 +57,13 @@ def find_appearance(occlude_prob: float, background_prob: float, data_root: str 
     cutouts = sorted(str(p) for p in (root / "pascal_voc" / "cutouts").glob("*.png")) if occlude_prob else []
     backgrounds = []
     if background_prob:
-        for folder in (root / "inria_holidays" / "non_person", CACHE / "backgrounds"):
+        for folder in (root / "inria_holidays" / "non_person", cache_folder() / "backgrounds"):
             backgrounds = backgrounds or sorted(str(p) for p in folder.rglob("*") if p.suffix.lower() in _PICTURES)
         if not backgrounds:
             raise ValueError(
                 f"There are no backgrounds in {root / 'inria_holidays' / 'non_person'} (metrabs-train prepare) or"
-                f" {CACHE / 'backgrounds'} (python -m training.synthesis.assets); or use --background-aug-prob=0."
+                f" {cache_folder() / 'backgrounds'} (python -m training.synthesis.assets); or use"
+                " --background-aug-prob=0."
             )
     return Appearance(occlude_prob, background_prob, tuple(cutouts), tuple(backgrounds))
 

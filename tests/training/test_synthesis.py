@@ -20,8 +20,6 @@ from hypothesis import strategies as st
 
 from metrabs_core.skeletons import NATIVE
 
-pytest.importorskip("anny", reason="the synthesis extra is not installed")
-pytest.importorskip("moderngl", reason="the synthesis extra is not installed")
 if "tensorflow" in sys.modules:
     # Two versions of LLVM, Mesa's and TensorFlow's, end a process that has both; `make test` gives this file its own.
     pytest.skip("run this file by itself: the renderer and TensorFlow do not share a process", allow_module_level=True)
@@ -133,7 +131,9 @@ def test_a_body_does_not_depend_on_who_shares_the_batch(worker):
 
 
 def test_bodies_are_annys(worker):
-    anny, torch = pytest.importorskip("anny"), pytest.importorskip("torch")
+    import anny  # with PyTorch, which takes seconds
+    import torch
+
     rng = np.random.default_rng(8)
     labels = worker.body.phenotype_labels
     phenotypes = np.stack([sample_phenotype(rng, labels)[0] for _ in range(3)])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from metrabs_core.files import cache_folder
 from metrabs_core.skeletons import Skeleton
 from training.datasets.table import Table
 
@@ -72,11 +73,6 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def cache_folder() -> Path:
-    """Where tables are kept: ``~/.cache/metrabs/datasets``, or under ``$XDG_CACHE_HOME``."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "metrabs" / "datasets"
-
-
 def read_cached(label: str, key: str, root: Path, make: Callable[[], Table]) -> Table:
     """Read a table that was made from the same contents before, or make it.
 
@@ -87,7 +83,7 @@ def read_cached(label: str, key: str, root: Path, make: Callable[[], Table]) -> 
         make: makes the table.
     """
     place = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
-    path = cache_folder() / f"{label}-{place}.npz"
+    path = cache_folder() / "datasets" / f"{label}-{place}.npz"
     table = load_table(path, root, lambda facts: facts.get("key") == key)
     if table is None:
         table = make()

@@ -2,9 +2,10 @@
 
 ``python -m training.synthesis.assets`` fills ``~/.cache/metrabs`` (or ``$XDG_CACHE_HOME/metrabs``), where
 ``synthesize`` looks by default; what is there already stays. Nothing is installed and no root is needed, but
-``apt-get``, ``dpkg-deb`` and ``pip`` are. The folders named here and ``anny_body_*.npz`` (see ``bodies.py``), 12 MB in
-all, are everything that a machine without network needs to render.
+``apt-get``, ``dpkg-deb`` and ``pip`` are. These, 12 MB in all, are everything that a machine without network needs to
+render; the body alone is what rendering cannot do without:
 
+- ``anny_body_*.npz``: what is needed of Anny (Apache-2.0, assets CC0), see ``bodies.py``.
 - ``backgrounds/``: photographs, at the size that rendering uses, of Debian's packages `mate-backgrounds` (GPL-2+),
   `plasma-workspace-wallpapers` (GPL-2+) and `lomiri-wallpapers-16.04` (CC-BY-4.0, CC-BY-SA-4.0, CC0), each with its
   ``copyright`` file.
@@ -13,18 +14,22 @@ all, are everything that a machine without network needs to render.
 """
 
 import argparse
-import os
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "metrabs"
+from metrabs_core.errors import UserError
+from metrabs_core.files import atomic_folder, cache_folder
+from training.synthesis import bodies
+
+ASSETS = ("body", "backgrounds", "rooms", "motions")
 BACKGROUND_PACKAGES = ("lomiri-wallpapers-16.04", "mate-backgrounds", "plasma-workspace-wallpapers")
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 _PICTURE_SIDE = 800
@@ -37,33 +42,35 @@ _MOTION_WHEEL = "pybullet==3.2.7"
 _MOTIONS = "pybullet_data/data/motions/humanoid3d_"
 
 
-def fetch(cache: Path = CACHE) -> None:
-    """Fetch what the cache lacks.
+def fetch(wanted: Iterable[str] = ASSETS) -> None:
+    """Fetch what the cache lacks, and say so.
 
     Args:
-        cache: folder to fill.
+        wanted: some of `ASSETS`.
 
     Raises:
-        RuntimeError: a package can't be had; the message carries what the tool said.
+        UserError: a package can't be had; the message carries what the tool said.
     """
-    for package in BACKGROUND_PACKAGES:
-        _fill(cache / "backgrounds" / package, lambda folder, package=package: _unpack_pictures(package, folder))
-    _fill(cache / "rooms", _unpack_rooms)
-    _fill(cache / "motions", _unpack_motions)
-    from training.synthesis import bodies  # which needs this module
+    cache = cache_folder()
+    if "body" in wanted and not bodies.body_file().exists():
+        print("Making the body model of Anny's (half a minute) ...", file=sys.stderr, flush=True)
+        bodies.prepare()
+    if "backgrounds" in wanted:
+        for package in BACKGROUND_PACKAGES:
+            _fill(cache / "backgrounds" / package, lambda folder, package=package: _unpack_pictures(package, folder))
+    if "rooms" in wanted:
+        _fill(cache / "rooms", _unpack_rooms)
+    if "motions" in wanted:
+        _fill(cache / "motions", _unpack_motions)
 
-    bodies.prepare(cache / bodies.BODY_FILE.name)
 
-
-def _fill(folder: Path, fill) -> None:
-    """Let `fill` write a folder under a temporary name, unless it exists."""
+def _fill(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write a folder, unless it exists."""
     if folder.exists():
         return
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    fill(temporary)
-    temporary.rename(folder)
+    print(f"Fetching {folder} ...", file=sys.stderr, flush=True)
+    with atomic_folder(folder) as temporary:
+        fill(temporary)
 
 
 def _unpack_debian(package: str, folder: Path) -> Path:
@@ -127,18 +134,22 @@ def _run(command: list[str], folder: Path) -> None:
     try:
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise RuntimeError(f"{command[0]} is needed to fetch {command[-1]}, but isn't there.") from error
+        raise UserError(f"{command[0]} is needed to fetch {command[-1]}, but isn't there.") from error
     if result.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed: {result.stderr.strip()}")
+        raise UserError(f"{' '.join(command)} failed: {result.stderr.strip()}")
 
 
 def main() -> None:
     """Command line entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, default=CACHE, help="folder to fill")
+    parser.add_argument("assets", nargs="*", metavar="ASSET", help=f"some of {', '.join(ASSETS)} (default: all)")
+    args = parser.parse_args()
+    unknown = set(args.assets) - set(ASSETS)
+    if unknown:
+        parser.error(f"there is no asset {min(unknown)}; choose among {', '.join(ASSETS)}.")
     try:
-        fetch(parser.parse_args().cache)
-    except (RuntimeError, ImportError) as error:
+        fetch(args.assets or ASSETS)
+    except UserError as error:
         parser.exit(2, f"{error}\n")
 
 

