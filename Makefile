@@ -2,10 +2,12 @@
 
 .PHONY: demo test bench lint setup setup-dev lock
 
-# The results are written to demo_output/. INPUT: a video, an image, a folder of images, or a bag of one's own.
+# The results are written to demo_output/. INPUT: a video, an image, a folder of images, or a bag of one's own; TOPIC and
+# CAMERA_INFO_TOPIC choose among several in a bag; RECTIFIED=1 where its images are rectified.
 demo: setup
 	@. .venv/local_setup.sh && .venv/bin/python -m metrabs_ros.demo --output demo_output \
-		"$${INPUT:-$$(scripts/sample_video.sh)}"
+		$${TOPIC:+--image-topic="$$TOPIC"} $${CAMERA_INFO_TOPIC:+--camera-info-topic="$$CAMERA_INFO_TOPIC"} \
+		$(if $(filter 1 true yes,$(RECTIFIED)),--rectified) "$${INPUT:-$$(scripts/sample_video.sh)}"
 
 test: setup-dev
 	@. .venv/local_setup.sh && .venv/bin/python -m training.synthesis.assets body
@@ -34,4 +36,4 @@ lock: setup-dev
 		sed "/sys_platform == 'never'/d" .cache/$$group.txt > requirements/$$group.txt || exit 1; \
 	done
 
-export INPUT
+export INPUT TOPIC CAMERA_INFO_TOPIC

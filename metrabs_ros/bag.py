@@ -7,36 +7,25 @@ publishes them. Unlike the node, which drops what it has no time for, this takes
 """
 
 import argparse
-import io
-import json
-import struct
 import sys
-import zlib
+import warnings
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from metrabs_core.errors import UserError
 from metrabs_core.pipeline import People, PersonPipeline, PipelineSettings
 from metrabs_core.skeletons import Skeleton
-from metrabs_ros.bag_io import (
-    LATCHED,
-    BagWriter,
-    CameraInfos,
-    Message,
-    MessageError,
-    Recording,
-    RecordingError,
-    find_camera_info_topic,
-    find_image_topic,
-    open_recording,
-    own_typestore,
-    stamp_ns,
-    to_cdr,
-)
+from metrabs_ros.bags.journal import PredictionJournal
+from metrabs_ros.bags.media import Media
+from metrabs_ros.bags.message_types import known_topic, to_cdr
+from metrabs_ros.bags.opening import open_recording
+from metrabs_ros.bags.recording import Message, MessageError, Recording, RecordingError, stamp_ns
+from metrabs_ros.bags.topics import CameraInfos, find_camera_info_topic, find_image_topic
+from metrabs_ros.bags.writer import BagWriter
 from metrabs_ros.image_conversion import CameraInfoError, ImageError, camera_from_info, image_size_from_info, to_rgb
 from metrabs_ros.markers import markers_message
 from metrabs_ros.person_messages import persons_message, skeleton_message
@@ -50,6 +39,9 @@ RESULT_TYPES = {
     MARKERS_TOPIC: "visualization_msgs/msg/MarkerArray",
 }
 
+# Assumed for videos and pictures: field of view over the longer image side.
+_FOV_DEGREES = 55.0
+
 
 def process(
     recording: Recording,
@@ -60,110 +52,144 @@ def process(
     fov_degrees: float | None = None,
     settings: PipelineSettings = PipelineSettings(),  # noqa: B008 (it is immutable)
     force: bool = False,
+    rectified: bool = False,
 ) -> Counter:
     """Write a copy of a recording with the people in its images.
 
     What the model found is kept beside the output while the work goes on, so that the same call after an interruption
-    takes it from there; the result is the same as without the interruption.
+    takes it from there; the result is the same as without the interruption. Topics that can't be read, and images that
+    can't be used, are left out, with a warning.
 
     Args:
         recording: to read.
-        output: the bag to write, see `bag_io.BagWriter`.
+        output: the bag to write, see `BagWriter`.
         model_path: directory of an exported model; '' for the packaged one.
         image_topic: None where the recording has only one.
         camera_info_topic: None for the one that belongs to the images by its name, or the only one.
         fov_degrees: instead of camera_info: field of view over the longer side of the image.
         settings: how people are found and followed.
         force: replace an existing output.
+        rectified: the images are rectified: take P of camera_info, and no distortion.
 
     Returns:
         Numbers of `images`, `persons`, and of images `skipped` because they could not be decoded or used.
 
     Raises:
-        RecordingError: one sentence about what is wrong with input or output.
+        UserError: one sentence about what is wrong with input or output.
     """
     image_topic = find_image_topic(recording, image_topic)
-    cameras = None
-    if fov_degrees is None:
-        camera_info_topic = find_camera_info_topic(recording, image_topic, camera_info_topic)
-        if camera_info_topic is None:
-            raise RecordingError(
-                f"{recording.path} has no camera_info; state the field of view over the longer image side with --fov."
-            )
-        cameras = CameraInfos(recording, camera_info_topic)
-    output = Path(output)
-    journal_path = output.with_name(f".{output.name}.predictions")
+    place, source = Path(output).absolute(), recording.path.resolve()
+    if place.resolve() in (source, *source.parents):
+        raise RecordingError(f"{output} is or holds what is read: give the output another name.")
+    journal_path = place.with_name(f".{place.name}.predictions")
 
     with BagWriter(output, force) as writer:
-        try:
-            pipeline = PersonPipeline.load(model_path, settings)
-        except Exception as error:
-            raise RecordingError(" ".join(str(error).split())) from error
-        job = _describe_job(recording, model_path, image_topic, camera_info_topic, fov_degrees, asdict(settings))
-        for topic, kind in recording.topics.items():
-            if topic not in RESULT_TYPES:
-                writer.add_topic(topic, kind, recording.typestore, recording.qos(topic))
-        store = own_typestore()
-        for topic, kind in RESULT_TYPES.items():
-            writer.add_topic(topic, kind, store, [LATCHED] if topic == SKELETON_TOPIC else [])
-
-        def write(topic, time_ns, message):
-            writer.write(Message(topic, time_ns, to_cdr(message, RESULT_TYPES[topic], store)))
-
-        shown_ids, counts, problem = set(), Counter(), None
-        progress = tqdm(total=recording.counts[image_topic], unit="image", mininterval=0.5, disable=None)
-        with PredictionJournal(journal_path, job, pipeline.skeleton) as journal, progress:
-            for message in recording.messages(set(recording.topics) - set(RESULT_TYPES)):
-                writer.write(message)
-                if message.topic != image_topic:
-                    continue
-                if not counts["images"]:
-                    write(SKELETON_TOPIC, message.time_ns, skeleton_message(pipeline.skeleton))
-                try:
-                    image_message = recording.deserialize(message)
-                    candidates = journal.get(counts["images"])
-                    if candidates is None:
-                        candidates = _detect(pipeline, image_message, cameras, fov_degrees)
-                        journal.put(counts["images"], candidates)
-                except (MessageError, ImageError, CameraInfoError) as error:
-                    counts["skipped"] += 1
-                    problem = problem or str(error)
-                else:
-                    header = image_message.header
-                    people = pipeline.follow(candidates, stamp_ns(header) * 1e-9)
-                    persons = persons_message(header, people)
-                    markers = markers_message(persons, people.skeleton, shown_ids)
-                    shown_ids = set(people.ids.tolist())
-                    counts["persons"] += len(people)
-                    write(PERSONS_TOPIC, message.time_ns, persons)
-                    write(MARKERS_TOPIC, message.time_ns, markers)
-                counts["images"] += 1
-                progress.update()
-        if not counts["images"]:
-            raise RecordingError(f"The topic {image_topic} of {recording.path} has no messages.")
-        if counts["skipped"] == counts["images"]:
-            raise RecordingError(f"None of the {counts['images']} images could be used: {problem}")
+        # Tells of what is wrong with camera_info before the model is loaded, which takes seconds.
+        find_camera = _find_camera(recording, image_topic, camera_info_topic, fov_degrees, rectified)
+        pipeline = _load(model_path, settings)
+        job = _describe_job(
+            recording, model_path, image_topic, camera_info_topic, fov_degrees, asdict(settings), rectified
+        )
+        with PredictionJournal(journal_path, job, pipeline.skeleton) as journal:
+            counts = _process_images(recording, image_topic, find_camera, pipeline, journal, writer)
     journal_path.unlink()
-    if problem:
-        print(f"{counts['skipped']} images were skipped; the first because: {problem}", file=sys.stderr)
     return counts
 
 
-def _detect(pipeline: PersonPipeline, image_message, cameras, fov_degrees) -> People:
-    image = to_rgb(image_message)
-    size = image.shape[1], image.shape[0]
-    if cameras is None:
-        camera = {"default_fov_degrees": fov_degrees}
-    else:
-        info = cameras.nearest(stamp_ns(image_message.header))
-        matrix, distortion = camera_from_info(info)
-        described = image_size_from_info(info)
+def _process_images(recording, image_topic, find_camera, pipeline, journal, writer) -> Counter:
+    """Copy all messages, and add people after each image; see `process`."""
+    for name, reason in recording.left_out.items():
+        warnings.warn(f"The topic {name} is left out: {reason}.", stacklevel=3)
+    copied = [topic for name, topic in recording.topics.items() if name not in RESULT_TYPES]
+    for topic in copied:
+        writer.add_topic(topic)
+    results = _Results(writer, pipeline.skeleton)
+    counts, problem = Counter(), None
+    total = recording.topics[image_topic].count
+    with tqdm(total=total, unit="image", mininterval=0.5, disable=None) as progress:
+        for message in recording.messages([topic.name for topic in copied]):
+            writer.write(message)
+            if message.topic != image_topic:
+                continue
+            if not counts["images"]:
+                results.begin(message.time_ns)
+            try:
+                image_message = recording.deserialize(message)
+                candidates = journal.get(counts["images"])
+                if candidates is None:
+                    image = to_rgb(image_message)
+                    candidates = pipeline.detect(image, find_camera(image_message.header, image))
+                    journal.put(counts["images"], candidates)
+            except (MessageError, ImageError, CameraInfoError) as error:
+                counts["skipped"] += 1
+                problem = problem or str(error)
+            else:
+                people = pipeline.follow(candidates, stamp_ns(image_message.header) * 1e-9)
+                results.add(message.time_ns, image_message.header, people)
+                counts["persons"] += len(people)
+            counts["images"] += 1
+            progress.update()
+    if not counts["images"]:
+        raise RecordingError(f"The topic {image_topic} of {recording.path} has no messages.")
+    if counts["skipped"] == counts["images"]:
+        raise RecordingError(f"None of the {counts['images']} images could be used: {problem}")
+    if problem:
+        warnings.warn(f"{counts['skipped']} images were skipped; the first because: {problem}", stacklevel=3)
+    return counts
+
+
+class _Results:
+    """The topics that the node would publish."""
+
+    def __init__(self, writer: BagWriter, skeleton: Skeleton):
+        self._writer, self._skeleton, self._shown_ids = writer, skeleton, set()
+        for topic, message_type in RESULT_TYPES.items():
+            writer.add_topic(known_topic(topic, message_type, latched=topic == SKELETON_TOPIC))
+
+    def begin(self, time_ns: int):
+        self._write(SKELETON_TOPIC, time_ns, skeleton_message(self._skeleton))
+
+    def add(self, time_ns: int, header, people: People):
+        persons = persons_message(header, people)
+        self._write(PERSONS_TOPIC, time_ns, persons)
+        self._write(MARKERS_TOPIC, time_ns, markers_message(persons, people.skeleton, self._shown_ids))
+        self._shown_ids = set(people.ids.tolist())
+
+    def _write(self, topic: str, time_ns: int, message):
+        self._writer.write(Message(topic, time_ns, to_cdr(message, RESULT_TYPES[topic])))
+
+
+def _load(model_path: str, settings: PipelineSettings) -> PersonPipeline:
+    try:
+        return PersonPipeline.load(model_path, settings)
+    except (OSError, ValueError) as error:
+        raise UserError(" ".join(str(error).split())) from error
+
+
+def _find_camera(recording, image_topic, camera_info_topic, fov_degrees, rectified) -> Callable:
+    """A function of an image's header and the image, which gives the camera as arguments of `detect_poses`."""
+    if fov_degrees is None and isinstance(recording, Media):
+        fov_degrees = recording.fov_degrees  # camera_info says the same, but all images would be decoded for it
+    if fov_degrees is not None:
+        return lambda header, image: {"default_fov_degrees": fov_degrees}
+    topic = find_camera_info_topic(recording, image_topic, camera_info_topic)
+    if topic is None:
+        raise RecordingError(
+            f"{recording.path} has no camera_info; state the field of view over the longer image side with --fov."
+        )
+    infos = CameraInfos(recording, topic)
+
+    def from_info(header, image):
+        info = infos.nearest(stamp_ns(header))
+        matrix, distortion = camera_from_info(info, rectified)
+        size, described = image.shape[1::-1], image_size_from_info(info)
         if all(described) and described != size:
             raise CameraInfoError(
                 f"The image has {size[0]}x{size[1]} pixels, but camera_info describes {described[0]}x{described[1]}."
             )
-        camera = {"intrinsic_matrix": matrix, "distortion_coeffs": distortion}
-    return pipeline.detect(image, camera)
+        return {"intrinsic_matrix": matrix, "distortion_coeffs": distortion}
+
+    return from_info
 
 
 def _describe_job(recording, model_path, *arguments) -> dict:
@@ -171,66 +197,13 @@ def _describe_job(recording, model_path, *arguments) -> dict:
 
     def state(path: Path):
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        files = [file for file in files if not file.name.endswith("-shm")]  # which SQLite makes while it reads
         return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
     from metrabs_core.packaging import PACKAGED_MODEL_DIR
 
     model = Path(model_path) if model_path else PACKAGED_MODEL_DIR
     return {"input": state(recording.path.resolve()), "model": state(model.resolve()), "arguments": list(arguments)}
-
-
-class PredictionJournal:
-    """The people found by a job that may be interrupted at any moment, in a file.
-
-    The first line says what job it is; a file of another job is begun anew. The people of each image follow as the
-    length and checksum of a NumPy archive, and the archive; a last one that was cut off is overwritten.
-    """
-
-    _HEAD = struct.Struct("<II")
-
-    def __init__(self, path: Path, job: dict, skeleton: Skeleton):
-        self._path, self._skeleton = path, skeleton
-        self._job = json.dumps(job).encode() + b"\n"
-        self._found: dict[int, People] = {}
-
-    def __enter__(self):
-        self._file = open(self._path, "r+b" if self._path.exists() else "w+b")
-        if self._file.readline() == self._job:
-            self._read()
-        else:
-            self._file.seek(0)
-            self._file.write(self._job)
-        self._file.truncate()
-        return self
-
-    def __exit__(self, *_):
-        self._file.close()
-
-    def _read(self):
-        while True:
-            start = self._file.tell()
-            head = self._file.read(self._HEAD.size)
-            length, checksum = self._HEAD.unpack(head) if len(head) == self._HEAD.size else (0, None)
-            data = self._file.read(length)
-            if len(data) != length or zlib.crc32(data) != checksum:
-                self._file.seek(start)
-                return
-            with np.load(io.BytesIO(data)) as arrays:
-                found = dict(arrays)
-            index = int(found.pop("index"))
-            self._found[index] = People(skeleton=self._skeleton, **found)
-
-    def get(self, index: int) -> People | None:
-        """The people of image `index`, if they are known from before."""
-        return self._found.pop(index, None)
-
-    def put(self, index: int, people: People):
-        """Note the people of image `index`."""
-        buffer = io.BytesIO()
-        np.savez(buffer, index=index, **people.arrays())
-        data = buffer.getvalue()
-        self._file.write(self._HEAD.pack(len(data), zlib.crc32(data)) + data)
-        self._file.flush()
 
 
 def _fov(text: str) -> float:
@@ -240,8 +213,7 @@ def _fov(text: str) -> float:
     return value
 
 
-def main(args=None) -> int:
-    """Run the command. Returns the exit code."""
+def _parse(args) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="metrabs-bag",
         description="Finds the people in every image of a recording and writes a bag with everything that the "
@@ -260,6 +232,11 @@ def main(args=None) -> int:
         metavar="DEGREES",
         help="field of view over the longer image side, instead of camera_info (default for videos and pictures: 55)",
     )
+    parser.add_argument(
+        "--rectified",
+        action="store_true",
+        help="the images are rectified (image_rect): use camera_info's projection matrix P, and no distortion",
+    )
     parser.add_argument("--model", default="", help="directory of an exported model (default: the packaged model)")
     parser.add_argument("--skeleton", help="joint convention, for example smpl_24 (default: all joints)")
     parser.add_argument("--num-aug", type=int, help="crops per person: 1 is fastest (default), 5 more accurate")
@@ -268,30 +245,41 @@ def main(args=None) -> int:
     )
     parser.add_argument("--force", action="store_true", help="replace an existing output")
     arguments = parser.parse_args(args)
+    if arguments.rectified and arguments.fov:
+        parser.error("--rectified is about camera_info, which --fov replaces")
+    return arguments
+
+
+def main(args=None) -> int:
+    """Run the command. Returns the exit code."""
+    arguments = _parse(args)
     options = {
         "skeleton": arguments.skeleton,
         "num_aug": arguments.num_aug,
         "detector_threshold": arguments.threshold,
     }
     settings = PipelineSettings(**{name: value for name, value in options.items() if value is not None})
-    try:
-        with open_recording(arguments.input, arguments.fov or 55.0) as recording:
-            counts = process(
-                recording,
-                arguments.output,
-                arguments.model,
-                arguments.image_topic,
-                arguments.camera_info_topic,
-                arguments.fov,
-                settings,
-                arguments.force,
-            )
-    except (UserError, OSError) as error:
-        print(f"metrabs-bag: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("metrabs-bag: interrupted; the same command goes on from here.", file=sys.stderr)
-        return 130
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f"metrabs-bag: {message}", file=sys.stderr)
+        try:
+            with open_recording(arguments.input, arguments.fov or _FOV_DEGREES) as recording:
+                counts = process(
+                    recording,
+                    arguments.output,
+                    arguments.model,
+                    arguments.image_topic,
+                    arguments.camera_info_topic,
+                    arguments.fov,
+                    settings,
+                    arguments.force,
+                    arguments.rectified,
+                )
+        except UserError as error:
+            print(f"metrabs-bag: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("metrabs-bag: interrupted; the same command goes on from here.", file=sys.stderr)
+            return 130
     print(
         f"{arguments.output}: {counts['images']} images, {counts['persons'] / counts['images']:.1f} persons per image"
     )

@@ -19,17 +19,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tqdm import tqdm
 
 from metrabs_core.errors import UserError
-from metrabs_ros.bag_io import (
-    COMPRESSED_IMAGE_TYPE,
-    CameraInfos,
-    MessageError,
-    Recording,
-    RecordingError,
-    find_camera_info_topic,
-    find_image_topic,
-    open_recording,
-    stamp_ns,
-)
+from metrabs_ros.bags.opening import open_recording
+from metrabs_ros.bags.recording import COMPRESSED_IMAGE_TYPE, MessageError, Recording, RecordingError, stamp_ns
+from metrabs_ros.bags.topics import CameraInfos, find_camera_info_topic, find_image_topic
 
 IMAGE_TOPIC, COMPRESSED_TOPIC, CAMERA_INFO_TOPIC = "/image", "/image/compressed", "/camera_info"
 # How long a player waits for its subscribers, s; a node may be loading its model.
@@ -64,7 +56,7 @@ def play(
     image_topic = find_image_topic(recording, image_topic)
     camera_info_topic = find_camera_info_topic(recording, image_topic, camera_info_topic)
     cameras = CameraInfos(recording, camera_info_topic) if camera_info_topic else None
-    compressed = recording.topics[image_topic] == COMPRESSED_IMAGE_TYPE
+    compressed = recording.topics[image_topic].type == COMPRESSED_IMAGE_TYPE
 
     node = rclpy.create_node("bag_player")
     qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
@@ -76,7 +68,7 @@ def play(
         for publisher in filter(None, (images, camera_infos)):
             _wait_for_subscribers(publisher, n_subscribers)
         n_images, begin = 0, None
-        total = recording.counts[image_topic]
+        total = recording.topics[image_topic].count
         with tqdm(total=total, unit="image", desc="playing", mininterval=0.5, disable=None) as progress:
             for message in recording.messages([image_topic]):
                 if begin is None:

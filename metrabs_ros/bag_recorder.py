@@ -8,7 +8,9 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from metrabs_ros.bag_io import LATCHED, BagWriter, Message, own_typestore
+from metrabs_ros.bags.message_types import known_topic
+from metrabs_ros.bags.recording import Message
+from metrabs_ros.bags.writer import BagWriter
 
 # Enough for a second of images while the disk is busy.
 _QUEUE_DEPTH = 100
@@ -37,9 +39,8 @@ class Recorder:
         self._node = rclpy.create_node("bag_recorder", context=context)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self._node)
-        typestore = own_typestore()
         for topic, message_type in topics.items():
-            writer.add_topic(topic, message_type, typestore, [LATCHED] if topic in latched else [])
+            writer.add_topic(known_topic(topic, message_type, latched=topic in latched))
             durability = DurabilityPolicy.TRANSIENT_LOCAL if topic in latched else DurabilityPolicy.VOLATILE
             qos = QoSProfile(depth=_QUEUE_DEPTH, reliability=ReliabilityPolicy.RELIABLE, durability=durability)
             callback = functools.partial(self._on_message, topic)

@@ -14,7 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -23,6 +25,7 @@ from tqdm import tqdm
 from metrabs_core.drawing import draw_people
 from metrabs_core.errors import UserError
 from metrabs_core.videos import VideoWriter
+from metrabs_ros.child_processes import ChildProcess, Interruption
 
 # What is shown of a longer recording.
 SECONDS = 30.0
@@ -41,33 +44,52 @@ OUTPUTS = ("input.mcap", "result.mcap", "overlay.mp4", "overlay.png", "summary.j
 
 _START_TIMEOUT = 180.0  # s, for the node to load its model
 _IDLE_TIMEOUT = 5.0  # s without a result after the last image, until it counts as dropped
-_STOP_TIMEOUT = 10.0  # s for a process to end by itself
 _PNG_WIDTH = 1920  # pixels
+
+_interruption = Interruption()
 
 
 class DemoError(UserError):
     """Why the demo failed: one sentence for the user."""
 
 
-def run_demo(source: str, output: Path, model: str = "") -> dict:
+class Request(NamedTuple):
+    """What to show.
+
+    Attributes:
+        source: whatever `open_recording` takes.
+        image_topic: '' where the recording has only one.
+        camera_info_topic: '' for the one that belongs to the images by its name, or the only one.
+        rectified: the images are rectified: take P of camera_info, and no distortion.
+        model: directory of an exported model; '' for the packaged one.
+    """
+
+    source: str
+    image_topic: str = ""
+    camera_info_topic: str = ""
+    rectified: bool = False
+    model: str = ""
+
+
+def run_demo(request: Request, output: Path) -> dict:
     """Send a recording through the node.
 
     Args:
-        source: whatever `bag_io.open_recording` takes.
+        request: what to show.
         output: folder for the results, see `OUTPUTS`; they appear there when all of them are complete.
-        model: directory of an exported model; '' for the packaged one.
 
     Returns:
         The summary, as in `summary.json`.
 
     Raises:
-        DemoError, bag_io.RecordingError, bag_io.MessageError: one sentence each.
+        UserError: one sentence about what is wrong.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    source = Path(request.source).resolve()
+    _prepare(source, output)
     with tempfile.TemporaryDirectory(dir=output, prefix=".demo.") as folder:
         folder = Path(folder)
         try:
-            summary = _record(source, folder, model)
+            summary = _record(request, folder)
         except DemoError:
             if (folder / "node.log").exists():
                 (folder / "node.log").replace(output / "node.log")
@@ -76,82 +98,130 @@ def run_demo(source: str, output: Path, model: str = "") -> dict:
         _write_overlay(folder, summary)
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         for name in OUTPUTS:
-            if (output / name).resolve() != Path(source).resolve():
+            if (output / name).resolve() != source:
                 (output / name).unlink(missing_ok=True)
             if (folder / name).exists():
                 (folder / name).replace(output / name)
     return summary
 
 
-def _record(source: str, folder: Path, model: str) -> dict:
-    """Play `source` through the node into `folder/result.mcap`. Returns the summary."""
+def _prepare(source: Path, output: Path):
+    """Make the folder for the results, and see that they can be put there in the end."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DemoError(f"The folder {output} for the results can't be made ({error.strerror}).") from error
+    for name in OUTPUTS:
+        if (output / name).is_dir():
+            raise DemoError(
+                f"{output / name} is a folder, and a file of that name is to be written: move it elsewhere."
+            )
+        if (output / name).resolve() == source and name != "input.mcap":
+            raise DemoError(f"{output / name} would be replaced by the result of showing it: move it elsewhere.")
+
+
+class _Played(NamedTuple):
+    """A bag to be played, and its topics there."""
+
+    bag: Path
+    image_topic: str
+    image_type: str
+    camera_info_topic: str | None
+
+
+def _find(request: Request, folder: Path) -> _Played:
+    """Find the images and their camera; a video or pictures become a bag in the folder."""
+    from metrabs_ros.bags.media import Media
+    from metrabs_ros.bags.opening import open_recording
+    from metrabs_ros.bags.topics import find_camera_info_topic, find_image_topic
+    from metrabs_ros.bags.writer import copy
+
+    source = request.source
+    with open_recording(source, FOV_DEGREES) as recording:
+        image_topic = find_image_topic(recording, request.image_topic, "TOPIC=NAME (without make: --image-topic NAME)")
+        camera_info_topic = find_camera_info_topic(
+            recording,
+            image_topic,
+            request.camera_info_topic,
+            "CAMERA_INFO_TOPIC=NAME (without make: --camera-info-topic NAME)",
+        )
+        bag = recording.path
+        if isinstance(recording, Media):
+            bag = folder / "input.mcap"
+            _say(f"turning {source} into a bag")
+            copy(recording, bag, SECONDS)
+            _say(f"camera_info states a field of view of {FOV_DEGREES:g} degrees; distances scale with its truth")
+        elif camera_info_topic is None:
+            _say(f"{source} has no camera_info: a field of view of {FOV_DEGREES:g} degrees is assumed")
+        return _Played(bag, image_topic, recording.topics[image_topic].type, camera_info_topic)
+
+
+def _record(request: Request, folder: Path) -> dict:
+    """Play the recording through the node into `folder/result.mcap`. Returns the summary."""
     # Only now, after main() has chosen how processes find each other.
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
-    from metrabs_ros import bag_io, bag_player
+    from metrabs_ros import bag_player
     from metrabs_ros.bag_recorder import Recorder
+    from metrabs_ros.bags.recording import CAMERA_INFO_TYPE, COMPRESSED_IMAGE_TYPE
+    from metrabs_ros.bags.writer import BagWriter
 
-    with bag_io.open_recording(source, FOV_DEGREES) as recording:
-        image_topic = bag_io.find_image_topic(recording)
-        compressed = recording.topics[image_topic] == bag_io.COMPRESSED_IMAGE_TYPE
-        has_camera_info = bag_io.find_camera_info_topic(recording, image_topic) is not None
-        played = recording.path
-        if isinstance(recording, bag_io.Media):
-            played = folder / "input.mcap"
-            _say(f"turning {source} into a bag")
-            bag_io.copy(recording, played, SECONDS)
-            _say(f"camera_info states a field of view of {FOV_DEGREES:g} degrees; distances scale with its truth")
-
-    topics = dict(NODE_TOPICS)
-    played_topic = bag_player.COMPRESSED_TOPIC if compressed else bag_player.IMAGE_TOPIC
-    topics[played_topic] = recording.topics[image_topic]
-    parameters = {"image_transport": "compressed" if compressed else "raw"}
-    if model:
-        parameters["model"] = model
-    if has_camera_info:
-        topics[bag_player.CAMERA_INFO_TOPIC] = bag_io.CAMERA_INFO_TYPE
-    else:
-        parameters["default_fov_degrees"] = FOV_DEGREES
-        _say(f"{source} has no camera_info: a field of view of {FOV_DEGREES:g} degrees is assumed")
+    played = _find(request, folder)
+    compressed = played.image_type == COMPRESSED_IMAGE_TYPE
+    inputs = {bag_player.COMPRESSED_TOPIC if compressed else bag_player.IMAGE_TOPIC: played.image_type}
+    if played.camera_info_topic:
+        inputs[bag_player.CAMERA_INFO_TOPIC] = CAMERA_INFO_TYPE
 
     _say("starting the node and loading the model")
     begin = time.monotonic()
-    arguments = [item for name, value in parameters.items() for item in ("-p", f"{name}:={value}")]
-    context = rclpy.Context()
+    context, log_path = rclpy.Context(), folder / "node.log"
+    arguments = _node_arguments(request, played, compressed)
     with (
-        open(folder / "node.log", "w") as log,
-        _ChildProcess("metrabs_ros.node", "--ros-args", *arguments, stdout=log, stderr=log) as node,
+        open(log_path, "w") as log,
+        ChildProcess(_interruption, "metrabs_ros.node", *arguments, stdout=log, stderr=log) as node,
     ):
         rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
         try:
-            with bag_io.BagWriter(folder / "result.mcap") as writer:
-                recorder = Recorder(context, writer, topics, latched=(SKELETON_TOPIC,))
-                inputs = [topic for topic in topics if topic not in NODE_TOPICS]
+            with BagWriter(folder / "result.mcap") as writer:
+                recorder = Recorder(context, writer, NODE_TOPICS | inputs, latched=(SKELETON_TOPIC,))
                 while any(recorder.count_subscribers(topic) < 2 for topic in inputs):
                     recorder.spin_once(0.05)
-                    _check_node(node, folder / "node.log")
+                    _check_node(node, log_path)
                     if time.monotonic() - begin > _START_TIMEOUT:
                         raise DemoError(f"The node was not ready after {_START_TIMEOUT:.0f} s.")
                 load_seconds = time.monotonic() - begin
-                _say(f"playing {source} at its recorded rate, {SECONDS:g} s at most, and recording the results")
-                n_frames = _play(played, recorder, lambda: _check_node(node, folder / "node.log"))
+                _say(f"playing {request.source} at its recorded rate, {SECONDS:g} s at most, and recording the results")
+                n_frames = _play(played, recorder, lambda: _check_node(node, log_path))
                 recorder.close()
         finally:
             rclpy.try_shutdown(context=context)
-    return _summarize(folder / "result.mcap", n_frames, load_seconds, (folder / "node.log").read_text())
+    return _summarize(folder / "result.mcap", n_frames, load_seconds, log_path.read_text())
 
 
-def _play(recording: Path, recorder, check_node) -> int:
+def _node_arguments(request: Request, played: _Played, compressed: bool) -> list[str]:
+    parameters = {"image_transport": "compressed" if compressed else "raw", "rectified": request.rectified}
+    if request.model:
+        parameters["model"] = request.model
+    if not played.camera_info_topic:
+        parameters["default_fov_degrees"] = FOV_DEGREES
+    # The node reads values as YAML, and so a path with a colon or a number sign must stand in quotes; JSON is YAML.
+    values = {name: json.dumps(value, ensure_ascii=False) for name, value in parameters.items()}
+    return ["--ros-args", *(item for name, value in values.items() for item in ("-p", f"{name}:={value}"))]
+
+
+def _play(played: _Played, recorder, check_node) -> int:
     """Play and record until every image has had its chance. Returns the number of images played."""
-    with _ChildProcess(
-        "metrabs_ros.bag_player", str(recording), "--subscribers=2", f"--seconds={SECONDS}", stdout=subprocess.PIPE
-    ) as player:
+    arguments = [str(played.bag.absolute()), "--subscribers=2", f"--seconds={SECONDS}"]
+    arguments.append(f"--image-topic={played.image_topic}")
+    if played.camera_info_topic:
+        arguments.append(f"--camera-info-topic={played.camera_info_topic}")
+    with ChildProcess(_interruption, "metrabs_ros.bag_player", *arguments, stdout=subprocess.PIPE) as player:
         while player.poll() is None:
             recorder.spin_once(0.05)
             check_node()
         if player.returncode:
-            raise DemoError("The recording could not be played; the reason stands above.")
+            raise DemoError("The recording could not be played; see the error above.")
         n_frames = int(player.stdout.read())
     end = time.monotonic()
     while recorder.counts[PERSONS_TOPIC] < n_frames:
@@ -168,67 +238,12 @@ def _check_node(node: subprocess.Popen, log: Path):
         raise DemoError(f"The node ended: {lines[-1] if lines else f'exit code {node.returncode}'}")
 
 
-class _Interruption:
-    """Turns SIGINT and SIGTERM into KeyboardInterrupt, but not while a child process is being started or ended."""
-
-    def __init__(self):
-        self._deferred = self._pending = False
-
-    def on_signal(self, *_):
-        if not self._deferred:
-            raise KeyboardInterrupt
-        self._pending = True
-
-    def defer(self):
-        self._deferred = True
-
-    def allow(self):
-        self._deferred = False
-        if self._pending:
-            self._pending = False
-            raise KeyboardInterrupt
-
-
-_interruption = _Interruption()
-
-
-class _ChildProcess:
-    """A module of this package as a child process that doesn't outlive the block, together with its own children."""
-
-    def __init__(self, module: str, *arguments: str, **streams):
-        self._command = [sys.executable, "-m", module, *arguments]
-        self._streams = streams
-
-    def __enter__(self) -> subprocess.Popen:
-        _interruption.defer()
-        # In a session of its own, so that Ctrl-C in the terminal reaches only this process, which ends the others.
-        self._process = subprocess.Popen(self._command, start_new_session=True, **self._streams)
-        try:
-            _interruption.allow()
-        except KeyboardInterrupt:
-            self.__exit__()
-            raise
-        return self._process
-
-    def __exit__(self, *_):
-        _interruption.defer()
-        for number in (signal.SIGINT, signal.SIGKILL):
-            if self._process.poll() is None:
-                os.killpg(self._process.pid, number)
-                try:
-                    self._process.wait(_STOP_TIMEOUT)
-                except subprocess.TimeoutExpired:
-                    continue
-        if self._process.stdout:
-            self._process.stdout.close()
-        _interruption.allow()
-
-
 def _summarize(bag: Path, n_frames: int, load_seconds: float, log: str) -> dict:
     from rclpy.serialization import deserialize_message
 
     from metrabs_msgs.msg import PersonArray
-    from metrabs_ros.bag_io import open_recording, stamp_ns
+    from metrabs_ros.bags.opening import open_recording
+    from metrabs_ros.bags.recording import stamp_ns
 
     stamps, latencies, counts, ids = [], [], [], set()
     with open_recording(bag) as recording:
@@ -262,7 +277,9 @@ def _write_overlay(folder: Path, summary: dict):
     from rclpy.serialization import deserialize_message
 
     from metrabs_msgs.msg import PersonArray, Skeleton
-    from metrabs_ros.bag_io import find_image_topic, open_recording, stamp_ns
+    from metrabs_ros.bags.opening import open_recording
+    from metrabs_ros.bags.recording import stamp_ns
+    from metrabs_ros.bags.topics import find_image_topic
     from metrabs_ros.image_conversion import to_rgb
     from metrabs_ros.person_messages import people_from_message, skeleton_from_message
 
@@ -301,6 +318,7 @@ def _isolate():
     parents = Path(__file__).resolve().parents
     profile = next(parent / place for parent in parents for place in places if (parent / place).exists())
     os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
+    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(profile))  # its name before Fast DDS 3
     os.environ.setdefault("ROS_DOMAIN_ID", str(random.randint(1, 100)))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 
@@ -314,19 +332,31 @@ def main(args=None) -> int:
     parser = argparse.ArgumentParser(prog="make demo", description="Skeletons for a recording, through the real node.")
     parser.add_argument("input", help="a video, a picture, a folder of pictures, a rosbag2 folder or a .mcap file")
     parser.add_argument("--output", type=Path, default=Path("demo_output"), help="folder for the results")
+    parser.add_argument("--image-topic", default="", help="where a bag has several image topics")
+    parser.add_argument(
+        "--camera-info-topic", default="", help="default: camera_info beside the images, or the only one"
+    )
+    parser.add_argument(
+        "--rectified", action="store_true", help="the images are rectified (image_rect), as the node's parameter"
+    )
     parser.add_argument("--model", default="", help="directory of an exported model (default: the packaged model)")
     arguments = parser.parse_args(args)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interruption.on_signal)
     _isolate()
-    try:
-        summary = run_demo(arguments.input, arguments.output, arguments.model)
-    except (UserError, OSError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("demo: interrupted", file=sys.stderr)
-        return 130
+    request = Request(
+        arguments.input, arguments.image_topic, arguments.camera_info_topic, arguments.rectified, arguments.model
+    )
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: _say(str(message))
+        try:
+            summary = run_demo(request, arguments.output)
+        except UserError as error:
+            print(f"demo: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("demo: interrupted", file=sys.stderr)
+            return 130
     latency = summary["latency_ms"]
     _say(
         f"{summary['frames_processed']} of {summary['frames_in']} images processed, {summary['persons_mean']} people "

@@ -6,44 +6,27 @@ import signal
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from closed_form_model import UNCERTAINTY, expected_pose
-from conftest import FOCAL, HEIGHT, WIDTH, camera_info_message, image_message, picture, wait_for
+from conftest import FOCAL, HEIGHT, WIDTH, image_message, picture, wait_for
 from rclpy.serialization import deserialize_message, serialize_message
-from rosbags.typesys import Stores, get_typestore
+from recordings import in_mcap, red_box, write_bag, write_mcap, write_video
 from visualization_msgs.msg import MarkerArray
 
 from metrabs_core.pipeline import People, PersonPipeline
 from metrabs_core.skeletons import NATIVE, SKELETONS, conversion_matrix
+from metrabs_core.videos import VideoReader
 from metrabs_msgs.msg import PersonArray, Skeleton
 from metrabs_ros import bag
-from metrabs_ros.bag import MARKERS_TOPIC, PERSONS_TOPIC, SKELETON_TOPIC, PredictionJournal
-from metrabs_ros.bag_io import CAMERA_INFO_TYPE, IMAGE_TYPE, BagWriter, Message, open_recording, stamp_ns
+from metrabs_ros.bag import MARKERS_TOPIC, PERSONS_TOPIC, SKELETON_TOPIC
+from metrabs_ros.bags.journal import PredictionJournal
+from metrabs_ros.bags.opening import open_recording
+from metrabs_ros.bags.recording import IMAGE_TYPE, stamp_ns
 
 MATRIX = np.array([[FOCAL, 0, (WIDTH - 1) / 2], [0, FOCAL, (HEIGHT - 1) / 2], [0, 0, 1]])
-
-
-def red_box(i):
-    return 20 + 5 * i, 30, 60, 150
-
-
-def write_bag(path, images, camera_info=True, **camera_info_fields):
-    """A bag of images, 10 per second, and their camera_info."""
-    store = get_typestore(Stores.ROS2_KILTED)
-    with BagWriter(path) as writer:
-        writer.add_topic("/cam/image", IMAGE_TYPE, store)
-        writer.add_topic("/cam/camera_info", CAMERA_INFO_TYPE, store)
-        for i, image in enumerate(images):
-            stamp = Time(sec=5 + i // 10, nanosec=i % 10 * 100_000_000)
-            time_ns = stamp.sec * 10**9 + stamp.nanosec + 3_000_000
-            message = image if isinstance(image, bytes) else serialize_message(image_message(image, stamp, "optical"))
-            writer.write(Message("/cam/image", time_ns, message))
-            if camera_info:
-                info = camera_info_message(stamp, "optical", **camera_info_fields)
-                writer.write(Message("/cam/camera_info", time_ns, serialize_message(info)))
-    return path
 
 
 def results(path, topic, message_type):
@@ -119,6 +102,98 @@ def test_error_is_one_sentence_and_leaves_nothing(
     assert error.startswith("metrabs-bag: ")
     assert re.search(complaint, error)
     assert not (tmp_path / "out").exists()
+
+
+def test_rectified_images_use_the_projection_matrix(tmp_path, closed_form_model_path):
+    focal, cx, cy = 300.0, 150.0, 110.0
+    projection = [focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    source = write_bag(tmp_path / "in", [picture(red=red_box(0))], p=projection, d=[5.0, 4.0, 3.0, 2.0, 1.0])
+    model = f"--model={closed_form_model_path}"
+    assert bag.main([str(source), str(tmp_path / "raw"), model]) == 0
+    assert bag.main([str(source), str(tmp_path / "rectified"), model, "--rectified"]) == 0
+    left, top, width, height = red_box(0)
+    rectified = np.array([[focal, 0, cx], [0, focal, cy], [0, 0, 1]])
+    for name, matrix, distortion in [("raw", MATRIX, [5, 4, 3, 2, 1]), ("rectified", rectified, [0])]:
+        ((person,),) = [persons.persons for persons in results(tmp_path / name, PERSONS_TOPIC, PersonArray)]
+        expected = expected_pose((left - 0.5, top - 0.5, width, height), matrix, distortion) / 1000
+        np.testing.assert_allclose([(p.x, p.y, p.z) for p in person.joints], expected, atol=1e-4)
+
+
+def test_topic_of_another_system_is_named_and_left_out(tmp_path, closed_form_model_path, capsys):
+    stamp = Time(sec=5)
+    topics = {"/cam/image": in_mcap(IMAGE_TYPE), "/diary": ("Diary", "json", "jsonschema", b"{}")}
+    image = serialize_message(image_message(picture(red=red_box(0)), stamp))
+    source = write_mcap(tmp_path / "in.mcap", topics, [("/diary", 1, b"{}"), ("/cam/image", 2, image)])
+    command = [str(source), str(tmp_path / "out.mcap"), "--fov=90", f"--model={closed_form_model_path}"]
+    assert bag.main(command) == 0
+    said = capsys.readouterr().err
+    assert "metrabs-bag: The topic /diary is left out: its messages are json, not ROS 2's CDR." in said
+    with open_recording(tmp_path / "out.mcap") as recording:
+        assert set(recording.topics) == {"/cam/image", PERSONS_TOPIC, SKELETON_TOPIC, MARKERS_TOPIC}
+
+
+def test_numbered_pictures_and_a_damaged_one(tmp_path, closed_form_model_path, capsys):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in (1, 2, 9, 10, 11):
+        cv2.imwrite(str(folder / f"{number}.png"), picture(red=red_box(number))[..., ::-1])
+    (folder / "9.png").write_bytes((folder / "9.png").read_bytes()[:200])
+    (folder / "._10.png").write_bytes(b"what macOS notes")
+    command = [str(folder), str(tmp_path / "out"), f"--model={closed_form_model_path}"]
+    assert bag.main(command) == 0
+    captured = capsys.readouterr()
+    assert "4 images, 1.0 persons per image" in captured.out
+    assert f"metrabs-bag: The picture {folder / '9.png'} is truncated after 200 bytes. It is left out." in captured.err
+    persons = results(tmp_path / "out", PERSONS_TOPIC, PersonArray)
+    np.testing.assert_allclose(
+        [m.persons[0].left for m in persons], [red_box(n)[0] - 0.5 for n in (1, 2, 10, 11)], atol=1
+    )
+    assert [m.header.stamp.sec for m in persons] == [0, 1, 3, 4]
+
+
+def test_a_video_is_decoded_once(tmp_path, closed_form_model_path, monkeypatch):
+    decoded = []
+    frames = VideoReader.frames
+    monkeypatch.setattr(VideoReader, "frames", lambda *args: (decoded.append(f.index) or f for f in frames(*args)))
+    source = write_video(tmp_path / "v.mp4", n=4)
+    assert bag.main([str(source), str(tmp_path / "out"), f"--model={closed_form_model_path}"]) == 0
+    assert decoded == [0, 1, 2, 3]
+    with open_recording(tmp_path / "out") as recording:
+        assert recording.topics["/camera_info"].count == 4
+
+
+@pytest.mark.parametrize(
+    "output, complaint",
+    [
+        (".", "is the folder that you are in|is or holds what is read"),
+        ("in", "is or holds what is read"),
+        ("sub/../in", "is or holds what is read"),
+        ("out.mp4", "out.mp4 is no name for a bag"),
+        ("notes.txt", "notes.txt exists already and is not a bag"),
+        ("papers", r"papers exists already and holds something else than a bag \(thesis.txt\)"),
+        ("notes.txt/out", "can't be written"),
+    ],
+)
+def test_output_is_checked_before_the_work_begins(tmp_path, monkeypatch, capsys, output, complaint):
+    monkeypatch.chdir(tmp_path)
+    write_bag(tmp_path / "in", [picture()])
+    (tmp_path / "notes.txt").write_text("precious")
+    for folder in ("papers", "sub"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "papers/thesis.txt").write_text("precious")
+    before = sorted(tmp_path.rglob("*"))
+    for options in ([], ["--force"]):
+        assert bag.main(["in", output, "--model=nowhere", *options]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("metrabs-bag: ") and said.count("\n") == 1
+        assert re.search(complaint, said)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_rectified_and_a_field_of_view_contradict_each_other(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        bag.main([str(tmp_path), "out", "--rectified", "--fov=70"])
+    assert "--rectified is about camera_info, which --fov replaces" in capsys.readouterr().err
 
 
 def test_missing_model_and_unknown_skeleton(tmp_path, closed_form_model_path, capsys):

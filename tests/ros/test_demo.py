@@ -12,14 +12,16 @@ import cv2
 import numpy as np
 import pytest
 import rclpy
+from closed_form_model import expected_pose
 from conftest import TIMEOUT, picture, wait_for
 from rclpy.serialization import deserialize_message
-from test_bag import red_box, write_bag
-from test_bag_io import write_video
+from recordings import red_box, write_bag, write_camera_bag, write_video
 
 from metrabs_msgs.msg import PersonArray
-from metrabs_ros.bag_io import CAMERA_INFO_TYPE, IMAGE_TYPE, BagWriter, open_recording, stamp_ns
 from metrabs_ros.bag_recorder import Recorder
+from metrabs_ros.bags.opening import open_recording
+from metrabs_ros.bags.recording import CAMERA_INFO_TYPE, IMAGE_TYPE, stamp_ns
+from metrabs_ros.bags.writer import BagWriter
 
 
 def run_demo(*arguments, cwd):
@@ -114,7 +116,53 @@ def test_bag_with_raw_images_through_the_node(tmp_path, closed_form_model_path):
     assert code == 0, said
     assert json.loads((tmp_path / "demo_output/summary.json").read_text())["persons_mean"] == 1
     with open_recording(tmp_path / "demo_output/result.mcap") as recording:
-        assert recording.counts["/image"] == 10
+        assert recording.topics["/image"].count == 10
+
+
+def test_one_of_several_image_topics_rectified(tmp_path, closed_form_model_path):
+    projection = [300.0, 0.0, 150.0, 0.0, 0.0, 300.0, 110.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    topics = ["/cam/image_raw", "/up/image_raw"]
+    source = write_camera_bag(tmp_path / "in#1.mcap", topics, n=3, p=projection, d=[5.0, 0.0, 0.0, 0.0, 0.0])
+    code, said = run_demo(source, cwd=tmp_path)
+    assert code == 1
+    assert re.search(
+        r"several image topics, choose one with TOPIC=NAME .*--image-topic NAME\): /cam/image_raw \(3 images\), /up/",
+        said.splitlines()[-1],
+    )
+    model = tmp_path / "model: 2 #1"  # a path that is something else in YAML
+    model.symlink_to(closed_form_model_path)
+    options = ["--image-topic=/up/image_raw", "--camera-info-topic=/cam/camera_info", "--rectified", "--model", model]
+    code, said = run_demo(source, *options, cwd=tmp_path)
+    assert code == 0, said
+    with open_recording(tmp_path / "demo_output/result.mcap") as recording:
+        assert recording.topics["/image"].count == 3
+        message = next(deserialize_message(m.data, PersonArray) for m in recording.messages(["/metrabs_node/persons"]))
+    (person,) = message.persons
+    box = person.left, person.top, person.width, person.height
+    expected = expected_pose(box, np.array([[300, 0, 150], [0, 300, 110], [0, 0, 1]])) / 1000
+    np.testing.assert_allclose([(p.x, p.y, p.z) for p in person.joints], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "blocked, complaint",
+    [
+        ("out", "out for the results can't be made"),
+        ("out/overlay.mp4/x", "overlay.mp4 is a folder, and a file of that"),
+    ],
+)
+def test_places_of_the_results_are_checked_first(tmp_path, blocked, complaint):
+    write_video(tmp_path / "v.mkv")
+    (tmp_path / blocked).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / blocked).touch()
+    code, said = run_demo("v.mkv", "--output=out", cwd=tmp_path)
+    assert code == 1 and re.fullmatch(f"demo: .*{complaint}.*\n", said)
+
+
+def test_a_result_is_not_replaced_by_what_is_shown_of_it(tmp_path):
+    write_video(tmp_path / "overlay.mp4")
+    code, said = run_demo("overlay.mp4", "--output=.", cwd=tmp_path)
+    assert code == 1 and "overlay.mp4 would be replaced" in said
+    assert os.listdir(tmp_path) == ["overlay.mp4"]
 
 
 def test_picture_with_an_odd_size_through_the_node(tmp_path, closed_form_model_path):
