@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 import metrabs_core
+from metrabs_core.cameras import Camera
 from metrabs_core.errors import UserError
 from metrabs_core.skeletons import Skeleton
 from metrabs_core.tracking import Tracker, weak_threshold
@@ -129,8 +130,7 @@ class PipelineSettings:
 class PersonPipeline:
     """A model, and the memory of one camera's people.
 
-    A camera is given as those arguments of the model's ``detect_poses`` that describe one (``intrinsic_matrix`` and
-    ``distortion_coeffs``, or ``default_fov_degrees``); an image is uint8 [H, W, 3], RGB.
+    An image is uint8 [H, W, 3], RGB; poses are in the frame of the camera that took it, whatever its extrinsics are.
 
     Attributes:
         model: see ``metrabs_core.packaging.Model``.
@@ -209,11 +209,12 @@ class PersonPipeline:
         edges = tuple((int(a), int(b)) for a, b in self.model.per_skeleton_edges[name])
         return Skeleton(name, tuple(known[name]), edges)
 
-    def step(self, image: np.ndarray, camera: Mapping, stamp: float) -> People:
+    def step(self, image: np.ndarray, camera: Camera, stamp: float) -> People:
         """The people of the camera's next image.
 
         Args:
-            image, camera: see the class.
+            image: uint8 [H, W, 3], RGB.
+            camera: that took it.
             stamp: time of the image, s. A jump back in time (a bag that starts again) forgets everybody.
 
         Returns:
@@ -221,18 +222,15 @@ class PersonPipeline:
         """
         return self.follow(self.detect(image, camera), stamp)
 
-    def detect(self, image: np.ndarray, camera: Mapping) -> People:
+    def detect(self, image: np.ndarray, camera: Camera) -> People:
         """The first half of ``step``, which knows no other image: candidates for ``follow``, untracked."""
         return self._find(image, camera, weak_threshold(self.settings.detector_threshold))
 
-    def detect_batch(self, images: np.ndarray, camera: Mapping) -> list[People]:
+    def detect_batch(self, images: np.ndarray, camera: Camera) -> list[People]:
         """As ``detect``, for images uint8 [N, H, W, 3] of one camera, which go through the model together."""
         options = self.settings.detection_options()
         options["detector_threshold"] = weak_threshold(self.settings.detector_threshold)
-        batched = {name: np.asarray(value) for name, value in camera.items()}
-        for name in ("intrinsic_matrix", "distortion_coeffs"):
-            if name in batched:
-                batched[name] = batched[name][np.newaxis]
+        batched = {name: np.asarray(value)[np.newaxis] for name, value in camera.arguments.items()}
         result = self.model.detect_poses_batched(images, **batched, **options)
         starts = result["boxes"].row_splits.numpy()
         arrays = {name: ragged.values.numpy() for name, ragged in result.items()}
@@ -247,20 +245,20 @@ class PersonPipeline:
         ids = np.array(self._tracker.update(boxes, candidates.poses3d, stamp), np.int64)
         return replace(candidates, ids=ids).select(ids > 0)
 
-    def find(self, image: np.ndarray, camera: Mapping) -> People:
+    def find(self, image: np.ndarray, camera: Camera) -> People:
         """Everybody in a single image, untracked; the people of ``step`` stay as they were."""
         return self._find(image, camera, self.settings.detector_threshold)
 
-    def estimate(self, image: np.ndarray, camera: Mapping, boxes: np.ndarray) -> People:
+    def estimate(self, image: np.ndarray, camera: Camera, boxes: np.ndarray) -> People:
         """The people in given boxes [n, 4] (left, top, width, height, px) of a single image: untracked, of score 1."""
         boxes = np.asarray(boxes, np.float32)
-        prediction = self.model.estimate_poses(image, boxes, **camera, **self.settings.estimation_options())
+        prediction = self.model.estimate_poses(image, boxes, **camera.arguments, **self.settings.estimation_options())
         boxes = np.column_stack([boxes, np.ones(len(boxes), np.float32)])
         return People.untracked({**prediction, "boxes": boxes}, self.skeleton, image)
 
-    def _find(self, image: np.ndarray, camera: Mapping, threshold: float) -> People:
+    def _find(self, image: np.ndarray, camera: Camera, threshold: float) -> People:
         options = self.settings.detection_options() | {"detector_threshold": threshold}
-        return People.untracked(self.model.detect_poses(image, **camera, **options), self.skeleton, image)
+        return People.untracked(self.model.detect_poses(image, **camera.arguments, **options), self.skeleton, image)
 
 
 def _device_name() -> str:

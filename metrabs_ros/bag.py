@@ -26,7 +26,8 @@ from metrabs_ros.bags.opening import open_recording
 from metrabs_ros.bags.recording import Message, MessageError, Recording, RecordingError, stamp_ns
 from metrabs_ros.bags.topics import CameraInfos, find_camera_info_topic, find_image_topic
 from metrabs_ros.bags.writer import BagWriter
-from metrabs_ros.image_conversion import CameraInfoError, ImageError, camera_from_info, image_size_from_info, to_rgb
+from metrabs_ros.camera_info import CameraInfoError, camera_of_image
+from metrabs_ros.image_conversion import ImageError, to_rgb
 from metrabs_ros.markers import markers_message
 from metrabs_ros.person_messages import persons_message, skeleton_message
 
@@ -167,29 +168,18 @@ def _load(model_path: str, settings: PipelineSettings) -> PersonPipeline:
 
 
 def _find_camera(recording, image_topic, camera_info_topic, fov_degrees, rectified) -> Callable:
-    """A function of an image's header and the image, which gives the camera as arguments of `detect_poses`."""
+    """A function of an image's header and the image, which gives the camera."""
     if fov_degrees is None and isinstance(recording, Media):
         fov_degrees = recording.fov_degrees  # camera_info says the same, but all images would be decoded for it
     if fov_degrees is not None:
-        return lambda header, image: {"default_fov_degrees": fov_degrees}
+        return lambda header, image: camera_of_image(None, *image.shape[1::-1], fov_degrees=fov_degrees)
     topic = find_camera_info_topic(recording, image_topic, camera_info_topic)
     if topic is None:
         raise RecordingError(
             f"{recording.path} has no camera_info; state the field of view over the longer image side with --fov."
         )
     infos = CameraInfos(recording, topic)
-
-    def from_info(header, image):
-        info = infos.nearest(stamp_ns(header))
-        matrix, distortion = camera_from_info(info, rectified)
-        size, described = image.shape[1::-1], image_size_from_info(info)
-        if all(described) and described != size:
-            raise CameraInfoError(
-                f"The image has {size[0]}x{size[1]} pixels, but camera_info describes {described[0]}x{described[1]}."
-            )
-        return {"intrinsic_matrix": matrix, "distortion_coeffs": distortion}
-
-    return from_info
+    return lambda header, image: camera_of_image(infos.nearest(stamp_ns(header)), *image.shape[1::-1], rectified)
 
 
 def _describe_job(recording, model_path, *arguments) -> dict:

@@ -28,21 +28,16 @@ from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from visualization_msgs.msg import MarkerArray
 
+from metrabs_core.cameras import Camera
 from metrabs_core.drawing import draw_people
 from metrabs_core.errors import UserError
 from metrabs_core.pipeline import People, PersonPipeline, PipelineSettings
 from metrabs_msgs.msg import PersonArray, Skeleton
 from metrabs_msgs.srv import EstimatePoses
 from metrabs_ros import parameters
+from metrabs_ros.camera_info import CameraInfoError, camera_of_image
 from metrabs_ros.diagnostics import LONG_WAIT, Statistics, status_message
-from metrabs_ros.image_conversion import (
-    CameraInfoError,
-    ImageError,
-    UncalibratedCameraError,
-    camera_from_info,
-    image_size_from_info,
-    to_rgb,
-)
+from metrabs_ros.image_conversion import ImageError, to_rgb
 from metrabs_ros.inference_thread import InferenceThread
 from metrabs_ros.markers import delete_all_message, markers_message
 from metrabs_ros.parameters import PIPELINE_PARAMETERS
@@ -313,34 +308,17 @@ class MetrabsNode(LifecycleNode):
         latency = self.get_clock().now().nanoseconds * 1e-9 - _seconds(frame.image.header.stamp)
         self._statistics.count_processed(latency, time.monotonic() - frame.arrival, end - begin, len(people))
 
-    def _decode(self, image_msg, camera_info) -> tuple[np.ndarray, dict]:
-        """The RGB image and the model's arguments that describe the camera."""
+    def _decode(self, image_msg, camera_info) -> tuple[np.ndarray, Camera]:
+        """The RGB image and the camera that took it."""
         try:
             image = to_rgb(image_msg)
         except ImageError as error:
             raise FrameError("image", str(error)) from error
-        return image, self._camera(camera_info, image.shape[1], image.shape[0])
-
-    def _camera(self, camera_info, width: int, height: int) -> dict:
-        fov = self.get_parameter("default_fov_degrees").value
+        rectified, fov = (self.get_parameter(name).value for name in ("rectified", "default_fov_degrees"))
         try:
-            if camera_info is None:
-                raise UncalibratedCameraError("There is no camera_info.")
-            matrix, distortion = camera_from_info(camera_info, self.get_parameter("rectified").value)
-        except UncalibratedCameraError as error:
-            if fov == 0:
-                raise FrameError("uncalibrated_camera", str(error)) from error
-            return {"default_fov_degrees": fov}
+            return image, camera_of_image(camera_info, image.shape[1], image.shape[0], rectified, fov)
         except CameraInfoError as error:
-            raise FrameError("camera_info", str(error)) from error
-        described_width, described_height = image_size_from_info(camera_info)
-        if (described_width or width, described_height or height) != (width, height):
-            raise FrameError(
-                "size_mismatch",
-                f"The image has {width}x{height} pixels, but camera_info describes {described_width}x"
-                f"{described_height}; let the camera driver publish the camera_info of the images that it publishes.",
-            )
-        return {"intrinsic_matrix": matrix, "distortion_coeffs": distortion}
+            raise FrameError(error.reason, str(error)) from error
 
     def _settings(self) -> PipelineSettings:
         return PipelineSettings(**{p.name: self.get_parameter(p.name).value for p in PIPELINE_PARAMETERS})

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from metrabs_core.cameras import Camera
 from metrabs_core.combined import CombinedModel, MultipersonModel
 from metrabs_core.errors import UserError
 from metrabs_core.packaging import Model
@@ -16,7 +17,7 @@ from metrabs_core.skeletons import NATIVE, SKELETONS
 
 SIZE = (360, 480)
 K = np.float32([[300, 0, 235], [0, 300, 180], [0, 0, 1]])
-CAMERA = {"intrinsic_matrix": K, "distortion_coeffs": np.zeros(5, np.float32)}
+CAMERA = Camera(K)
 DOTS = dot_people.person([250.0, 150.0, 3000.0])
 POSE = dot_people.pose(DOTS)
 BOX = dot_people.boxes([DOTS], K, np.zeros(5), margin=12)[0]
@@ -96,16 +97,19 @@ def test_single_images_are_found_without_changing_who_is_known(model):
     assert run(pipeline, [0.3, 0.8]) == [[], [1]]
 
 
-def test_a_field_of_view_stands_in_for_intrinsics(model):
-    focal = 480 / 2 / np.tan(np.radians(35))
-    matrix = np.float32([[focal, 0, 239.5], [0, focal, 179.5], [0, 0, 1]])
+def test_a_fisheye_camera_is_told_to_the_model(model):
+    matrix = K - np.float32([[0, 0, 400], [0, 0, 0], [0, 0, 0]])  # so that the person is far aside
+    camera = Camera(matrix, [0.05, -0.01, 0, 0], "equidistant")
+    direction = camera.rays(BOX[:2] + BOX[2:] / 2)
+    assert Camera(matrix).rays(BOX[:2] + BOX[2:] / 2) @ direction < 0.95
     pipeline = PersonPipeline(model)
-    expected = pipeline.find(picture(0.8), {**CAMERA, "intrinsic_matrix": matrix})
-    for camera_people in (
-        pipeline.find(picture(0.8), {"default_fov_degrees": 70.0}),
-        *pipeline.detect_batch(picture(0.8)[np.newaxis], {"default_fov_degrees": 70.0}),
+    for people in (
+        pipeline.find(picture(0.8), camera),
+        pipeline.estimate(picture(0.8), camera, [BOX]),
+        *pipeline.detect_batch(np.stack([picture(0.8)] * 2), camera),
     ):
-        np.testing.assert_allclose(camera_people.poses3d, expected.poses3d, rtol=1e-3)
+        middle = people.poses3d[0].mean(0)
+        assert middle / np.linalg.norm(middle) @ direction > 0.995
 
 
 def test_settings_change_between_steps_and_a_wrong_one_leaves_them(model):

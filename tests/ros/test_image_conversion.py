@@ -5,16 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 
-from metrabs_ros.image_conversion import (
-    CameraInfoError,
-    ImageError,
-    UncalibratedCameraError,
-    camera_from_info,
-    image_size_from_info,
-    to_rgb,
-)
+from metrabs_ros.image_conversion import ImageError, to_rgb
 
 
 @pytest.fixture(scope="module")
@@ -173,75 +166,3 @@ def test_any_message_gives_an_image_or_an_image_error(encoding, height, width, s
     except ImageError:
         return
     assert image.shape == (height, width, 3) and image.dtype == np.uint8
-
-
-K = [500.0, 0.0, 320.0, 0.0, 510.0, 240.0, 0.0, 0.0, 1.0]
-P = [450.0, 0.0, 300.0, -50.0, 0.0, 460.0, 250.0, 0.0, 0.0, 0.0, 1.0, 0.0]
-
-
-def camera_info(**fields) -> CameraInfo:
-    return CameraInfo(**{"width": 640, "height": 480, "k": K, "p": P, "distortion_model": "plumb_bob", **fields})
-
-
-@pytest.mark.parametrize(
-    "model, coeffs, size",
-    [
-        ("plumb_bob", [], 5),
-        ("plumb_bob", [0.1, -0.2, 0.01, 0.02], 5),
-        ("plumb_bob", [0.1, -0.2, 0.01, 0.02, 0.3], 5),
-        ("rational_polynomial", [0.1, -0.2, 0.01, 0.02, 0.3, 0.4, 0.5, 0.6], 8),
-        ("rational_polynomial", [0.1] * 12, 12),
-        ("rational_polynomial", [0.1] * 12 + [0.0, 0.0], 12),
-        ("", [], 5),
-    ],
-)
-def test_distortion_coefficients(model, coeffs, size):
-    matrix, distortion = camera_from_info(camera_info(distortion_model=model, d=coeffs))
-    np.testing.assert_array_equal(matrix, np.float32(K).reshape(3, 3))
-    assert distortion.shape == (size,) and distortion.dtype == np.float32
-    np.testing.assert_allclose(distortion[: len(coeffs)], coeffs[:size], rtol=1e-6)
-    assert not distortion[len(coeffs) :].any()
-
-
-@pytest.mark.parametrize(
-    "fields, words",
-    [
-        ({"distortion_model": "equidistant", "d": [0.1, 0.2, 0.3, 0.4]}, "equidistant.*rectify"),
-        ({"distortion_model": "equidistant", "d": [0.0] * 4}, "equidistant"),
-        ({"distortion_model": "plumb_bob", "d": [0.1] * 8}, "plumb_bob.*8"),
-        ({"distortion_model": "rational_polynomial", "d": [0.1] * 14}, "tilted"),
-        ({"d": [float("nan")] * 5}, "not finite"),
-        ({"k": [float("nan")] * 9}, "not the matrix"),
-        ({"k": [-1.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0]}, "not the matrix"),
-    ],
-)
-def test_unusable_calibrations_are_refused(fields, words):
-    with pytest.raises(CameraInfoError, match=words):
-        camera_from_info(camera_info(**fields))
-
-
-def test_a_matrix_of_zeros_is_an_uncalibrated_camera():
-    with pytest.raises(UncalibratedCameraError, match="default_fov_degrees"):
-        camera_from_info(camera_info(k=[0.0] * 9))
-
-
-def test_rectified_images_have_the_projection_matrix_and_no_distortion():
-    info = camera_info(distortion_model="equidistant", d=[0.1, 0.2, 0.3, 0.4])
-    matrix, distortion = camera_from_info(info, rectified=True)
-    np.testing.assert_array_equal(matrix, np.float32(P).reshape(3, 4)[:, :3])
-    assert not distortion.any()
-
-
-def test_binning_and_region_of_interest_show_the_same_rays():
-    info = camera_info(binning_x=2, binning_y=4)
-    info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 100, 80, 200, 120
-    matrix, _ = camera_from_info(info)
-    assert image_size_from_info(info) == (100, 30)
-    # The corners of the image and of the region that it shows are the same points.
-    full = np.linalg.inv(np.reshape(K, [3, 3])) @ np.array([[99.5, 299.5], [79.5, 199.5], [1, 1]])
-    binned = np.linalg.inv(matrix) @ np.array([[-0.5, 99.5], [-0.5, 29.5], [1, 1]])
-    np.testing.assert_allclose(binned, full, atol=1e-6)
-
-
-def test_image_size_without_region_of_interest():
-    assert image_size_from_info(camera_info()) == (640, 480)

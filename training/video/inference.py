@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from metrabs_core.cameras import Camera as CoreCamera
 from metrabs_core.errors import UserError
 from metrabs_core.pipeline import PersonPipeline, PipelineSettings
 from metrabs_core.videos import VideoFrame
@@ -108,8 +109,8 @@ class PoseFinder:
     def _find_in_batch(self, batch: list[VideoFrame], camera: Camera) -> VideoPoses:
         height, width = batch[0].image.shape[:2]
         intrinsics = camera.intrinsics(width, height)
-        arguments = {"intrinsic_matrix": intrinsics, "distortion_coeffs": camera.distortion_coeffs}
-        people = self._pipeline.detect_batch(np.stack([frame.image for frame in batch]), arguments)
+        core_camera = CoreCamera(intrinsics, camera.distortion_coeffs)
+        people = self._pipeline.detect_batch(np.stack([frame.image for frame in batch]), core_camera)
         return with_people(
             people,
             frame_numbers=np.array([frame.index for frame in batch], np.int64),
