@@ -40,27 +40,31 @@ def pose(dots):
     return dots[..., JOINT_DOT, :]
 
 
-def draw(people, intrinsic_matrix, distortion_coeffs, image_size):
+def project(points, intrinsic_matrix, distortion_coeffs, distortion_model=""):
+    """Pixels [n, 2] of points [n, 3] in the camera frame, by OpenCV."""
+    function = cv2.fisheye.projectPoints if distortion_model == "fisheye" else cv2.projectPoints
+    points, zeros = np.reshape(points, (-1, 1, 3)), np.zeros(3)
+    return function(points, zeros, zeros, np.float64(intrinsic_matrix), np.float64(distortion_coeffs))[0][:, 0]
+
+
+def draw(people, intrinsic_matrix, distortion_coeffs, image_size, distortion_model=""):
     """Picture of people in the camera frame [n, 4, 3], through OpenCV's lens model: uint8 [H, W, 3]."""
     height, width = image_size
     picture = np.zeros([height, width, 3])
     y, x = np.mgrid[:height, :width]
     for dots in people:
-        zeros = np.zeros(3)
-        pixels = cv2.projectPoints(dots, zeros, zeros, np.float64(intrinsic_matrix), np.float64(distortion_coeffs))[0]
-        for (u, v), color in zip(pixels[:, 0], COLORS):
+        for (u, v), color in zip(project(dots, intrinsic_matrix, distortion_coeffs, distortion_model), COLORS):
             blob = np.exp(-((x - u) ** 2 + (y - v) ** 2) / (2 * DOT_RADIUS**2))
             picture += blob[..., None] * color
     return np.round(np.minimum(picture, 255)).astype(np.uint8)
 
 
-def boxes(people, intrinsic_matrix, distortion_coeffs, margin=25.0):
+def boxes(people, intrinsic_matrix, distortion_coeffs, margin=25.0, distortion_model=""):
     """Boxes around the people in the picture: float32 [n, 4]."""
     result = []
     for dots in people:
-        zeros = np.zeros(3)
-        pixels = cv2.projectPoints(dots, zeros, zeros, np.float64(intrinsic_matrix), np.float64(distortion_coeffs))[0]
-        low, high = pixels[:, 0].min(axis=0) - margin, pixels[:, 0].max(axis=0) + margin
+        pixels = project(dots, intrinsic_matrix, distortion_coeffs, distortion_model)
+        low, high = pixels.min(axis=0) - margin, pixels.max(axis=0) + margin
         result.append([*low, *(high - low)])
     return np.float32(result).reshape(-1, 4)
 

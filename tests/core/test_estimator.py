@@ -68,6 +68,42 @@ def test_the_same_lens_ignored_misplaces_people(model):
     assert np.linalg.norm(poses[0] - dot_people.pose(aside), axis=-1).mean() > 10 * TOLERANCE_MM
 
 
+@pytest.mark.parametrize(
+    ("degrees", "name"),
+    [(-74, "fisheye"), (-40, "equidistant"), (0, "fisheye"), (60, "kannala_brandt4"), (74, "fisheye")],
+)
+def test_people_before_a_fisheye_lens_are_where_they_are(model, degrees, name):
+    height, width = 720, 960  # 170 degrees across
+    matrix = np.float32([[width / np.deg2rad(170), 0, 479.5], [0, width / np.deg2rad(170), 359.5], [0, 0, 1]])
+    coeffs = np.float32([0.02, -0.01, 0.003, -0.0005])
+    person = PERSON @ _rotation(0, np.deg2rad(degrees) - np.arctan2(250, 3000), 0).T
+    image = dot_people.draw([person], matrix, coeffs, (height, width), "fisheye")
+    box = dot_people.boxes([person], matrix, coeffs, 12, "fisheye")
+    result = model.estimate_poses(image, box, matrix, coeffs, distortion_model=name)
+    np.testing.assert_allclose(result["poses3d"][0], dot_people.pose(person), atol=2 * TOLERANCE_MM)
+    np.testing.assert_allclose(
+        result["poses2d"][0],
+        dot_people.pose(dot_people.project(person, matrix, coeffs, "fisheye")),
+        atol=1,
+    )
+    ignored = model.estimate_poses(image, box, matrix, coeffs)["poses3d"][0]
+    if abs(degrees) >= 40:
+        assert np.linalg.norm(ignored - dot_people.pose(person), axis=-1).mean() > 10 * TOLERANCE_MM
+
+
+def test_cameras_of_both_kinds_in_one_batch(model):
+    matrix = np.float32([[200, 0, 239.5], [0, 200, 179.5], [0, 0, 1]])
+    coeffs = np.float32([[0.03, -0.01, 0, 0], [-0.1, 0.02, 0.001, 0]])
+    names = ["fisheye", ""]
+    images = np.stack([dot_people.draw([PERSON], matrix, c, SIZE, name) for c, name in zip(coeffs, names)])
+    boxes = np.stack([dot_people.boxes([PERSON], matrix, c, 12, name) for c, name in zip(coeffs, names)])
+    result = model.estimate_poses_batched(
+        images, tf.RaggedTensor.from_tensor(boxes), matrix[None], coeffs, distortion_model=names
+    )
+    for poses in result["poses3d"]:
+        np.testing.assert_allclose(poses[0], dot_people.pose(PERSON), atol=2 * TOLERANCE_MM)
+
+
 @slowly
 @given(angles, angles, angles, st.tuples(*[st.floats(-2000, 2000)] * 3))
 def test_world_poses_turn_and_move_with_the_extrinsics(model, about_x, about_y, about_z, translation):

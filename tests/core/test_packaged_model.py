@@ -121,6 +121,33 @@ def test_a_lens_is_undone(model, pictures):
     assert np.linalg.norm(ignored - expected) > 2 * np.linalg.norm(undone - expected)
 
 
+@pytest.mark.parametrize("degrees", [-55, 0, 40])
+def test_a_person_before_a_fisheye_lens_is_where_she_is(model, pictures, degrees):
+    """A rendered picture as a fisheye lens of 170 degrees would show it that is turned away from the person."""
+    matrix, joints, image = pictures["intrinsic_matrix"], pictures["joints_4m_0"][0], pictures["image_4m_0"]
+    width, height, coeffs = 1200, 900, np.array([0.02, -0.01, 0.003, -0.0005])
+    fisheye = np.array([[width / np.deg2rad(170), 0, 599.5], [0, width / np.deg2rad(170), 449.5], [0, 0, 1]])
+    turn = cv2.Rodrigues(np.array([0, np.deg2rad(degrees), 0]))[0]
+    pixels = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).reshape(-1, 1, 2).astype(np.float64)
+    plane = cv2.fisheye.undistortPoints(pixels, fisheye, coeffs)[:, 0]
+    rays = np.c_[plane, np.ones(len(plane))] @ turn
+    source = rays @ matrix.T
+    source = np.where(rays[:, 2:] > 0.01, source[:, :2] / source[:, 2:], -1e4).reshape(height, width, 2)
+    distorted = cv2.remap(image, source.astype(np.float32), None, cv2.INTER_CUBIC)
+    turned = joints @ turn.T
+    seen = cv2.fisheye.projectPoints(turned[:, None], np.zeros(3), np.zeros(3), fisheye, coeffs)[0][:, 0]
+    margin = 0.06 * np.ptp(seen[:, 1])
+    box = np.r_[seen.min(0) - margin, np.ptp(seen, axis=0) + 2 * margin][None].astype(np.float32)
+    (pose,) = np.asarray(model.estimate_poses(distorted, box, fisheye, coeffs, distortion_model="fisheye")["poses3d"])
+    assert pose[PELVIS, 2] / turned[PELVIS, 2] == pytest.approx(1, abs=0.2)
+    assert np.linalg.norm((pose - pose[PELVIS]) - (turned - turned[PELVIS]), axis=-1).mean() < 150
+    # as good as from the rendered picture itself
+    expected, _ = _estimate(model, pictures, "4m_0")
+    np.testing.assert_allclose(pose @ turn, expected, atol=0.03 * 4000)
+    directions = [p / np.linalg.norm(p, axis=-1, keepdims=True) for p in (pose @ turn, joints)]
+    assert np.linalg.norm(directions[0].mean(0) - directions[1].mean(0)) < 0.015
+
+
 def test_a_real_portrait_gets_a_plausible_skeleton(model):
     result = model.detect_poses(skimage.data.astronaut(), skeleton="coco_17", default_fov_degrees=40)
     (points,) = np.asarray(result["poses2d"])
