@@ -29,6 +29,7 @@ from metrabs_ros.bags.writer import BagWriter
 from metrabs_ros.camera_info import CameraInfoError, camera_of_image
 from metrabs_ros.image_conversion import ImageError, to_rgb
 from metrabs_ros.markers import markers_message
+from metrabs_ros.parameters import PIPELINE_PARAMETERS
 from metrabs_ros.person_messages import persons_message, skeleton_message
 
 PERSONS_TOPIC = "/metrabs_node/persons"
@@ -203,6 +204,20 @@ def _fov(text: str) -> float:
     return value
 
 
+def _limited(name: str) -> Callable[[str], float]:
+    """Reads a number within the limits of the node's parameter of that name."""
+    parameter = next(parameter for parameter in PIPELINE_PARAMETERS if parameter.name == name)
+    low, high = parameter.limits
+
+    def read(text: str):
+        value = type(parameter.default)(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be between {low} and {high}")
+        return value
+
+    return read
+
+
 def _parse(args) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="metrabs-bag",
@@ -229,9 +244,17 @@ def _parse(args) -> argparse.Namespace:
     )
     parser.add_argument("--model", default="", help="directory of an exported model (default: the packaged model)")
     parser.add_argument("--skeleton", help="joint convention, for example smpl_24 (default: all joints)")
-    parser.add_argument("--num-aug", type=int, help="crops per person: 1 is fastest (default), 5 more accurate")
     parser.add_argument(
-        "--threshold", type=float, help="score from which a box counts as a person (default: the node's)"
+        "--num-aug",
+        type=_limited("num_aug"),
+        metavar="N",
+        help="crops per person: 1 is fastest (default), 5 more accurate",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=_limited("detector_threshold"),
+        metavar="SCORE",
+        help="score from which a box counts as a person (default: the node's)",
     )
     parser.add_argument("--force", action="store_true", help="replace an existing output")
     arguments = parser.parse_args(args)

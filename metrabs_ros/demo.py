@@ -111,7 +111,10 @@ def _prepare(source: Path, output: Path):
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DemoError(f"The folder {output} for the results can't be made ({error.strerror}).") from error
-    for name in OUTPUTS:
+    there = [name for name in OUTPUTS if (output / name).exists() and name != "node.log"]
+    if there and "summary.json" not in there:
+        raise DemoError(f"{output / there[0]} is not of an earlier demo, and would be replaced: move it elsewhere.")
+    for name in there:
         if (output / name).is_dir():
             raise DemoError(
                 f"{output / name} is a folder, and a file of that name is to be written: move it elsewhere."

@@ -9,6 +9,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from std_msgs.msg import Header
 
+from metrabs_core.cameras import Camera
 from metrabs_core.pictures import PictureError, each_readable, read_picture
 from metrabs_core.videos import VideoReader
 from metrabs_ros.bags.message_types import known_topic, to_cdr
@@ -106,10 +107,9 @@ def camera_info_from_fov(header, width: int, height: int, fov_degrees: float) ->
         height: of the image, pixels.
         fov_degrees: field of view over the longer side of the image.
     """
-    focal_length = max(width, height) / 2 / np.tan(np.radians(fov_degrees) / 2)
-    cx, cy = (width - 1) / 2, (height - 1) / 2
+    (fx, skew, cx), (_, fy, cy), _ = Camera.from_fov(fov_degrees, width, height).intrinsic_matrix.tolist()
     info = CameraInfo(header=header, width=width, height=height, distortion_model="plumb_bob", d=[0.0] * 5)
-    info.k = [focal_length, 0.0, cx, 0.0, focal_length, cy, 0.0, 0.0, 1.0]
+    info.k = [fx, skew, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]
     info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
-    info.p = [focal_length, 0.0, cx, 0.0, 0.0, focal_length, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    info.p = [fx, skew, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
     return info

@@ -17,18 +17,20 @@ from metrabs_ros.bags.message_types import known_definition
 from metrabs_ros.bags.recording import Recording, RecordingError, Topic
 from metrabs_ros.bags.storage import ZSTD_START, Storage, StoredTopic, open_storage
 
-_METADATA = "metadata.yaml"
+METADATA = "metadata.yaml"
+_METADATA_KEY = "rosbag2_bagfile_information"
 _STORAGE_NAME = re.compile(r"[^.].*\.(mcap|db3)(\.zstd)?", re.IGNORECASE)
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a path is a rosbag2 recording, by names."""
-    if path.is_dir():
-        return (path / _METADATA).exists() or bool(storage_files(path))
-    return _STORAGE_NAME.fullmatch(path.name) is not None
+    """Whether a path is a rosbag2 recording, maybe a damaged one."""
+    if not path.is_dir():
+        return _STORAGE_NAME.fullmatch(path.name) is not None
+    metadata = path / METADATA  # which other things than bags have, too
+    return bool(_storage_files(path)) or metadata.is_file() and _METADATA_KEY.encode() in metadata.read_bytes()
 
 
-def storage_files(folder: Path) -> list[Path]:
+def _storage_files(folder: Path) -> list[Path]:
     """The MCAP and sqlite3 files in a folder, by their names."""
     try:
         return sorted(path for path in folder.iterdir() if path.is_file() and _STORAGE_NAME.fullmatch(path.name))
@@ -43,7 +45,7 @@ def open_bag(path: Path) -> Iterator["Bag"]:
     Raises:
         RecordingError: it can't be read, or holds other messages than its metadata.yaml states.
     """
-    stated = _read_metadata(path / _METADATA) if (path / _METADATA).exists() else None
+    stated = read_metadata(path / METADATA) if (path / METADATA).exists() else None
     with ExitStack() as stack:
         storages = []
         for file in _files(path, stated):
@@ -52,7 +54,7 @@ def open_bag(path: Path) -> Iterator["Bag"]:
         yield Bag(path, storages, stated)
 
 
-class _Stated(NamedTuple):
+class Metadata(NamedTuple):
     """What metadata.yaml says: names of the files; type hashes, QoS profiles and numbers of messages by topic."""
 
     files: list[str]
@@ -61,15 +63,16 @@ class _Stated(NamedTuple):
     counts: dict[str, int]
 
 
-def _read_metadata(path: Path) -> _Stated:
+def read_metadata(path: Path) -> Metadata:
+    """Read a metadata.yaml. Raises RecordingError if it is not one of rosbag2."""
     try:
-        information = yaml.safe_load(path.read_text())["rosbag2_bagfile_information"]
+        information = yaml.safe_load(path.read_text())[_METADATA_KEY]
         entries = information["topics_with_message_count"]
         topics = [(entry["topic_metadata"], entry["message_count"]) for entry in entries]
         counts = Counter()
         for topic, count in topics:
             counts[topic["name"]] += count
-        return _Stated(
+        return Metadata(
             [PurePath(name).name for name in information["relative_file_paths"]],
             {topic["name"]: topic.get("type_description_hash", "") for topic, _ in topics},
             {topic["name"]: topic.get("offered_qos_profiles", "") for topic, _ in topics},
@@ -82,7 +85,7 @@ def _read_metadata(path: Path) -> _Stated:
         ) from error
 
 
-def _files(path: Path, stated: _Stated | None) -> list[Path]:
+def _files(path: Path, stated: Metadata | None) -> list[Path]:
     if path.is_file():
         return [path]
     if stated:
@@ -90,7 +93,7 @@ def _files(path: Path, stated: _Stated | None) -> list[Path]:
         if missing:
             raise RecordingError(f"The bag {path} lacks files that its metadata.yaml names: {', '.join(missing)}.")
         return [path / name for name in stated.files]
-    files = storage_files(path)
+    files = _storage_files(path)
     # The parts of a split recording are numbered.
     if len({re.sub(r"(_\d+)?\.(mcap|db3)(\.zstd)?$", "", file.name) for file in files}) > 1:
         listed = ", ".join(file.name for file in files)
@@ -116,7 +119,7 @@ def _readable(path: Path):
 class Bag(Recording):
     """An open rosbag2 recording."""
 
-    def __init__(self, path: Path, storages: list[Storage], stated: _Stated | None):
+    def __init__(self, path: Path, storages: list[Storage], stated: Metadata | None):
         """See `open_bag`, which makes it."""
         self.path, self._storages = path, storages
         stored = defaultdict(list)
@@ -133,7 +136,7 @@ class Bag(Recording):
             else:
                 self.topics[name] = _merge(found, stated)
 
-    def _compare(self, counts: dict[str, int], stated: _Stated):
+    def _compare(self, counts: dict[str, int], stated: Metadata):
         differing = [
             f"{counts.get(name, 0)} of {name} instead of {stated.counts.get(name, 0)}"
             for name in sorted({*counts, *stated.counts})
@@ -173,7 +176,7 @@ def _why_unreadable(found: list[StoredTopic]) -> str:
     return ""
 
 
-def _merge(found: list[StoredTopic], stated: _Stated | None) -> Topic:
+def _merge(found: list[StoredTopic], stated: Metadata | None) -> Topic:
     """What all files and metadata.yaml say about a topic."""
     name, message_type = found[0].name, found[0].type
     definition = next((topic.definition for topic in found if topic.definition.strip()), "")

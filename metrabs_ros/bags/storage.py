@@ -97,7 +97,11 @@ def _open_mcap(path: Path) -> Storage:
     with path.open("rb") as file:
         summary = SeekingReader(file).get_summary()
     statistics = summary and summary.statistics
-    is_listed = statistics is not None and len(summary.channels) == statistics.channel_count
+    is_listed = (
+        statistics is not None
+        and len(summary.channels) == statistics.channel_count
+        and {channel.schema_id for channel in summary.channels.values()} <= {0, *summary.schemas}
+    )
     if is_listed:
         schemas, channels, counts = summary.schemas, summary.channels, statistics.channel_message_counts
     else:

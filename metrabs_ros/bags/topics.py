@@ -1,11 +1,14 @@
 """Which topics of a recording hold the images and their camera."""
 
+import warnings
+
 import numpy as np
 
 from metrabs_ros.bags.recording import (
     CAMERA_INFO_TYPE,
     COMPRESSED_IMAGE_TYPE,
     IMAGE_TYPE,
+    MessageError,
     Recording,
     RecordingError,
     stamp_ns,
@@ -82,23 +85,29 @@ class CameraInfos:
     """The camera_info messages of a recording, to be asked for the one that belongs to an image."""
 
     def __init__(self, recording: Recording, topic: str):
-        """Read all messages of the topic.
+        """Read all messages of the topic. Damaged ones are left out, with a warning.
 
         Raises:
             RecordingError: there are none, or the recording can't be read.
-            MessageError: one is damaged.
         """
         self._messages = []
-        stamps = []
+        stamps, n_damaged = [], 0
         for message in recording.messages([topic]):
-            info = recording.deserialize(message)
+            try:
+                info = recording.deserialize(message)
+            except MessageError:
+                n_damaged += 1
+                continue
             stamps.append(stamp_ns(info.header))
             # One and the same calibration, repeated a million times, is kept once.
             if self._messages and _same_camera(self._messages[-1], info):
                 info = self._messages[-1]
             self._messages.append(info)
         if not stamps:
-            raise RecordingError(f"The topic {topic} of {recording.path} has no messages.")
+            what = "damaged messages only" if n_damaged else "no messages"
+            raise RecordingError(f"The topic {topic} of {recording.path} has {what}.")
+        if n_damaged:
+            warnings.warn(f"{n_damaged} damaged messages of {topic} were left out.", stacklevel=2)
         self._stamps = np.array(stamps)
         order = np.argsort(self._stamps, kind="stable")
         self._stamps, self._messages = self._stamps[order], [self._messages[i] for i in order]

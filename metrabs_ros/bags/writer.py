@@ -1,7 +1,6 @@
 """Bags that are written, with rosbags."""
 
 import os
-import re
 import shutil
 import sqlite3
 from contextlib import contextmanager
@@ -13,13 +12,12 @@ from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 from metrabs_core.pictures import PICTURE_SUFFIXES
 from metrabs_core.videos import VIDEO_SUFFIXES
 from metrabs_ros.bags.message_types import definition_hash
+from metrabs_ros.bags.reader import METADATA, read_metadata
 from metrabs_ros.bags.recording import Message, Recording, RecordingError, Topic
 from metrabs_ros.bags.storage import MCAP_START
 
 # Names that stand for something else than a bag.
 _OTHER_SUFFIXES = (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES, ".db3", ".bag", ".zstd", ".yaml")
-# All that lies in the folder of a bag.
-_BAG_CONTENT = re.compile(r"metadata\.yaml|.+\.(mcap|db3)(\.zstd)?|.+\.db3-(wal|shm|journal)")
 # Stands for the hash of a type of which neither hash nor definition is known.
 _NO_HASH = f"RIHS01_{0:064}"
 
@@ -134,12 +132,16 @@ class BagWriter:
 
 def _why_no_bag(path: Path) -> str:
     """Why what is at a path is not a bag and nothing else, to follow its name; '' if it is one."""
-    if path.is_dir():
-        entries = sorted(path.iterdir())
-        others = [entry.name for entry in entries if not (entry.is_file() and _BAG_CONTENT.fullmatch(entry.name))]
-        return f"holds something else than a bag ({', '.join(others[:3])})" if others else ""
-    with path.open("rb") as file:
-        return "" if file.read(len(MCAP_START)) == MCAP_START else "is not a bag"
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return "" if file.read(len(MCAP_START)) == MCAP_START else "is not a bag"
+    names = {entry.name for entry in path.iterdir()}
+    if METADATA in names:
+        try:
+            names -= {METADATA, *read_metadata(path / METADATA).files}
+        except RecordingError:
+            return "is not a whole bag"
+    return f"holds something else than a bag ({', '.join(sorted(names)[:3])})" if names else ""
 
 
 def copy(recording: Recording, path, seconds: float):

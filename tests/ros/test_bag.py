@@ -190,10 +190,20 @@ def test_output_is_checked_before_the_work_begins(tmp_path, monkeypatch, capsys,
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_rectified_and_a_field_of_view_contradict_each_other(tmp_path, capsys):
+@pytest.mark.parametrize(
+    "options, complaint",
+    [
+        (["--rectified", "--fov=70"], "--rectified is about camera_info, which --fov replaces"),
+        (["--fov=180"], "must be between 0 and 180 degrees"),
+        (["--num-aug=0"], "must be between 1 and 100"),
+        (["--threshold=1.5"], "must be between 0.0 and 1.0"),
+        (["--threshold=nan"], "must be between 0.0 and 1.0"),
+    ],
+)
+def test_options_that_make_no_sense(tmp_path, capsys, options, complaint):
     with pytest.raises(SystemExit):
-        bag.main([str(tmp_path), "out", "--rectified", "--fov=70"])
-    assert "--rectified is about camera_info, which --fov replaces" in capsys.readouterr().err
+        bag.main([str(tmp_path), "out", *options])
+    assert complaint in capsys.readouterr().err
 
 
 def test_missing_model_and_unknown_skeleton(tmp_path, closed_form_model_path, capsys):

@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 
+import cv2
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
@@ -350,6 +351,7 @@ def options_of_mcap():
     yield {"use_chunking": False, "index_types": IndexType.NONE, **NO_SUMMARY}
     yield {"index_types": IndexType.NONE, **NO_SUMMARY}
     yield {"repeat_channels": False, "repeat_schemas": False}
+    yield {"repeat_schemas": False}
     yield {"use_statistics": False}
     yield {"profile": ""}
 
@@ -482,6 +484,30 @@ def test_damage_anywhere_is_one_sentence(tmp_path, storage):
             assert "\n" not in str(error)
             n_refused += 1
     assert n_refused > 15
+
+
+def test_damaged_camera_info_is_left_out(tmp_path):
+    infos = [serialize_message(camera_info_message(Time(sec=i), width=100 * i)) for i in (1, 2, 3)]
+    topics = {"/camera_info": in_mcap(CAMERA_INFO_TYPE)}
+    path = write_mcap(
+        tmp_path / "bag.mcap", topics, [("/camera_info", i, d) for i, d in enumerate([infos[0], b"\0", infos[2]])]
+    )
+    with (
+        open_recording(path) as recording,
+        pytest.warns(UserWarning, match="1 damaged messages of /camera_info were left"),
+    ):
+        cameras = CameraInfos(recording, "/camera_info")
+    assert [cameras.nearest(i * 10**9).width for i in (1, 3)] == [100, 300]
+    path = write_mcap(tmp_path / "bag.mcap", topics, [("/camera_info", 1, b"\0")])
+    with open_recording(path) as recording, pytest.raises(RecordingError, match="damaged messages only"):
+        CameraInfos(recording, "/camera_info")
+
+
+def test_pictures_with_a_metadata_file_of_their_own(tmp_path):
+    (tmp_path / "metadata.yaml").write_text("author: somebody")
+    cv2.imwrite(str(tmp_path / "1.png"), picture()[..., ::-1])
+    with open_recording(tmp_path) as recording:
+        assert recording.topics["/image/compressed"].count == 1
 
 
 @pytest.mark.parametrize("content", ["", "no: metadata", "[1, 2", "rosbag2_bagfile_information: 3", "\0"])

@@ -84,6 +84,8 @@ def test_video_through_the_node(tmp_path, closed_form_model_path):
     output = tmp_path / "results"
     output.mkdir()
     (output / "mine.txt").write_text("stays")
+    for name in ("summary.json", "overlay.png", "input.mcap"):
+        (output / name).write_text("of an earlier demo")
     code, said = run_demo("in.mp4", "--output", output, "--model", closed_form_model_path, cwd=tmp_path)
     assert code == 0, said
     assert set(os.listdir(output)) == {
@@ -144,25 +146,33 @@ def test_one_of_several_image_topics_rectified(tmp_path, closed_form_model_path)
 
 
 @pytest.mark.parametrize(
-    "blocked, complaint",
+    "names, complaint",
     [
-        ("out", "out for the results can't be made"),
-        ("out/overlay.mp4/x", "overlay.mp4 is a folder, and a file of that"),
+        ([], "out for the results can't be made"),
+        (["overlay.mp4"], "overlay.mp4 is not of an earlier demo, and would be replaced"),
+        (["input.mcap", "node.log"], "input.mcap is not of an earlier demo, and would be replaced"),
+        (["summary.json", "overlay.mp4/x"], "overlay.mp4 is a folder, and a file of that"),
     ],
 )
-def test_places_of_the_results_are_checked_first(tmp_path, blocked, complaint):
+def test_places_of_the_results_are_checked_first(tmp_path, names, complaint):
     write_video(tmp_path / "v.mkv")
-    (tmp_path / blocked).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / blocked).touch()
+    if not names:
+        (tmp_path / "out").touch()
+    for name in names:
+        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / name).touch()
+    before = sorted(tmp_path.rglob("*"))
     code, said = run_demo("v.mkv", "--output=out", cwd=tmp_path)
     assert code == 1 and re.fullmatch(f"demo: .*{complaint}.*\n", said)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_result_is_not_replaced_by_what_is_shown_of_it(tmp_path):
     write_video(tmp_path / "overlay.mp4")
+    (tmp_path / "summary.json").touch()
     code, said = run_demo("overlay.mp4", "--output=.", cwd=tmp_path)
     assert code == 1 and "overlay.mp4 would be replaced" in said
-    assert os.listdir(tmp_path) == ["overlay.mp4"]
+    assert sorted(os.listdir(tmp_path)) == ["overlay.mp4", "summary.json"]
 
 
 def test_picture_with_an_odd_size_through_the_node(tmp_path, closed_form_model_path):
