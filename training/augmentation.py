@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from metrabs_core.errors import UserError
 from metrabs_core.files import cache_folder
 from metrabs_core.pictures import PictureError, read_picture
 
@@ -48,22 +49,19 @@ def find_appearance(occlude_prob: float, background_prob: float, data_root: str 
         data_root: folder that holds the data sets; None for the environment variable DATA_ROOT.
 
     Raises:
-        ValueError: a probability is not between 0 and 1, or backgrounds are wanted and there are none.
+        UserError: backgrounds are wanted and there are none.
     """
-    for name, value in (("occlude-aug-prob", occlude_prob), ("background-aug-prob", background_prob)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"--{name} is {value}; a probability is between 0 and 1.")
     root = Path(data_root or os.environ.get("DATA_ROOT", "") or "/nowhere")
     cutouts = sorted(str(p) for p in (root / "pascal_voc" / "cutouts").glob("*.png")) if occlude_prob else []
     backgrounds = []
     if background_prob:
-        for folder in (root / "inria_holidays" / "non_person", cache_folder() / "backgrounds"):
+        folders = root / "inria_holidays" / "non_person", cache_folder() / "backgrounds"
+        for folder in folders:
             backgrounds = backgrounds or sorted(str(p) for p in folder.rglob("*") if p.suffix.lower() in _PICTURES)
         if not backgrounds:
-            raise ValueError(
-                f"There are no backgrounds in {root / 'inria_holidays' / 'non_person'} (metrabs-train prepare) or"
-                f" {cache_folder() / 'backgrounds'} (python -m training.synthesis.assets); or use"
-                " --background-aug-prob=0."
+            raise UserError(
+                f"There are no backgrounds in {folders[0]} (metrabs-train prepare) or {folders[1]} (python -m"
+                " training.synthesis.assets); or use --background-aug-prob=0."
             )
     return Appearance(occlude_prob, background_prob, tuple(cutouts), tuple(backgrounds))
 

@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
+from metrabs_core.errors import UserError
+from metrabs_core.files import atomic_file
+
 
 class Checkpoint:
     """The state of a run in one file, replaced at once, so that it is whole however the process ends.
@@ -28,21 +31,20 @@ class Checkpoint:
     def save(self, stage: int, step: int, variables: list) -> None:
         """Write variables, after ``step`` steps of a stage."""
         arrays = {f"v{i}": np.asarray(ops.convert_to_numpy(v)) for i, v in enumerate(variables)}
-        temporary = self.path.with_suffix(".tmp.npz")
-        np.savez(temporary, stage=stage, step=step, **arrays)
-        with open(temporary, "rb") as file:
+        with atomic_file(self.path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, stage=stage, step=step, **arrays)
+            file.flush()
             os.fsync(file.fileno())
-        temporary.replace(self.path)
         self.stage, self.step = stage, step
 
     def restore(self, variables: list) -> None:
         """Set variables to what was saved.
 
         Raises:
-            ValueError: they are others than those that were saved.
+            UserError: they are others than those that were saved.
         """
         with np.load(self.path) as archive:
             if len(archive.files) != len(variables) + 2:
-                raise ValueError(f"{self.path} holds the state of another model; choose another --logdir.")
+                raise UserError(f"{self.path} holds the state of another model; choose another --logdir.")
             for i, variable in enumerate(variables):
                 variable.assign(archive[f"v{i}"])

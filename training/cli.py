@@ -6,6 +6,8 @@ import os
 import sys
 from typing import NamedTuple
 
+from metrabs_core.errors import UserError
+
 
 class Command(NamedTuple):
     """A command.
@@ -42,7 +44,7 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line and run one command; known errors end with one sentence and exit status 1."""
+    """Parse the command line and run one command; what a user did wrong ends with a sentence and exit status 1."""
     arguments = sys.argv[1:] if arguments is None else arguments
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow tells of every device that it does not find
     parser = argparse.ArgumentParser("metrabs-train", description="Render data, train and evaluate MeTRAbs models.")
@@ -57,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     try:
         args.run(args)
-    except (FileNotFoundError, ValueError, RuntimeError, OSError, FloatingPointError) as error:
+    except (UserError, FileNotFoundError, ValueError, RuntimeError, OSError) as error:
         sys.exit(f"metrabs-train {args.command}: {error}")
 
 

@@ -58,7 +58,7 @@ class CropBatches:
         augment: change crops at random; else only their order is random.
 
     Raises:
-        ValueError: a batch can't be divided into that many parts.
+        UserError: a batch can't be divided into that many parts.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class CropBatches:
         self.sources = [(examples, batch_size)] + ([(examples2d, batch_size_2d)] if examples2d else [])
         for _, size in self.sources:
             if size < 1 or size % part[1]:
-                raise ValueError(f"A batch of {size} crops can't be divided among {part[1]} processes.")
+                raise UserError(f"A batch of {size} crops can't be divided among {part[1]} processes.")
         self.error: Exception | None = None
         self.latest = None
         self._pool = None
@@ -179,7 +179,7 @@ def plain_batches(
         what ``CropBatches.stream`` yields.
 
     Raises:
-        OSError: a picture can't be read.
+        UserError: a picture can't be read.
     """
     tasks = [[(e, None) for e in examples[i : i + batch_size]] for i in range(0, len(examples), batch_size)]
     with tqdm(total=len(examples), desc=progress, unit="crop", disable=None if progress else True) as bar:

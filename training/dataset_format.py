@@ -29,11 +29,14 @@ from pathlib import Path
 
 import numpy as np
 
+from metrabs_core.errors import UserError
+from metrabs_core.files import write_json
+
 FORMAT = 1
 _DISTORTION_LENGTHS = (0, 4, 5, 8, 12, 14)
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError):
     """A dataset doesn't follow the format; the message says where and what to do."""
 
 
@@ -90,13 +93,6 @@ class Description:
     other: dict
 
 
-def write_json(path: Path, content) -> None:
-    """Write a JSON file under a temporary name and rename it, so that no half-written file is ever seen."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content))
-    temporary.replace(path)
-
-
 def write_description(dataset: Path, joint_names: list[str], edges: list, **other) -> None:
     """Write ``dataset.json``.
 
@@ -115,7 +111,7 @@ def read_description(dataset: Path) -> Description:
     """Read and check ``dataset.json``.
 
     Raises:
-        DatasetError: the file is missing, unreadable, or of another format.
+        UserError: the file is missing, unreadable, or of another format.
     """
     path = Path(dataset) / "dataset.json"
     if not path.is_file():
@@ -146,7 +142,7 @@ def read_pictures(dataset: Path) -> Iterator[Picture]:
         One `Picture` each; image files are not opened, but must exist.
 
     Raises:
-        DatasetError: something doesn't follow the format.
+        UserError: something doesn't follow the format.
     """
     n_joints = len(read_description(dataset).joint_names)
     shards = sorted(p.parent for p in Path(dataset).glob("*/annotations.json") if not p.parent.name.startswith("."))

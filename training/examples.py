@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import rlemasklib
 
+from metrabs_core.errors import UserError
 from metrabs_core.pictures import read_picture
 from metrabs_core.skeletons import Skeleton
 from training import datasets
@@ -35,8 +36,7 @@ def read_examples(
         data_root: folder that holds the data sets; None for the environment variable DATA_ROOT.
 
     Raises:
-        FileNotFoundError: there is no such data set.
-        ValueError: something in it does not follow its format, or nobody is left.
+        UserError: there is no such data set; something in it does not follow its format, or nobody is left.
     """
     return select_joints(datasets.read(name, split, data_root), skeleton)
 
@@ -45,17 +45,17 @@ def select_joints(dataset: datasets.Dataset, skeleton: Skeleton) -> list[Example
     """The people of a data set with the joints of a skeleton, which are matched by name.
 
     Raises:
-        ValueError: the data set has none of the joints, or nobody.
+        UserError: the data set has none of the joints, or nobody.
     """
     names = dataset.skeleton.joint_names
     columns = np.array([names.index(n) if n in names else -1 for n in skeleton.joint_names])
     if (columns < 0).all():
-        raise ValueError(
+        raise UserError(
             f"{dataset.name} has none of the joints of {skeleton.name} ({' '.join(skeleton.joint_names)}),"
             f" but {' '.join(names)}."
         )
     if not len(dataset.examples):
-        raise ValueError(f"No example is left in {dataset.name}.")
+        raise UserError(f"No example is left in {dataset.name}.")
     return [_with_joints(example, columns) for example in dataset.examples]
 
 
@@ -101,9 +101,7 @@ def make_crop(
     """
     rotation, focal = look_at_box(example.camera, example.box, crop_side)
     if not np.isfinite(focal * rotation).all():
-        raise ValueError(
-            f"The box {example.box.tolist()} in {example.image_path} is nowhere that its camera could see."
-        )
+        raise UserError(f"The box {example.box.tolist()} in {example.image_path} is nowhere that its camera could see.")
     middle = np.full(2, (crop_side - 1) / 2)
     order = np.arange(skeleton.n_joints)
     if rng is not None:

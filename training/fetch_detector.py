@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from metrabs_core.errors import UserError
+
 _RELEASES = "https://github.com/AlexeyAB/darknet/releases/download"
 _TIMEOUT = 30.0  # seconds without a byte
 _CHUNK = 2**18
@@ -47,7 +49,7 @@ def fetch(weights, path):
         Its SHA-256 in hexadecimal digits.
 
     Raises:
-        RuntimeError: the file cannot be downloaded, or it is not what was released.
+        UserError: the file cannot be downloaded, or it is not what was released.
     """
     if path.exists():
         return _checked(weights, path)
@@ -58,13 +60,13 @@ def fetch(weights, path):
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         kept = " What is there already is kept: the same command continues." if partial.exists() else ""
-        raise RuntimeError(
+        raise UserError(
             f"{weights.url} can't be downloaded ({reason}).{kept} "
             f"Without a network, download it elsewhere and put it at {path}."
         ) from error
     try:
         sha256 = _checked(weights, partial)
-    except RuntimeError:
+    except UserError:
         partial.unlink()
         raise
     partial.rename(path)
@@ -97,7 +99,7 @@ def _download(weights, partial):
 
 
 def _checked(weights, path):
-    """SHA-256 of a file; RuntimeError if it is not the one that was released."""
+    """SHA-256 of a file; UserError if it is not the one that was released."""
     size = path.stat().st_size
     sha1, sha256 = hashlib.sha1(usedforsecurity=False), hashlib.sha256()
     with path.open("rb") as file:
@@ -105,7 +107,7 @@ def _checked(weights, path):
             sha1.update(chunk)
             sha256.update(chunk)
     if (size, sha1.hexdigest()) != (weights.size, weights.sha1):
-        raise RuntimeError(
+        raise UserError(
             f"{path.name} from {weights.url} is not what was released: it has {size} bytes and the SHA-1 "
             f"{sha1.hexdigest()} instead of {weights.size} and {weights.sha1}. Remove it if it is still there, and "
             "fetch it again."

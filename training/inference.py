@@ -1,6 +1,6 @@
 """A crop model on plain crops around people's boxes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from keras import ops
@@ -9,7 +9,6 @@ from metrabs_core.errors import UserError
 from metrabs_core.network import scale_recovery
 from metrabs_core.network.crop_model import CropModel
 from training.crop_batches import CropSettings, plain_batches
-from training.datasets.colours import adjust_colours
 from training.examples import look_at_box
 
 
@@ -33,7 +32,7 @@ def predict_poses(model: CropModel, examples: list, batch_size: int = 32, worker
 
 
 def predict_batches(
-    model: CropModel, examples: list, batch_size: int, workers: int, dataset_name: str = ""
+    model: CropModel, examples: list, batch_size: int, workers: int, adjust_colours: Callable | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Run a crop model batch by batch; see ``predict_poses``.
 
@@ -42,7 +41,7 @@ def predict_batches(
         examples: people, with the model's joints.
         batch_size: crops per call of the network.
         workers: processes that make crops; 0 to make them in this one.
-        dataset_name: whose colours are adjusted.
+        adjust_colours: see ``training.datasets.named.NamedDataset``; None to leave colours as they are.
 
     Yields:
         poses and uncertainty of each batch.
@@ -51,7 +50,8 @@ def predict_batches(
     start = 0
     for (crops, intrinsics), labels in plain_batches(examples, settings, batch_size, workers, progress="crops"):
         people = examples[start : start + len(crops)]
-        crops = np.stack([adjust_colours(dataset_name, e.image_path, crop) for e, crop in zip(people, crops)])
+        if adjust_colours is not None:
+            crops = np.stack([adjust_colours(e.image_path, crop) for e, crop in zip(people, crops)])
         out = model.predict_on_batch([crops.astype(np.float32) / 255, intrinsics])
         poses = _with_truth(model, out, intrinsics, labels)
         rotations = np.stack([look_at_box(e.camera, e.box, model.crop_side)[0] for e in people])

@@ -103,16 +103,19 @@ def hips_like_mpii(skeleton: Skeleton, fraction: float = 0.2) -> np.ndarray:
     (MPI-INF-3DHP puts them closer to the neck.)
 
     Args:
-        skeleton: has "pelv", "neck", "lhip" and "rhip".
+        skeleton: of the joints. Where it has no pelvis, the middle of the hips takes its place; where it has no neck,
+            the middle of the shoulders.
         fraction: f.
 
     Returns:
         float64 [J, J], by which to multiply joints [J, D].
     """
     mapping = np.eye(skeleton.n_joints)
-    for name in ("pelv", "lhip", "rhip"):
-        mapping[skeleton.index(name), skeleton.index("neck")] -= fraction / (1 + fraction)
-        mapping[skeleton.index(name), skeleton.index("pelv")] += fraction / (1 + fraction)
+    moved = [skeleton.index(name) for name in ("pelv", "lhip", "rhip") if name in skeleton.joint_names]
+    for sign, middle, sides in ((1, "pelv", ("lhip", "rhip")), (-1, "neck", ("lsho", "rsho"))):
+        names = [middle] if middle in skeleton.joint_names else sides
+        for name in names:
+            mapping[moved, skeleton.index(name)] += sign * fraction / (1 + fraction) / len(names)
     return mapping
 
 

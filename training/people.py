@@ -8,6 +8,7 @@ from metrabs_core.errors import UserError
 from metrabs_core.skeletons import SKELETONS, Skeleton
 from training import datasets
 from training.config import TrainingConfig
+from training.datasets.named import Hips
 from training.examples import select_joints
 from training.initial_model import crop_model_arguments
 
@@ -23,13 +24,15 @@ class People:
         skeleton: the joints to predict.
         examples: to train on; at least one has 3D labels.
         examples2d: to train on by their 2D labels; may be empty.
-        held_out: to validate on; may be empty.
+        held_out: to validate on, all with 3D labels; may be empty.
+        hips_differ: the 3D labels have the hips where MPI-INF-3DHP has them, and the 2D labels where MPII has them.
     """
 
     skeleton: Skeleton
     examples: list[datasets.Example]
     examples2d: list[datasets.Example]
     held_out: list[datasets.Example]
+    hips_differ: bool
 
 
 def read_people(config: TrainingConfig) -> People:
@@ -46,7 +49,8 @@ def read_people(config: TrainingConfig) -> People:
         return read[name, split]
 
     def people(names, split):
-        return [example for name in names for example in select_joints(dataset(name, split), skeleton)]
+        selected = [example for name in names for example in select_joints(dataset(name, split), skeleton)]
+        return [example for example in selected if example.valid.any()]
 
     if "skeleton" in config.model:
         skeleton = SKELETONS[config.model["skeleton"]]
@@ -58,8 +62,19 @@ def read_people(config: TrainingConfig) -> People:
     if not any(e.joints3d is not None for e in examples):
         raise UserError(f"Nobody in {', '.join(config.datasets)} has 3D labels; with 2D labels, use --dataset2d.")
     examples2d = [replace(e, joints3d=None, universal3d=None) for e in people(config.datasets2d, config.train_on)]
-    held_out = people(config.validation, "val")
-    return People(skeleton, examples, examples2d, held_out[:: max(1, -(-len(held_out) // _MAX_VALIDATION))])
+    if config.datasets2d and not examples2d:
+        raise UserError(f"Nobody in {', '.join(config.datasets2d)} has labels of {skeleton.name}'s joints.")
+    held_out = [e for e in people(config.validation, "val") if e.joints3d is not None]
+    if config.validation and not held_out:
+        raise UserError(f"Nobody in {', '.join(config.validation)} has 3D labels, so there is nothing to validate on.")
+    held_out = held_out[:: max(1, -(-len(held_out) // _MAX_VALIDATION))]
+    hips_differ = _any_hips(config.datasets, Hips.MPI_INF_3DHP) and _any_hips(config.datasets2d, Hips.MPII)
+    return People(skeleton, examples, examples2d, held_out, hips_differ)
+
+
+def _any_hips(names: list[str], hips: Hips) -> bool:
+    """Whether one of the data sets has its labels of hips there."""
+    return any(name in datasets.REGISTRY and datasets.named(name).hips is hips for name in names)
 
 
 def _skeleton_of(dataset: datasets.Dataset) -> str:

@@ -13,7 +13,6 @@ from metrabs_core.files import atomic_file
 from metrabs_core.network.crop_model import load_weights_dir
 from metrabs_core.skeletons import conversion_matrix
 from training import datasets
-from training.evaluation import mupots
 from training.examples import select_joints
 from training.inference import predict_batches
 from training.run_folder import model_folder
@@ -57,25 +56,26 @@ def predict_test_part(
     """
     folder = model_folder(run)
     model = load_weights_dir(folder, **overrides)
-    is_named = name in datasets.READERS
-    root = datasets.data_root_folder(data_root) if is_named else Path(name).parent
-    if name in ("mupots", "muco-17-150k") and not true_boxes:
-        dataset = mupots.people_to_predict(root)
+    named = datasets.named(name) if name in datasets.REGISTRY else None
+    root = datasets.data_root_folder(data_root) if named else Path(name).parent
+    if named and named.detected_people and not true_boxes:
+        dataset = named.detected_people(root)
     else:
         dataset = datasets.read(name, "test", data_root, allow_missing)
-    path = Path(pred_path or run / f"predictions_{name if is_named else dataset.name}.npz")
+    path = Path(pred_path or run / f"predictions_{name if named else dataset.name}.npz")
     if path.suffix != ".npz":
         raise UserError(f"--pred-path is {path}; it must end in .npz.")
     weights = hashlib.sha256((folder / "weights.npz").read_bytes()).hexdigest()
     pieces = path.with_suffix(".partial")
-    poses = _predict_in_pieces(model, dataset, batch_size, workers, pieces, f"{weights} {overrides}")
+    colours = named.adjust_colours if named else None
+    poses = _predict_in_pieces(model, dataset, colours, batch_size, workers, pieces, f"{weights} {overrides}")
     poses = conversion_matrix(dataset.skeleton, model.skeleton) @ poses
     save(path, dataset, poses, root, universal_skeleton)
     shutil.rmtree(pieces, ignore_errors=True)
     return path, dataset
 
 
-def _predict_in_pieces(model, dataset, batch_size, workers, folder: Path, what: str) -> np.ndarray:
+def _predict_in_pieces(model, dataset, adjust_colours, batch_size, workers, folder: Path, what: str) -> np.ndarray:
     """Poses float32 [n, J, 3] mm in the camera frame; finished pieces are kept in the folder, and taken from there."""
     if not len(dataset.examples):
         warnings.warn(f"The detector found nobody in {dataset.name}.", stacklevel=2)
@@ -91,7 +91,7 @@ def _predict_in_pieces(model, dataset, batch_size, workers, folder: Path, what: 
     if start:
         print(f"Resuming after {start} of {len(examples)} people.")
     waiting = []
-    for poses, _ in predict_batches(model, examples[start:], batch_size, workers, dataset.name):
+    for poses, _ in predict_batches(model, examples[start:], batch_size, workers, adjust_colours):
         waiting.append(poses)
         if sum(map(len, waiting)) >= _PEOPLE_PER_PIECE:
             pieces.append(np.concatenate(waiting))

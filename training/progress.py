@@ -1,4 +1,4 @@
-"""What one sees of a training run: a progress bar, ``history.jsonl``, TensorBoard, and pictures of crops."""
+"""Training progress: a progress bar, ``history.jsonl``, TensorBoard, and pictures of crops."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from keras import ops
 from tqdm import tqdm
 
 from metrabs_core.drawing import draw_people
+from metrabs_core.files import atomic_file
 from metrabs_core.skeletons import Skeleton
 
 _SHOWN_CROPS = 8
@@ -33,9 +34,8 @@ class TrainingLog:
         rows = [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
         self.rows = [row for row in rows if row["step"] <= step]
         self._started = time.time() - (self.rows[-1]["seconds"] if self.rows else 0)
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-        temporary.replace(self.path)
+        with atomic_file(self.path) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         self._tensorboard = TensorBoardLog(run_dir / "tensorboard")
         self._gui = Gui(run_dir / "crops.png") if gui else None
 
@@ -145,9 +145,8 @@ class Gui:
         predicted = {name: ops.convert_to_numpy(value) for name, value in out.items()}
         true = {name: value[:n] for name, value in labels.items()}
         sheet = draw_crops(crops[:n], true, predicted, model.skeleton)
-        temporary = self.path.with_suffix(".tmp.png")
-        cv2.imwrite(str(temporary), sheet[..., ::-1])
-        temporary.replace(self.path)
+        with atomic_file(self.path) as temporary:
+            temporary.write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
         if self.has_window:
             try:
                 cv2.imshow("metrabs-train: true (above) and predicted (below)", sheet[..., ::-1])

@@ -60,6 +60,7 @@ class Run:
         validation_batch_size: of them, in this process.
         checkpoint: says which stage and step come next.
         log: of numbers and pictures; None in a process that writes no files.
+        as_labelled_2d: see ``training.losses.pose_losses``.
         deadline: time, of ``time.monotonic``, after which to stop at a checkpoint.
         verbose: 0 silent, 1 progress bars, 2 a line per checkpoint.
     """
@@ -71,6 +72,7 @@ class Run:
     validation_batch_size: int
     checkpoint: Checkpoint
     log: TrainingLog | None
+    as_labelled_2d: np.ndarray | None
     deadline: float
     verbose: int
 
@@ -101,7 +103,7 @@ def _train_stage(run: Run, number: int, stage: Stage) -> None:
     config, checkpoint = run.config, run.checkpoint
     trainable_from = config.trainable_from if stage.name == "all" else None
     freeze_before(run.model.backbone, trainable_from, config.train_depthwise)
-    trainer = compile_trainer(run.model, config, stage.name, stage.steps, stage.learning_rate)
+    trainer = compile_trainer(run.model, config, stage.name, stage.steps, stage.learning_rate, run.as_labelled_2d)
     if checkpoint.step:
         checkpoint.restore(state_of(trainer))
     callbacks = [keras.callbacks.SwapEMAWeights()] if config.ema_momentum else []
@@ -156,6 +158,10 @@ class _StageCallback(keras.callbacks.Callback):
             " start again with a lower --learning-rate."
         )
 
+    def _is_labelled(self, name):
+        """Whether anybody has the labels of a term; the one of 2D labels alone would be zero."""
+        return name != "val_weak" and (name != "weak" or len(self.run.batches.sources) > 1)
+
     def on_test_begin(self, logs=None):
         self.run.batches.raise_error()
 
@@ -166,7 +172,8 @@ class _StageCallback(keras.callbacks.Callback):
             step = self.stage.done_before + self.step
             samples = step * sum(size for _, size in run.batches.sources)
             rate = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
-            numbers = {name: float(value) for name, value in logs.items()} | {"learning_rate": rate}
+            numbers = {name: float(value) for name, value in logs.items() if self._is_labelled(name)}
+            numbers["learning_rate"] = rate
             run.log.write(self.stage.name, step, samples, numbers, self.model.crop_model, run.batches.latest)
             run.checkpoint.save(self.number, self.step, state_of(self.model))
         run.checkpoint.step = self.step

@@ -14,6 +14,7 @@ from training.checkpoint import Checkpoint
 from training.config import TrainingConfig
 from training.crop_batches import CropBatches, CropSettings, plain_batches
 from training.initial_model import initial_model
+from training.losses import hips_like_mpii
 from training.people import mean_bone_lengths, read_people
 from training.progress import TrainingLog
 from training.run_folder import RunFolder
@@ -70,7 +71,9 @@ def train(
     stages = stages_of(config, len(people.examples))
     log = TrainingLog(folder.path, steps_done(stages, checkpoint), gui) if process.is_main else None
     validation_size = config.batch_size // process.count
-    train_stages(Run(config, model, batches, validation, validation_size, checkpoint, log, deadline, verbose), stages)
+    as_labelled_2d = hips_like_mpii(people.skeleton) if people.hips_differ else None
+    run = Run(config, model, batches, validation, validation_size, checkpoint, log, as_labelled_2d, deadline, verbose)
+    train_stages(run, stages)
     if not process.is_main:
         return model
     log.close()

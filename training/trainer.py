@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from metrabs_core.errors import UserError
 from metrabs_core.network.crop_model import CropModel
 from training import losses
 from training.config import TrainingConfig
@@ -117,24 +118,24 @@ def freeze_before(backbone: keras.Model, first_trainable: str | None, depthwise:
         depthwise: train depthwise convolutions, too.
 
     Raises:
-        ValueError: there is no such layer.
+        UserError: there is no such layer.
     """
     names = [layer.name for layer in backbone.layers]
     if first_trainable and first_trainable not in names:
-        raise ValueError(f"The backbone has no layer {first_trainable!r}; it has {', '.join(names)}.")
+        raise UserError(f"The backbone has no layer {first_trainable!r}; it has {', '.join(names)}.")
     start = len(names) if first_trainable is None else names.index(first_trainable) if first_trainable else 0
     for i, layer in enumerate(backbone.layers):
         layer.trainable = i >= start and (depthwise or not isinstance(layer, keras.layers.DepthwiseConv2D))
 
 
-def _hips_differ(config: TrainingConfig) -> bool:
-    """Whether the 3D labels are of MPI-INF-3DHP's kind and the 2D labels of MPII's, who put the hips lower."""
-    return any(n.startswith(("mpi-inf-3dhp", "muco")) for n in config.datasets) and any(
-        n.startswith("mpii") for n in config.datasets2d
-    )
-
-
-def compile_trainer(model: CropModel, config: TrainingConfig, stage: str, steps: int, learning_rate: float) -> Trainer:
+def compile_trainer(
+    model: CropModel,
+    config: TrainingConfig,
+    stage: str,
+    steps: int,
+    learning_rate: float,
+    as_labelled_2d: np.ndarray | None = None,
+) -> Trainer:
     """Put losses and optimizer around a crop model, for a stage of its training.
 
     Args:
@@ -143,8 +144,8 @@ def compile_trainer(model: CropModel, config: TrainingConfig, stage: str, steps:
         stage: "head" or "all".
         steps: of this stage.
         learning_rate: at its start.
+        as_labelled_2d: see ``losses.pose_losses``.
     """
-    as_labelled_2d = losses.hips_like_mpii(model.skeleton) if _hips_differ(config) else None
     absolute_from_step = config.absolute_from_step if stage == "all" else 0
     trainer = Trainer(model, absolute_from_step, config.far_mm, as_labelled_2d)
     parts = [part for part in (model.neck, model.head, model.overview, model.fine) if part is not None]

@@ -138,5 +138,3 @@ def test_backgrounds_fall_back_on_the_free_photographs_or_are_missed(tmp_path, m
     cv2.imwrite(str(photographs / "b.png"), _grey(5))
     assert find_appearance(0, 0.7, tmp_path).backgrounds == (str(photographs / "b.png"),)
     assert find_appearance(0.5, 0, tmp_path) == Appearance(0.5, 0.0, (), ())
-    with pytest.raises(ValueError, match="--background-aug-prob is -1"):
-        find_appearance(0, -1)

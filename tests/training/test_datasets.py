@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
+from metrabs_core.errors import UserError
 from metrabs_core.skeletons import SKELETONS
 from training import datasets
 from training.datasets import muco as muco_reader
@@ -165,7 +166,7 @@ def test_everything_that_is_missing_is_listed_at_once(tmp_path):
     truth = h36m.generate(tmp_path, subjects=(1, 6), n_frames=10, videos=False)
     h36m.write_prepared(tmp_path, truth)
     (tmp_path / "h36m/S1/BBoxes/Directions.55011271.npy").unlink()
-    with pytest.raises(FileNotFoundError) as caught:
+    with pytest.raises(UserError) as caught:
         datasets.read("h36m", "train", tmp_path)
     message = str(caught.value)
     for name in ("h36m/S5", "h36m/S7", "h36m/S8", "h36m/S1/BBoxes/Directions.55011271.npy", "--allow-missing"):
@@ -183,9 +184,7 @@ def test_pictures_that_are_missing_are_listed_by_folder(small_h36m):
     away = folder.with_name("away")
     folder.rename(away)
     try:
-        with pytest.raises(
-            FileNotFoundError, match=r"Waiting 1.60457274/frame_000000.jpg to frame_000128.jpg \(3 pict"
-        ):
+        with pytest.raises(UserError, match=r"Waiting 1.60457274/frame_000000.jpg to frame_000128.jpg \(3 pict"):
             datasets.read("h36m", "test", root)
     finally:
         away.rename(folder)
@@ -372,7 +371,7 @@ def test_muco(tmp_path):
     tdhp = mpi_inf_3dhp.generate(tmp_path, n_frames=6, sequences=(1,), test_sequences=(), videos=False, spread=900)
     truth = muco.generate(tmp_path, tdhp)
     mupots.generate(tmp_path, sequences=range(1, 21), n_frames=2)
-    with pytest.raises(FileNotFoundError, match="composite_frame_origins.npy"):
+    with pytest.raises(UserError, match="composite_frame_origins.npy"):
         datasets.read("muco", "train", tmp_path)
     report = prepare("muco-17-150k", tmp_path, allow_missing=True)
     assert not report.skipped
@@ -521,16 +520,16 @@ def test_coco(tmp_path, year):
 
 
 def test_unknown_names_parts_and_roots(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match=r"no data set named h37m .*mpi-inf-3dhp"):
+    with pytest.raises(UserError, match=r"no data set named h37m .*mpi-inf-3dhp"):
         datasets.read("h37m", "train", tmp_path)
     with pytest.raises(ValueError, match="has no part 'val'; it has train, test"):
         datasets.read("h36m", "val", tmp_path)
     monkeypatch.delenv("DATA_ROOT", raising=False)
-    with pytest.raises(FileNotFoundError, match="DATA_ROOT"):
+    with pytest.raises(UserError, match="DATA_ROOT"):
         datasets.read("h36m", "train")
-    with pytest.raises(FileNotFoundError, match="nowhere"):
+    with pytest.raises(UserError, match="nowhere"):
         datasets.read("h36m", "train", tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="metadata.xml"):
+    with pytest.raises(UserError, match="metadata.xml"):
         datasets.read("h36m", "train", tmp_path)
 
 
@@ -539,10 +538,10 @@ def test_data_root_of_the_environment(small_h36m, monkeypatch):
     assert len(datasets.read("h36m", "test").examples)
 
 
-@pytest.mark.parametrize("name", list(datasets.READERS))
+@pytest.mark.parametrize("name", datasets.REGISTRY)
 def test_every_data_set_says_what_is_missing(tmp_path, name):
-    for split in datasets.READERS[name].splits:
-        with pytest.raises(FileNotFoundError, match=rf"{name} in .* is not complete"):
+    for split in datasets.named(name).parts:
+        with pytest.raises(UserError, match=rf"{name} in .* is not complete"):
             datasets.read(name, split, tmp_path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -551,8 +550,11 @@ def test_every_data_set_says_what_is_missing(tmp_path, name):
 
 
 def test_every_skeleton_has_both_sides(tmp_path):
-    for name, reader in datasets.READERS.items():
-        skeleton = reader.find(tmp_path, "train" if "train" in reader.splits else "test").skeleton
+    for name in datasets.REGISTRY:
+        named = datasets.named(name)
+        if not named.parts:  # things and backgrounds
+            continue
+        skeleton = named.find(tmp_path, "train" if "train" in named.parts else "test").skeleton
         sides = {joint[1:] for joint in skeleton.joint_names if joint[0] in "lr"}
         assert all({f"l{side}", f"r{side}"} <= set(skeleton.joint_names) for side in sides), name
         assert {i for edge in skeleton.edges for i in edge} == set(range(skeleton.n_joints)), name

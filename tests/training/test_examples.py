@@ -10,6 +10,7 @@ import rlemasklib
 import tensorflow as tf
 
 from metrabs_core import geometry
+from metrabs_core.errors import UserError
 from metrabs_core.skeletons import NATIVE, SKELETONS
 from training.augmentation import Appearance
 from training.datasets import Camera
@@ -109,7 +110,7 @@ def test_unknown_joints_are_masked_and_their_labels_finite(dataset):
 
 
 def test_folders_that_are_no_data_set_are_refused(tmp_path, dataset):
-    with pytest.raises(FileNotFoundError, match="no data set named"):
+    with pytest.raises(UserError, match="no data set named"):
         read_examples(tmp_path / "nowhere", NATIVE)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="has no dataset.json"):

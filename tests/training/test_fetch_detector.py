@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 
+from metrabs_core.errors import UserError
 from training import cli, fetch_detector
 
 CONTENT = np.random.default_rng(0).bytes(1_300_000)
@@ -71,7 +72,7 @@ def test_the_command_downloads_checks_and_tells_the_checksum(server, released, t
 def test_an_interrupted_download_is_continued(server, released, tmp_path):
     path = tmp_path / "tiny.weights"
     server.breaks_at = [700_000]
-    with pytest.raises(RuntimeError, match="can't be downloaded.*the same command continues"):
+    with pytest.raises(UserError, match="can't be downloaded.*the same command continues"):
         fetch_detector.fetch(released, path)
     assert not path.exists()
     n_there = path.with_name("tiny.weights.part").stat().st_size
@@ -91,14 +92,14 @@ def test_a_server_without_ranges_sends_everything_again(server, released, tmp_pa
 @pytest.mark.parametrize("sent", [CONTENT[:-1] + b"?", CONTENT + b"more", b"<html>Please log in.</html>"])
 def test_anything_else_is_refused_and_not_kept(sent, server, released, tmp_path):
     server.content = sent
-    with pytest.raises(RuntimeError, match=f"not what was released.*{released.sha1}"):
+    with pytest.raises(UserError, match=f"not what was released.*{released.sha1}"):
         fetch_detector.fetch(released, tmp_path / "tiny.weights")
     assert not list(tmp_path.iterdir())
 
 
 def test_another_file_of_that_name_is_told_but_not_touched(released, tmp_path):
     (tmp_path / "tiny.weights").write_bytes(b"mine")
-    with pytest.raises(RuntimeError, match="it has 4 bytes"):
+    with pytest.raises(UserError, match="it has 4 bytes"):
         fetch_detector.fetch(released, tmp_path / "tiny.weights")
     assert (tmp_path / "tiny.weights").read_bytes() == b"mine"
 

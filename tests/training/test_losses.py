@@ -125,3 +125,18 @@ def test_far_people_count_by_the_angle_of_their_error_if_asked_to():
 
     assert absolute(far_mm=4000.0) == pytest.approx(absolute() / 2, rel=1e-4)
     assert absolute(far_mm=9000.0) == pytest.approx(absolute(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", SKELETONS)
+def test_hips_go_away_from_the_neck_in_every_skeleton(name):
+    skeleton = SKELETONS[name]
+    pose = np.random.default_rng(0).normal(size=(skeleton.n_joints, 3)) * 300
+    # a person in whom the middles of hips and shoulders are pelvis and neck, as some skeletons have no names for them
+    place = {joint: pose[i] for i, joint in enumerate(skeleton.joint_names)}
+    place.setdefault("pelv", (place["lhip"] + place["rhip"]) / 2)
+    place.setdefault("neck", (place["lsho"] + place["rsho"]) / 2)
+    spine = place["neck"] - place["pelv"]
+    moved = hips_like_mpii(skeleton, fraction=0.25) @ pose
+    for joint, before, after in zip(skeleton.joint_names, pose, moved):
+        shift = -spine / 5 if joint in ("pelv", "lhip", "rhip") else 0
+        np.testing.assert_allclose(after, before + shift, atol=1e-9, err_msg=joint)

@@ -1,6 +1,7 @@
 """Predictions of a small network with random weights, by the command line, against the same computed step by step."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -144,8 +145,9 @@ def test_another_skeleton_is_converted(data_root, runs):
 
 def test_pictures_of_dark_sequences_are_brightened():
     crops = np.random.default_rng(0).integers(0, 256, [1, 8, 8, 3], np.uint8)
-    seen = inference.adjust_colours("mupots", "data/mupots/TS1/img_000000.jpg", crops[0])
-    np.testing.assert_array_equal(seen, brighten(crops[0]))
+    adjust = datasets.named("mupots").adjust_colours
+    np.testing.assert_array_equal(adjust(Path("data/mupots/TS1/img_000000.jpg"), crops[0]), brighten(crops[0]))
+    np.testing.assert_array_equal(adjust(Path("data/mupots/TS6/img_000000.jpg"), crops[0]), crops[0])
 
 
 def test_errors(data_root, runs, tmp_path):

@@ -19,15 +19,16 @@ import rlemasklib
 from generated_datasets import coco, h36m, mpi_inf_3dhp, mpii, mupots, pascal_voc, people, threedpw
 from generated_datasets.videos import write_video
 
+from metrabs_core.errors import UserError
 from metrabs_core.pictures import read_picture
 from training import datasets
 from training.cli import main
 from training.datasets import shrinking
-from training.datasets.atomic_files import jpeg_exists, write_image
 from training.datasets.example import Camera, Example
+from training.datasets.picture_files import jpeg_exists, write_image
 from training.datasets.preparation import Preparation
 from training.datasets.shrinking import Shrinking, shrink_example
-from training.prepare import RECIPES, prepare
+from training.prepare import prepare
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -133,7 +134,7 @@ def test_pictures_that_are_damaged_or_gone_are_made_again(prepared_h36m):
     assert not jpeg_exists(picture)
     gone.unlink()
     shrunk.unlink()
-    with pytest.raises(FileNotFoundError, match="frame_000010_0.jpg"):
+    with pytest.raises(UserError, match="frame_000010_0.jpg"):
         datasets.read("h36m", "train", root)
     prepare("h36m", root)
     assert {path: path.read_bytes() for path in before} == before
@@ -193,9 +194,9 @@ def test_a_killed_run_leaves_no_half_file_and_is_continued(tmp_path):
 
 
 @pytest.mark.parametrize("allow_missing", [False, True])
-@pytest.mark.parametrize("dataset", list(RECIPES))
+@pytest.mark.parametrize("dataset", datasets.REGISTRY)
 def test_without_a_download_it_says_what_to_download_and_where_to_put_it(tmp_path, dataset, allow_missing):
-    with pytest.raises(FileNotFoundError) as caught:
+    with pytest.raises(UserError) as caught:
         prepare(dataset, tmp_path, allow_missing=allow_missing)
     summary, instructions = str(caught.value).split("\n\n")
     assert "is not complete in" in summary
@@ -259,7 +260,7 @@ def test_a_video_that_ends_early_is_named(tmp_path):
 def test_too_little_space_stops_before_anything_is_written(tmp_path, monkeypatch):
     h36m.generate(tmp_path, subjects=(1,), n_frames=10, side=48)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 10**12, 1000))
-    with pytest.raises(OSError, match="takes about .* but only 0.0 GB are free"):
+    with pytest.raises(UserError, match="takes about .* but only 0.0 GB are free"):
         prepare("h36m", tmp_path, allow_missing=True)
     assert not (tmp_path / "h36m/S1/Images").exists()
 
@@ -304,7 +305,7 @@ def corners_around(points, factor):
 
 
 def small_index(name):
-    return datasets.READERS["mpi-inf-3dhp"].find(Path("/nowhere"), "test").skeleton.index(name)
+    return datasets.named("mpi-inf-3dhp").find(Path("/nowhere"), "test").skeleton.index(name)
 
 
 def test_3dhp_all_frames(tmp_path):
@@ -489,7 +490,7 @@ def test_official_pictures_that_are_missing_are_named(tmp_path, name, generate, 
     path = tmp_path / picture
     path = path / "img_000001.jpg" if path.is_dir() else path
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=picture):
+    with pytest.raises(UserError, match=picture):
         prepare(name, tmp_path)
 
 

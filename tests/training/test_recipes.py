@@ -55,7 +55,7 @@ def test_what_a_recipe_names_exists(name):
     assert config.model["backbone"] in BACKBONES
     assert config.model.get("scale_recovery", "metrabs") in SCALE_RECOVERIES
     for dataset in config.datasets + config.datasets2d:
-        assert "train" in datasets.READERS[dataset].splits
+        assert "train" in datasets.named(dataset).parts
 
 
 def test_flags_override_a_recipe():

@@ -221,10 +221,13 @@ def test_errors_are_one_sentence(dataset, dataset2d, tmp_path, tiny_backbone, fl
     assert str(error.value).startswith("metrabs-train train: ") and sentence in str(error.value)
 
 
-def test_a_damaged_picture_is_named(tmp_path, tiny_backbone):
+@pytest.mark.parametrize("damaged", [["1.png"], ["0.png", "1.png", "2.png"]])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_picture_is_named_even_in_the_first_batch(tmp_path, tiny_backbone, damaged, workers):
     folder = make_dataset(tmp_path / "damaged", 3)
-    (folder / "shard" / "1.png").write_bytes(b"no picture")
-    with pytest.raises(SystemExit, match="1.png is damaged"):
+    for name in damaged:
+        (folder / "shard" / name).write_bytes(b"<html>not found</html>")
+    with pytest.raises(SystemExit, match="[012].png is damaged"):
         _run(f"--dataset={folder}", f"--logdir={tmp_path / 'run'}", "--steps=4")
 
 
@@ -275,14 +278,12 @@ def test_the_moving_average_forgets_the_first_steps_of_a_short_run(tiny_backbone
     for _ in range(200):
         optimizer.apply([-keras.ops.ones_like(v) for v in trainer.trainable_variables])
         weights.append(np.array(keras.ops.convert_to_numpy(weight)))
-    average = weights[0]
-    for step, value in enumerate(weights[1:], 1):
-        momentum = min(0.998, (1 + step) / (10 + step))
-        average = momentum * average + (1 - momentum) * value
-    # Keras' own would be behind by most of the 200 steps
-    assert average.mean() > 0.8 * weights[-1].mean()
     optimizer.finalize_variable_values(trainer.trainable_variables)
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(weight), average, rtol=1e-4)
+    average = keras.ops.convert_to_numpy(weight)
+    # the weight grows evenly, so its average tells how far back it looks: over the last tenth of the run or so, whereas
+    # with a constant momentum of 0.998 it would have come to a tenth of the way only
+    progress = average.mean() / weights[-1].mean()
+    assert 0.85 < progress < 0.95
 
 
 def test_the_heads_learn_faster_than_the_backbone_by_the_head_factor(tiny_backbone):

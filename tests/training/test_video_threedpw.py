@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rectangle_people import expected_poses2d, expected_poses3d, picture
 
+from metrabs_core.errors import UserError
 from metrabs_core.skeletons import NATIVE, SKELETONS, conversion_matrix
 from training import cli
 from training.datasets.restricted_pickle import load_pickle
@@ -172,7 +173,7 @@ def test_missing_and_wrong_files(tmp_path):
         cli.main(["video", "--dataset=3dpw", f"--data-root={tmp_path}", f"--output-dir={tmp_path / 'out'}"])
     path = write_3dpw(tmp_path)
     (tmp_path / "3dpw/imageFiles/street_00/image_00004.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 pictures of the sequence street_00 .*image_00004"):
+    with pytest.raises(UserError, match=r"1 pictures of the sequence street_00 .*image_00004"):
         read_sequence(path)
     path.write_bytes(pickle.dumps({"other": 1}))
     with pytest.raises(ValueError, match="no sequence of 3DPW"):

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset",
         required=True,
-        help=f"{', '.join(protocols.PROTOCOLS)}; with --model, also a folder in our own format",
+        help="name of a data set with a protocol, see docs/evaluation.md; with --model, also a folder in our format",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--pred-path", help="file that predict wrote; for 3dpw, the folder that video wrote")

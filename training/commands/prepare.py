@@ -11,12 +11,13 @@ import os
 
 from metrabs_core.errors import UserError
 from training import datasets
-from training.prepare import RECIPES, prepare
+from training.prepare import prepare
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to a parser."""
-    parser.add_argument("dataset", type=_name, choices=RECIPES, metavar="DATASET", help=", ".join(RECIPES))
+    names = datasets.REGISTRY
+    parser.add_argument("dataset", type=datasets.full_name, choices=names, metavar="DATASET", help=", ".join(names))
     parser.add_argument("--data-root", help="folder of the data sets; default: the environment variable DATA_ROOT")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes; default: %(default)s")
     parser.add_argument("--allow-missing", action="store_true", help="go on without what is missing, and list it")
@@ -25,11 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="mpi-inf-3dhp: write every frame of pictures and masks, as the script that composes MuCo-3DHP needs them",
     )
-
-
-def _name(text: str) -> str:
-    """The name of a data set; that of its folder means the same."""
-    return {"3dhp": "mpi-inf-3dhp"}.get(text, text.replace("_", "-"))
 
 
 def run(args: argparse.Namespace) -> None:

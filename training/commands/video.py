@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from metrabs_core.errors import UserError
 from training.datasets import data_root_folder
 from training.video import threedpw
 from training.video.calibration import Camera, read_calibration
@@ -91,7 +92,7 @@ def _run(args):
         _run_dataset(args, settings)
         return
     if args.gt_assoc:
-        raise ValueError("--gt-assoc needs annotated people: give --dataset=3dpw instead of a video.")
+        raise UserError("--gt-assoc needs annotated people: give --dataset=3dpw instead of a video.")
     source = open_source(args.input or args.video_path, args.fps)
     camera = read_calibration(args.calibration) if args.calibration else Camera(args.fov or _FOV_DEGREES)
     finder = PoseFinder(settings)
@@ -105,7 +106,7 @@ def _run(args):
 
 def _run_dataset(args, settings: Settings):
     if args.calibration or args.max_frames:
-        raise ValueError("--calibration and --max-frames are for videos: leave them out with --dataset.")
+        raise UserError("--calibration and --max-frames are for videos: leave them out with --dataset.")
     root = data_root_folder(args.data_root)
     threedpw.find_sequences(root)  # mistakes are told before the model is loaded
     n_sequences = threedpw.process_sequences(

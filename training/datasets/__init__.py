@@ -3,9 +3,10 @@
 import importlib
 import os
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from metrabs_core.errors import UserError
 from metrabs_core.skeletons import Skeleton
 from training.datasets import own_format
 from training.datasets.annotations import (
@@ -16,43 +17,40 @@ from training.datasets.annotations import (
     with_existing_images,
 )
 from training.datasets.example import Camera, Dataset, Example
+from training.datasets.named import NamedDataset
 from training.datasets.table import Table
 
-__all__ = ["READERS", "Camera", "Dataset", "Example", "Reader", "data_root_folder", "read"]
+__all__ = ["REGISTRY", "Camera", "Dataset", "Example", "data_root_folder", "full_name", "named", "read"]
 
 
-@dataclass(frozen=True)
-class Reader:
-    """Who reads a data set.
-
-    Attributes:
-        module: of ``training.datasets``, has ``find(root, split, **options) -> Annotations``.
-        splits: the parts that the data set has.
-        options: what makes this variant of the data set.
-    """
-
-    module: str
-    splits: tuple[str, ...]
-    options: dict = field(default_factory=dict)
-
-    def find(self, root: Path, split: str):
-        """Look for the files of a part; see ``training.datasets.annotations.Annotations``."""
-        return importlib.import_module(f"training.datasets.{self.module}").find(root, split, **self.options)
-
-
-READERS = {
-    "h36m": Reader("h36m", ("train", "test")),
-    "h36m-partial": Reader("h36m", ("train", "test")),
-    "h36m-incorrect-S9": Reader("h36m", ("train", "test"), {"correct_s9": False}),
-    "mpi-inf-3dhp": Reader("mpi_inf_3dhp", ("train", "val", "test")),
-    "muco": Reader("muco", ("train",)),
-    "muco-17-150k": Reader("muco", ("train", "val", "test"), {"n_composites": 150_000, "like_mupots": True}),
-    "mupots": Reader("mupots", ("val", "test")),
-    "mpii": Reader("mpii", ("train",)),
-    "mpii-yolo": Reader("mpii", ("train",), {"detected": True}),
-    "3dpw": Reader("threedpw", ("train", "val", "test")),
-    "coco": Reader("coco", ("train", "val")),
+# Name of each data set, and the module of this package that has it in its ``DATASETS``
+REGISTRY = {
+    "h36m": "h36m",
+    "h36m-partial": "h36m",
+    "h36m-incorrect-S9": "h36m",
+    "mpi-inf-3dhp": "mpi_inf_3dhp",
+    "muco": "muco",
+    "muco-17-150k": "muco",
+    "mupots": "mupots",
+    "mpii": "mpii",
+    "mpii-yolo": "mpii",
+    "3dpw": "threedpw",
+    "coco": "coco",
+    "pascal-voc": "pascal_voc",
+    "inria-holidays": "inria_holidays",
 }
+# Names of folders that are told otherwise than their data sets
+_FOLDERS = {"3dhp": "mpi-inf-3dhp"}
+
+
+def named(name: str) -> NamedDataset:
+    """One of the data sets in the registry; its module, with what it needs to read the files, is imported only now."""
+    return importlib.import_module(f"training.datasets.{REGISTRY[name]}").DATASETS[name]
+
+
+def full_name(text: str) -> str:
+    """The name of a data set in the registry; that of its folder means the same."""
+    return _FOLDERS.get(text, text.replace("_", "-"))
 
 
 def read(
@@ -64,27 +62,26 @@ def read(
     belong to today's annotations, else the original pictures.
 
     Args:
-        name: a data set's name (``READERS``), or a folder in the project's own format (``training.dataset_format``),
+        name: a data set's name (``REGISTRY``), or a folder in the project's own format (``training.dataset_format``),
             whose people are all of them in every part.
         split: "train", "val", "trainval" (both, or what the data set has of them) or "test".
         data_root: folder that holds the data sets; None for the environment variable DATA_ROOT.
         allow_missing: go on without subjects, videos and pictures that are missing, with a warning.
 
     Raises:
-        FileNotFoundError: there is neither a data set of that name nor such a folder, or files of it are missing: all
-            of them are listed.
-        ValueError: something in it does not follow its format, there is no such part, or nobody is left.
+        UserError: there is neither a data set of that name nor such a folder, or files of it are missing: all of them
+            are listed; something in it does not follow its format, there is no such part, or nobody is left.
     """
-    if str(name) not in READERS:
+    if str(name) not in REGISTRY:
         if not Path(name).is_dir():
-            known = ", ".join(READERS)
-            raise FileNotFoundError(f"There is no data set named {name} (but {known}), and no folder {Path(name)}.")
+            known = ", ".join(REGISTRY)
+            raise UserError(f"There is no data set named {name} (but {known}), and no folder {Path(name)}.")
         return own_format.read(Path(name))
     name = str(name)
-    reader, root = READERS[name], data_root_folder(data_root)
-    splits = [s for s in ("train", "val") if s in reader.splits] if split == "trainval" else [split]
-    if not splits or not set(splits) <= set(reader.splits):
-        raise ValueError(f"The data set {name} has no part {split!r}; it has {', '.join(reader.splits)}.")
+    parts, root = named(name).parts, data_root_folder(data_root)
+    splits = [s for s in ("train", "val") if s in parts] if split == "trainval" else [split]
+    if not splits or not set(splits) <= set(parts):
+        raise UserError(f"The data set {name} has no part {split!r}; it has {', '.join(parts) or 'nobody in it'}.")
     skeletons, tables = zip(*(_read_part(name, part, root, allow_missing) for part in splits))
     return Dataset(name, skeletons[0], tables[0] if len(tables) == 1 else Table.concatenate(tables))
 
@@ -93,13 +90,13 @@ def data_root_folder(data_root: str | Path | None) -> Path:
     """The folder of the data sets, as given or from the environment.
 
     Raises:
-        FileNotFoundError: neither names a folder that is there.
+        UserError: neither names a folder that is there.
     """
     root = data_root or os.environ.get("DATA_ROOT")
     if not root:
-        raise FileNotFoundError("Say where the data sets are: --data-root, or the environment variable DATA_ROOT.")
+        raise UserError("Say where the data sets are: --data-root, or the environment variable DATA_ROOT.")
     if not Path(root).is_dir():
-        raise FileNotFoundError(f"The folder of the data sets, {root}, is not there.")
+        raise UserError(f"The folder of the data sets, {root}, is not there.")
     return Path(root)
 
 
@@ -127,17 +124,17 @@ def read_original(name: str, split: str, root: Path, allow_missing: bool = False
     """Read one part of a data set, with its original pictures, no matter whether there are shrunk ones.
 
     Raises:
-        FileNotFoundError, ValueError: see ``read``.
+        UserError: see ``read``.
     """
     where = f"The {split} part of {name} in {root}"
-    found = READERS[name].find(root, split)
+    found = named(name).find(root, split)
     report_missing(where, found.missing, allow_missing)
     if not found.files:
-        raise ValueError(f"{where} has nobody left.")
+        raise UserError(f"{where} has nobody left.")
     key = content_key(root, found.files, name, split)
     table = with_existing_images(read_cached(f"{name}-{split}", key, root, found.read), where, allow_missing)
     if not len(table):
-        raise ValueError(f"{where} has nobody left.")
+        raise UserError(f"{where} has nobody left.")
     return Part(found.skeleton, table, key)
 
 
@@ -145,7 +142,7 @@ def _read_part(name: str, split: str, root: Path, allow_missing: bool) -> tuple[
     """Read one part, with its shrunk pictures if they belong to the annotations that are there."""
     index = shrunk_index(root, name, split)
     if index.is_file():
-        found = READERS[name].find(root, split)
+        found = named(name).find(root, split)
         # a machine may have only what training needs; and what was missing when the pictures were made was accepted
         key = content_key(root, found.files, name, split) if found.files else None
         table = load_table(index, root, lambda facts: key in (None, facts.get("key")))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from metrabs_core.errors import UserError
 from metrabs_core.files import cache_folder
 from metrabs_core.skeletons import Skeleton
 from training.datasets.table import Table
@@ -41,13 +42,13 @@ def report_missing(dataset: str, missing: list[str], allow_missing: bool) -> Non
     """Say all that is missing, at once: as an error, or as a warning if the rest is to go on.
 
     Raises:
-        FileNotFoundError: something is missing, and that isn't allowed.
+        UserError: something is missing, and that isn't allowed.
     """
     if not missing:
         return
     text = "\n  ".join(missing)
     if not allow_missing:
-        raise FileNotFoundError(
+        raise UserError(
             f"{dataset} is not complete; metrabs-train prepare makes it so, or says what to download "
             f"(--allow-missing goes on with the rest). Missing:\n  {text}"
         )
@@ -106,7 +107,7 @@ def with_existing_images(table: Table, dataset: str, allow_missing: bool) -> Tab
     """The people whose pictures are there.
 
     Raises:
-        FileNotFoundError: some are not, and that isn't allowed.
+        UserError: some are not, and that isn't allowed.
     """
     exists, missing = look_for_images(table)
     report_missing(dataset, missing, allow_missing)

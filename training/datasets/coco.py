@@ -13,9 +13,11 @@ import boxlib
 import numpy as np
 import rlemasklib
 
+from metrabs_core.errors import UserError
 from metrabs_core.skeletons import SKELETONS, Skeleton
 from training.datasets.annotations import Annotations, look_for_images
 from training.datasets.example import Camera
+from training.datasets.named import NamedDataset, Shrinking
 from training.datasets.preparation import Preparation
 from training.datasets.table import Table, TableBuilder
 
@@ -78,7 +80,7 @@ def _read(root: Path, path: Path) -> Table:
                 person=number,
             )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged or no annotation of COCO keypoints: {error!r}.") from error
+        raise UserError(f"{path} is damaged or no annotation of COCO keypoints: {error!r}.") from error
     return table.build()
 
 
@@ -95,7 +97,7 @@ def prepare(preparation: Preparation) -> None:
         preparation: the run.
 
     Raises:
-        FileNotFoundError: official files are missing.
+        UserError: official files are missing.
     """
     root = preparation.root
     missing = []
@@ -103,3 +105,8 @@ def prepare(preparation: Preparation) -> None:
         found = find(root, split)
         missing += found.missing + (look_for_images(found.read())[1] if found.files else [])
     preparation.require("COCO", missing, DOWNLOAD, is_empty=not find(root, "train").files)
+
+
+DATASETS = {
+    "coco": NamedDataset(prepare, find, ("train", "val"), Shrinking(affine=True), shrunk_parts=("train", "val"))
+}

@@ -20,22 +20,3 @@ def adjust_3dhp_colours(image: np.ndarray) -> np.ndarray:
     light = lab[..., :1] / 255 * _STRENGTH
     lab[..., 1:] -= light * np.array([_MEAN_A - 128, _MEAN_B - 128], np.float32)
     return cv2.cvtColor(np.clip(lab, 0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB)
-
-
-def adjust_colours(dataset: str, image_path: str, image: np.ndarray) -> np.ndarray:
-    """The picture as models see it: test sequences 1-4 of MPI-INF-3DHP and 1-5 of MuPoTS-3D are dark.
-
-    Args:
-        dataset: name of the data set, as in ``training.datasets.READERS``.
-        image_path: of the picture; its sequence folder (TS1, ...) counts.
-        image: uint8 [h, w, 3], RGB.
-
-    Returns:
-        uint8 [h, w, 3].
-    """
-    parts = str(image_path).replace("\\", "/").split("/")
-    if dataset == "mpi-inf-3dhp" and {"TS1", "TS2", "TS3", "TS4"} & set(parts):
-        return adjust_3dhp_colours(image)
-    if dataset in ("mupots", "muco-17-150k") and {"TS1", "TS2", "TS3", "TS4", "TS5"} & set(parts):
-        return brighten(image)
-    return image

@@ -9,8 +9,9 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from tqdm import tqdm
 
+from metrabs_core.errors import UserError
+from metrabs_core.files import atomic_file
 from metrabs_core.pictures import PictureError, read_picture
-from training.datasets.atomic_files import written_atomically
 from training.datasets.preparation import Preparation
 
 FILE_NAME = "detections.npz"
@@ -26,19 +27,19 @@ def read_detections(path: Path) -> dict[str, np.ndarray]:
         path: of a ``detections.npz``; the pictures' names are relative to its folder.
 
     Raises:
-        ValueError: the file is damaged.
+        UserError: the file is damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
             images, counts, boxes = (archive[name] for name in ("image", "count", "boxes"))
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise ValueError(f"{path} is damaged: remove it and prepare the data set again.") from error
+        raise UserError(f"{path} is damaged: remove it and prepare the data set again.") from error
     return dict(zip(images.tolist(), np.split(boxes, np.cumsum(counts)[:-1])))
 
 
 def _write_detections(path: Path, detections: dict[str, np.ndarray]) -> None:
     names = sorted(detections)
-    with written_atomically(path) as temporary, temporary.open("wb") as file:
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             image=np.array(names),

@@ -15,6 +15,7 @@ and what ``metrabs-train prepare h36m`` makes of that::
 
 import xml.etree.ElementTree
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cdflib
@@ -23,11 +24,13 @@ import h5py
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from metrabs_core.errors import UserError
+from metrabs_core.files import atomic_file
 from metrabs_core.skeletons import SKELETONS
 from training.datasets.annotations import Annotations
-from training.datasets.atomic_files import written_atomically
 from training.datasets.example import Camera
 from training.datasets.frame_selection import moved_frames
+from training.datasets.named import NamedDataset, Shrinking
 from training.datasets.preparation import Preparation
 from training.datasets.table import Table, TableBuilder
 from training.datasets.videos import Frames, write_all_frames
@@ -132,7 +135,7 @@ def read_cameras(metadata: Path) -> dict[tuple[int, str], Camera]:
     """The camera of each subject and camera name.
 
     Raises:
-        ValueError: the file isn't Human3.6M's.
+        UserError: the file isn't Human3.6M's.
     """
     try:
         text = xml.etree.ElementTree.parse(metadata).getroot().find("w0").text
@@ -140,9 +143,7 @@ def read_cameras(metadata: Path) -> dict[tuple[int, str], Camera]:
         outside = numbers[:264].reshape(len(CAMERAS), _N_SUBJECTS, 6)
         inside = numbers[264:].reshape(len(CAMERAS), 9)
     except (AttributeError, ValueError, xml.etree.ElementTree.ParseError) as error:
-        raise ValueError(
-            f"{metadata} has no camera parameters of Human3.6M (300 numbers in the element w0)."
-        ) from error
+        raise UserError(f"{metadata} has no camera parameters of Human3.6M (300 numbers in the element w0).") from error
     cameras = {}
     for name, per_subject, (fx, fy, cx, cy, k1, k2, k3, p1, p2) in zip(CAMERAS, outside, inside):
         intrinsics = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)
@@ -160,12 +161,12 @@ def read_poses(path: Path) -> np.ndarray:
     """World positions of the 17 joints in all frames: float64 [frames, 17, 3], mm.
 
     Raises:
-        ValueError: the file isn't a CDF file of Human3.6M's poses.
+        UserError: the file isn't a CDF file of Human3.6M's poses.
     """
     try:
         poses = np.asarray(cdflib.CDF(path)["Pose"], np.float64).reshape(-1, _N_RECORDED_JOINTS, 3)
     except Exception as error:  # the library raises whatever it meets
-        raise ValueError(f"{path} is damaged or has no variable Pose of 96 numbers per frame: {error}.") from error
+        raise UserError(f"{path} is damaged or has no variable Pose of 96 numbers per frame: {error}.") from error
     return poses[:, _JOINTS]
 
 
@@ -173,14 +174,14 @@ def read_boxes(path: Path) -> np.ndarray:
     """Boxes of all frames: float32 [frames, 4].
 
     Raises:
-        ValueError: the file is damaged or something else.
+        UserError: the file is damaged or something else.
     """
     try:
         boxes = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path} is damaged: remove it and run metrabs-train prepare h36m again.") from error
+        raise UserError(f"{path} is damaged: remove it and run metrabs-train prepare h36m again.") from error
     if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"{path} holds an array of shape {list(boxes.shape)}, not [frames, 4].")
+        raise UserError(f"{path} holds an array of shape {list(boxes.shape)}, not [frames, 4].")
     return boxes.astype(np.float32)
 
 
@@ -199,7 +200,7 @@ def _read(root: Path, recordings: list[Recording], cameras: dict, split: str, co
             boxes = read_boxes(recording.boxes(name))[:: FRAME_STEP[split]]
             seen = frames[frames < len(boxes)]
             if split == "test" and len(seen) < len(frames):
-                raise ValueError(f"{recording.boxes(name)} has boxes of fewer frames than {recording.poses} has poses.")
+                raise UserError(f"{recording.boxes(name)} has boxes of fewer frames than {recording.poses} has poses.")
             poses = camera.to_camera(world[seen])
             boxes = _move_boxes(boxes[seen], poses, camera) if is_shifted else boxes[seen]
             table.add(
@@ -249,7 +250,7 @@ def prepare(preparation: Preparation) -> None:
         preparation: the run.
 
     Raises:
-        FileNotFoundError: official files are missing.
+        UserError: official files are missing.
     """
     root, folder = preparation.root, preparation.root / "h36m"
     subjects = sorted({subject for group in SUBJECTS.values() for subject in group})
@@ -289,7 +290,7 @@ def _write_boxes(task: tuple[Path, Path]) -> tuple[int, list[str]]:
                 boxes.append(_mask_box(file[reference]))
     except (OSError, KeyError, ValueError) as error:
         return 0, [f"The boxes in {source} can't be read: {error}."]
-    with written_atomically(target) as temporary, temporary.open("wb") as file:
+    with atomic_file(target) as temporary, temporary.open("wb") as file:
         np.save(file, np.array(boxes, np.float32).reshape(-1, 4))
     return len(boxes), []
 
@@ -302,3 +303,14 @@ def _mask_box(dataset: h5py.Dataset) -> list[float]:
     if not len(columns):
         return [0.0, 0.0, 0.0, 0.0]
     return [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
+
+
+DATASETS = {
+    "h36m": NamedDataset(prepare, find, ("train", "test"), Shrinking(), protocol="h36m"),
+    # with more of the surroundings, for crops of parts of people
+    "h36m-partial": NamedDataset(prepare, find, ("train", "test"), Shrinking(context=1.8), protocol="h36m"),
+    # as it was recorded, and as older papers used it
+    "h36m-incorrect-S9": NamedDataset(
+        prepare, partial(find, correct_s9=False), ("train", "test"), Shrinking(), protocol="h36m"
+    ),
+}

@@ -15,8 +15,9 @@ from pathlib import Path
 import cv2
 
 from metrabs_core.pictures import read_picture
-from training.datasets.atomic_files import jpeg_exists, write_image
 from training.datasets.detections import detect_people
+from training.datasets.named import NamedDataset
+from training.datasets.picture_files import jpeg_exists, write_image
 from training.datasets.preparation import Preparation
 
 _MAX_SIDE = 1024
@@ -34,7 +35,7 @@ def prepare(preparation: Preparation) -> None:
         preparation: the run.
 
     Raises:
-        FileNotFoundError: there are no pictures.
+        UserError: there are no pictures.
     """
     folder = preparation.root / "inria_holidays"
     names = sorted(path.relative_to(folder).as_posix() for path in (folder / "jpg").glob("*.jpg"))
@@ -56,3 +57,6 @@ def _shrink(task: tuple[Path, Path]) -> tuple[None, list[str]]:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     write_image(target, image)
     return None, []
+
+
+DATASETS = {"inria-holidays": NamedDataset(prepare)}

@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
+from metrabs_core.errors import UserError
+
 
 def load(path: Path, *names: str) -> list[np.ndarray]:
     """Variables of a MATLAB 5 file, structures as objects, nothing squeezed.
 
     Raises:
-        ValueError: the file is damaged, of another version, or lacks a variable.
+        UserError: the file is damaged, of another version, or lacks a variable.
     """
     try:
         content = scipy.io.loadmat(path, struct_as_record=False, squeeze_me=False, variable_names=names)
@@ -18,7 +20,7 @@ def load(path: Path, *names: str) -> list[np.ndarray]:
     except OSError:
         raise
     except Exception as error:  # the library raises whatever it meets in a damaged file
-        raise ValueError(f"{path} is damaged or no MATLAB 5 file with {' and '.join(names)}: {error!r}.") from error
+        raise UserError(f"{path} is damaged or no MATLAB 5 file with {' and '.join(names)}: {error!r}.") from error
 
 
 def scalar(value, default=None):

@@ -29,14 +29,17 @@ import h5py
 import numpy as np
 import rlemasklib
 
+from metrabs_core.errors import UserError
+from metrabs_core.files import atomic_file
 from metrabs_core.pictures import PictureError, read_picture
 from metrabs_core.skeletons import SKELETONS
 from training.datasets import matlab
 from training.datasets.annotations import Annotations, look_for_images
-from training.datasets.atomic_files import written_atomically
+from training.datasets.colours import adjust_3dhp_colours
 from training.datasets.detections import FILE_NAME, detect_people, read_detections
 from training.datasets.example import Camera
 from training.datasets.frame_selection import moved_frames
+from training.datasets.named import Hips, NamedDataset, Shrinking
 from training.datasets.preparation import Preparation
 from training.datasets.table import Table, TableBuilder
 from training.datasets.videos import Frames, write_all_frames
@@ -143,7 +146,7 @@ def read_cameras(path: Path) -> dict[int, tuple[Camera, np.ndarray]]:
     """The cameras in a ``camera.calibration`` file, by their numbers, each with its picture's width and height.
 
     Raises:
-        ValueError: the file is something else.
+        UserError: the file is something else.
     """
     cameras = {}
     try:
@@ -156,9 +159,9 @@ def read_cameras(path: Path) -> dict[int, tuple[Camera, np.ndarray]]:
             camera = Camera(intrinsics[:3, :3].astype(np.float32), extrinsic_matrix=extrinsics.astype(np.float32))
             cameras[int(number)] = camera, np.array(entries["size"], np.int64)
     except (KeyError, ValueError, IndexError) as error:
-        raise ValueError(f"{path} is no camera calibration of MPI-INF-3DHP: {error!r}.") from error
+        raise UserError(f"{path} is no camera calibration of MPI-INF-3DHP: {error!r}.") from error
     if not cameras:
-        raise ValueError(f"{path} is no camera calibration of MPI-INF-3DHP: it has no camera.")
+        raise UserError(f"{path} is no camera calibration of MPI-INF-3DHP: it has no camera.")
     return cameras
 
 
@@ -166,7 +169,7 @@ def read_poses(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     """Metric and universal positions of the 28 joints before each camera: float64 [frames, 28, 3], mm, camera frame.
 
     Raises:
-        ValueError: the file is something else.
+        UserError: the file is something else.
     """
     metric, universal = matlab.load(path, "annot3", "univ_annot3")
     try:
@@ -175,9 +178,9 @@ def read_poses(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
             for cells in zip(metric.ravel(), universal.ravel())
         ]
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} has no poses of 28 joints: {error}.") from error
+        raise UserError(f"{path} has no poses of 28 joints: {error}.") from error
     if len(poses) <= max(CAMERAS):
-        raise ValueError(f"{path} has poses for {len(poses)} cameras, not for 14.")
+        raise UserError(f"{path} has poses for {len(poses)} cameras, not for 14.")
     return poses
 
 
@@ -234,7 +237,7 @@ def _read_test(root: Path, paths: list[Path]) -> Table:
                 activities = file["activity_annotation"][:].ravel()[frames].astype(int)
                 names = [ACTIVITIES[activity - 1] for activity in activities]
         except (OSError, KeyError, ValueError, IndexError) as error:
-            raise ValueError(f"{path} is damaged or no annotation of MPI-INF-3DHP's test set: {error}.") from error
+            raise UserError(f"{path} is damaged or no annotation of MPI-INF-3DHP's test set: {error}.") from error
         images = [f"3dhp/TS{number}/imageSequence/img_{frame + 1:06d}.jpg" for frame in frames]
         boxes = _boxes(camera.project(metric), images, detections)
         scene = SCENES[(number - 1) // 2]
@@ -260,7 +263,7 @@ def _selected_frames(sequence: Sequence) -> dict[int, tuple[np.ndarray, np.ndarr
     selected = {}
     for number in CAMERAS:
         if number not in cameras:
-            raise ValueError(f"{sequence.labels[1]} has no camera {number}.")
+            raise UserError(f"{sequence.labels[1]} has no camera {number}.")
         camera, size = cameras[number]
         metric, universal = (pose[::FRAME_STEP, _JOINTS] for pose in poses[number])
         pixels = camera.project(metric)
@@ -299,7 +302,7 @@ def _read_masks(path: Path, frames: np.ndarray) -> list[dict | None]:
             ends = np.cumsum(archive["mask_length"])
             counts = dict(zip(archive["frame"].tolist(), zip(ends - archive["mask_length"], ends)))
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise ValueError(f"{path} is damaged: remove it and run metrabs-train prepare mpi-inf-3dhp again.") from error
+        raise UserError(f"{path} is damaged: remove it and run metrabs-train prepare mpi-inf-3dhp again.") from error
     spans = [counts.get(frame, (0, 0)) for frame in frames.tolist()]
     return [{"size": size, "counts": data[start:end]} if end > start else None for start, end in spans]
 
@@ -312,7 +315,7 @@ def prepare(preparation: Preparation) -> None:
             MATLAB script needs them that composes MuCo-3DHP.
 
     Raises:
-        FileNotFoundError: official files are missing.
+        UserError: official files are missing.
     """
     root, folder = preparation.root, preparation.root / "3dhp"
     sequences, missing = find_sequences(folder, (*SUBJECTS["train"], *SUBJECTS["val"]))
@@ -366,7 +369,7 @@ def _write_masks(task: tuple[Sequence, int, dict[int, np.ndarray]]) -> tuple[int
         masks[frame] = rlemasklib.encode(mask)["counts"]
     if not masks:  # nothing to train on, or nothing could be read
         return 0, problems
-    with written_atomically(sequence.masks(number)) as temporary, temporary.open("wb") as file:
+    with atomic_file(sequence.masks(number)) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             frame=np.array(list(masks)),
@@ -427,3 +430,22 @@ def person_component(foreground: np.ndarray, box: np.ndarray) -> np.ndarray:
     near = (slice(max(0, int(top)), max(0, int(top + height))), slice(max(0, int(left)), max(0, int(left + width))))
     mask[near] = labels[near] == 1 + int(np.argmax(overlaps))
     return mask
+
+
+def _adjust_colours(image_path: Path, crop: np.ndarray) -> np.ndarray:
+    """The first four test sequences are dark and green, as the training sequences are before they are shrunk."""
+    return adjust_3dhp_colours(crop) if image_path.parts[-3] in ("TS1", "TS2", "TS3", "TS4") else crop
+
+
+DATASETS = {
+    "mpi-inf-3dhp": NamedDataset(
+        prepare,
+        find,
+        ("train", "val", "test"),
+        Shrinking(adjust_3dhp=True),
+        shrunk_parts=("train", "val"),
+        hips=Hips.MPI_INF_3DHP,
+        protocol="mpi_inf_3dhp",
+        adjust_colours=_adjust_colours,
+    )
+}

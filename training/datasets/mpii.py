@@ -10,16 +10,19 @@ and what ``metrabs-train prepare mpii-yolo`` makes of that::
     mpii/detections.npz                    people that the detector finds
 """
 
+from functools import partial
 from pathlib import Path
 
 import boxlib
 import numpy as np
 
+from metrabs_core.errors import UserError
 from metrabs_core.skeletons import Skeleton
 from training.datasets import matlab
 from training.datasets.annotations import Annotations
 from training.datasets.detections import FILE_NAME, detect_people, match_boxes, read_detections
 from training.datasets.example import Camera
+from training.datasets.named import Hips, NamedDataset, Shrinking
 from training.datasets.preparation import Preparation
 from training.datasets.table import Table, TableBuilder
 
@@ -133,7 +136,7 @@ def _training_pictures(root: Path):
             numbers = [int(number) - 1 for number in np.ravel(np.asarray(separate, np.float64))]
             yield f"mpii/images/{name}", people, numbers
     except (AttributeError, ValueError, TypeError) as error:
-        raise ValueError(f"{path} is no annotation of MPII Human Pose: {error!r}.") from error
+        raise UserError(f"{path} is no annotation of MPII Human Pose: {error!r}.") from error
 
 
 def _person(rect) -> tuple[np.ndarray, tuple | None, float | None] | None:
@@ -157,7 +160,7 @@ def prepare(preparation: Preparation, detected: bool = False) -> None:
         detected: look for people.
 
     Raises:
-        FileNotFoundError: official files are missing.
+        UserError: official files are missing.
     """
     root = preparation.root
     found = find(root, "train")
@@ -168,3 +171,15 @@ def prepare(preparation: Preparation, detected: bool = False) -> None:
     if detected:
         wanted = [image.removeprefix("mpii/") for image in pictures if image not in missing]
         detect_people(preparation, root / "mpii", wanted)
+
+
+DATASETS = {
+    "mpii": NamedDataset(prepare, find, ("train",), Shrinking(affine=True), hips=Hips.MPII),
+    "mpii-yolo": NamedDataset(
+        partial(prepare, detected=True),
+        partial(find, detected=True),
+        ("train",),
+        Shrinking(affine=True),
+        hips=Hips.MPII,
+    ),
+}

@@ -12,6 +12,7 @@ and what ``metrabs-train prepare muco`` makes of that::
     muco/detections.npz                      people that the detector finds
 """
 
+from functools import partial
 from pathlib import Path
 
 import boxlib
@@ -21,13 +22,15 @@ import numpy as np
 import rlemasklib
 from tqdm import tqdm
 
+from metrabs_core.errors import UserError
+from metrabs_core.files import atomic_file
 from metrabs_core.pictures import PictureError, read_picture
 from metrabs_core.skeletons import Skeleton
 from training.datasets import mpi_inf_3dhp, mupots
 from training.datasets.annotations import Annotations
-from training.datasets.atomic_files import written_atomically
 from training.datasets.detections import FILE_NAME, detect_people, match_boxes, read_detections
 from training.datasets.mpi_inf_3dhp import JOINTS_28, Sequence, person_component, read_cameras, read_poses
+from training.datasets.named import Hips, NamedDataset, Shrinking
 from training.datasets.preparation import Preparation
 from training.datasets.table import Table, TableBuilder
 
@@ -114,7 +117,7 @@ def _read(root: Path, chunks: list[Path], sequences: list[Sequence], skeleton: S
         poses, cameras = read_poses(sequence.labels[0]), read_cameras(sequence.labels[1])
         for key in keys:
             if key[2] not in cameras or key[2] >= len(poses):
-                raise ValueError(f"{ORIGINS_NAME} names camera {key[2]}, which {sequence.path} doesn't have.")
+                raise UserError(f"{ORIGINS_NAME} names camera {key[2]}, which {sequence.path} doesn't have.")
             camera, size = cameras[key[2]]
             metric, universal = poses[key[2]]
             entries = [entry for entry in chosen[key] if entry[2] < len(metric)]
@@ -151,7 +154,7 @@ def _read_chunk(path: Path):
             numbers, boxes, size = archive["composite"].tolist(), archive["boxes"], archive["size"].tolist()
             data, ends = archive["mask_bytes"].tobytes(), np.cumsum(archive["mask_length"])
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise ValueError(f"{path} is damaged: remove it and run metrabs-train prepare muco again.") from error
+        raise UserError(f"{path} is damaged: remove it and run metrabs-train prepare muco again.") from error
     for number, box, start, end in zip(numbers, boxes, [0, *ends[:-1]], ends):
         yield number, box, {"size": size, "counts": data[start:end]}
 
@@ -164,7 +167,7 @@ def prepare(preparation: Preparation, n_composites: int | None = None) -> None:
         n_composites: only the first ones; None for all.
 
     Raises:
-        FileNotFoundError: official files are missing.
+        UserError: official files are missing.
     """
     root, folder = preparation.root, preparation.root / "muco"
     missing = []
@@ -215,10 +218,10 @@ def _write_origins(folder: Path) -> np.ndarray:
                 values = file[inner[0, 0]] if inner.dtype == h5py.ref_dtype else inner
                 origins[place] = values[:].ravel()
         if (origins < (1, 1, 0, 0)).any() or (origins[..., :3] > (8, 2, 13)).any():
-            raise ValueError("subjects are from 1 to 8, sequences 1 and 2, cameras from 0 to 13")
+            raise UserError("subjects are from 1 to 8, sequences 1 and 2, cameras from 0 to 13")
     except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{source} is damaged or does not say what MuCo-3DHP is composed of: {error}.") from error
-    with written_atomically(path) as temporary, temporary.open("wb") as file:
+        raise UserError(f"{source} is damaged or does not say what MuCo-3DHP is composed of: {error}.") from error
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
         np.save(file, origins)
     return origins
 
@@ -257,7 +260,7 @@ def _write_chunk(task) -> tuple[int, list[str]]:
         masks.append(rlemasklib.encode(mask)["counts"])
         done.append(number)
         size = mask.shape
-    with written_atomically(path) as temporary, temporary.open("wb") as file:
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             composite=np.array(done, np.int64),
@@ -292,3 +295,19 @@ def _largest_component(mask: np.ndarray) -> np.ndarray:
     if len(stats) < 2:
         return np.zeros(mask.shape, np.uint8)
     return (labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))).astype(np.uint8)
+
+
+DATASETS = {
+    "muco": NamedDataset(prepare, find, ("train",), Shrinking(), hips=Hips.MPI_INF_3DHP),
+    # the first 150,000 composites with the joints of MuPoTS-3D, and MuPoTS-3D for validation and test
+    "muco-17-150k": NamedDataset(
+        partial(prepare, n_composites=150_000),
+        partial(find, n_composites=150_000, like_mupots=True),
+        ("train", "val", "test"),
+        Shrinking(),
+        hips=Hips.MPI_INF_3DHP,
+        protocol="mupots",
+        adjust_colours=mupots.adjust_colours,
+        detected_people=mupots.detected_people,
+    ),
+}

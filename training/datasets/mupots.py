@@ -18,17 +18,21 @@ from pathlib import Path
 import boxlib
 import numpy as np
 
+from metrabs_core.errors import UserError
+from metrabs_core.files import atomic_file
 from training.datasets import matlab, mpi_inf_3dhp
 from training.datasets.annotations import Annotations
-from training.datasets.atomic_files import written_atomically
+from training.datasets.colours import brighten
 from training.datasets.detections import FILE_NAME, detect_people, match_boxes, read_detections
-from training.datasets.example import Camera
+from training.datasets.example import Camera, Dataset, Example
+from training.datasets.named import Hips, NamedDataset
 from training.datasets.preparation import Preparation
 from training.datasets.table import Table, TableBuilder
 
 SKELETON = mpi_inf_3dhp.SKELETON
 N_SEQUENCES = 20
 INTRINSICS_NAME = "camera_intrinsics.json"
+_MIN_SCORE = 0.1  # of detections
 
 DOWNLOAD = """MuPoTS-3D is for non-commercial research: http://gvv.mpi-inf.mpg.de/projects/SingleShotMultiPerson
 Unpack the official MultiPersonTestSet.zip so that there are
@@ -66,7 +70,7 @@ def read_annotations(path: Path) -> dict[str, np.ndarray]:
         ``valid`` bool [frames, people].
 
     Raises:
-        ValueError: the file is something else.
+        UserError: the file is something else.
     """
     (cells,) = matlab.load(path, "annotations")
     fields = {"annot2": 2, "annot3": 3, "univ_annot3": 3}
@@ -81,7 +85,7 @@ def read_annotations(path: Path) -> dict[str, np.ndarray]:
                 if values.size:
                     result[name][place] = values.reshape(size, 17).T
     except (AttributeError, ValueError, TypeError) as error:
-        raise ValueError(f"{path} is no annotation of MuPoTS-3D: {error!r}.") from error
+        raise UserError(f"{path} is no annotation of MuPoTS-3D: {error!r}.") from error
     return result
 
 
@@ -98,7 +102,7 @@ def read_intrinsics(root: Path) -> dict[str, np.ndarray]:
     """Prepared intrinsic matrices [3, 3], by sequence ("TS1"); empty if nothing was prepared.
 
     Raises:
-        ValueError: the file is damaged.
+        UserError: the file is damaged.
     """
     path = root / "mupots" / INTRINSICS_NAME
     if not path.is_file():
@@ -108,7 +112,7 @@ def read_intrinsics(root: Path) -> dict[str, np.ndarray]:
             name: np.array(matrix, np.float64).reshape(3, 3) for name, matrix in json.loads(path.read_text()).items()
         }
     except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: remove it and run metrabs-train prepare mupots again.") from error
+        raise UserError(f"{path} is damaged: remove it and run metrabs-train prepare mupots again.") from error
 
 
 def _read(root: Path, paths: list[Path], split: str) -> Table:
@@ -164,7 +168,7 @@ def prepare(preparation: Preparation) -> None:
         preparation: the run.
 
     Raises:
-        FileNotFoundError: official files are missing.
+        UserError: official files are missing.
     """
     root, folder = preparation.root, preparation.root / "mupots"
     found = find(root, "test")
@@ -182,7 +186,50 @@ def prepare(preparation: Preparation) -> None:
             missing.append(f"{len(wanted) - len(there)} pictures of mupots/{path.parent.name}")
         images += there
     preparation.require("MuPoTS-3D", missing, DOWNLOAD, is_empty=not images)
-    with written_atomically(folder / INTRINSICS_NAME) as temporary:
+    with atomic_file(folder / INTRINSICS_NAME) as temporary:
         temporary.write_text(json.dumps(intrinsics))
     preparation.done.append(f"intrinsics of {len(intrinsics)} sequences in {folder / INTRINSICS_NAME}")
     detect_people(preparation, folder, images)
+
+
+def adjust_colours(image_path: Path, crop: np.ndarray) -> np.ndarray:
+    """A crop as models see it, uint8 [h, w, 3], RGB: the first five sequences are dark."""
+    return brighten(crop) if image_path.parent.name in ("TS1", "TS2", "TS3", "TS4", "TS5") else crop
+
+
+def detected_people(data_root: Path) -> Dataset:
+    """The people that the detector has found in the test pictures, as the protocol wants: the true boxes are not told.
+
+    Raises:
+        UserError: the data set has not been prepared; what was prepared is damaged.
+    """
+    path, intrinsics = data_root / "mupots" / FILE_NAME, read_intrinsics(data_root)
+    if not path.is_file() or not intrinsics:
+        raise UserError(f"{path.parent} has no {FILE_NAME} or no intrinsics: run metrabs-train prepare mupots.")
+    cameras = {name: Camera(matrix.astype(np.float32)) for name, matrix in intrinsics.items()}
+    unknown = {"joints2d": np.zeros([SKELETON.n_joints, 2], np.float32), "valid": np.zeros(SKELETON.n_joints, bool)}
+    examples = []
+    for image, boxes in sorted(read_detections(path).items()):
+        sequence = image.split("/")[0]
+        if sequence not in cameras:  # nobody is annotated in it
+            continue
+        for person, box in enumerate(boxes[boxes[:, 4] > _MIN_SCORE]):
+            examples.append(
+                Example(
+                    path.parent / image, box[:4], camera=cameras[sequence], scene=sequence, person=person, **unknown
+                )
+            )
+    return Dataset("mupots", SKELETON, examples)
+
+
+DATASETS = {
+    "mupots": NamedDataset(
+        prepare,
+        find,
+        ("val", "test"),
+        hips=Hips.MPI_INF_3DHP,
+        protocol="mupots",
+        adjust_colours=adjust_colours,
+        detected_people=detected_people,
+    )
+}

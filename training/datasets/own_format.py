@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from metrabs_core.errors import UserError
 from metrabs_core.skeletons import Skeleton
 from training import dataset_format
 from training.datasets.example import Camera, Dataset, Example
+from training.datasets.label_checks import check_labels
 
 # People of whom less is seen (behind others, behind things, outside of the picture) teach nothing.
 _MIN_VISIBLE_FRACTION = 0.15
@@ -16,12 +18,12 @@ _MIN_BOX_SIDE = 24
 def read(folder: Path) -> Dataset:
     """Read the people of a data set, in a fixed order.
 
-    People whose box is smaller than 24 pixels on its longer side, or of whose joints less than 15 % are visible, are
-    left out.
+    People whose box is smaller than 24 pixels on its longer side, of whose joints less than 15 % are visible, or who
+    have no labels are left out. Who has no 3D label for any joint has 2D labels only.
 
     Raises:
-        DatasetError: the folder is no data set, or something in it does not follow the format.
-        ValueError: no example is left.
+        UserError: the folder is no data set, something in it does not follow the format or can't be right, or nobody is
+            left.
     """
     description = dataset_format.read_description(folder)
     examples = []
@@ -31,20 +33,20 @@ def read(folder: Path) -> Dataset:
         for person in picture.people:
             if max(person.box[2:]) < _MIN_BOX_SIDE or person.visible.mean() < _MIN_VISIBLE_FRACTION:
                 continue
-            known = person.joints2d if person.joints3d is None else person.joints3d
-            examples.append(
-                Example(
-                    image_path=picture.path,
-                    box=person.box,
-                    joints2d=np.nan_to_num(person.joints2d),
-                    valid=np.isfinite(known).all(-1),
-                    camera=camera,
-                    joints3d=None if person.joints3d is None else _filled(person.joints3d),
-                    mask=person.mask,
-                )
-            )
+            has_3d = person.joints3d is not None and np.isfinite(person.joints3d).all(-1).any()
+            valid = np.isfinite(person.joints3d if has_3d else person.joints2d).all(-1)
+            if not valid.any():
+                continue
+            joints2d, joints3d = np.nan_to_num(person.joints2d), None
+            if has_3d:
+                joints3d = _filled(person.joints3d)
+                joints2d = np.where(np.isfinite(person.joints2d), person.joints2d, camera.project(joints3d))
+            examples.append(Example(picture.path, person.box, joints2d, valid, camera, joints3d, mask=person.mask))
     if not examples:
-        raise ValueError(f"No example is left in {folder}: nobody is seen at a size of {_MIN_BOX_SIDE} pixels.")
+        raise UserError(
+            f"No example is left in {folder}: nobody has labels and is seen at a size of {_MIN_BOX_SIDE} pixels."
+        )
+    check_labels(str(folder), examples)
     skeleton = Skeleton(folder.name, description.joint_names, description.edges)
     return Dataset(folder.name, skeleton, examples)
 
@@ -52,4 +54,4 @@ def read(folder: Path) -> Dataset:
 def _filled(joints3d: np.ndarray) -> np.ndarray:
     """Put unknown joints where the known ones are on average: somewhere that has a finite projection."""
     known = np.isfinite(joints3d).all(-1, keepdims=True)
-    return np.where(known, joints3d, joints3d.mean(0, where=known) if known.any() else [0, 0, 1000]).astype(np.float32)
+    return np.where(known, joints3d, joints3d.mean(0, where=known)).astype(np.float32)

@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from metrabs_core.pictures import read_picture
-from training.datasets.atomic_files import write_image
+from training.datasets.named import NamedDataset
+from training.datasets.picture_files import write_image
 from training.datasets.preparation import Preparation
 
 _MIN_PIXELS = 500
@@ -40,7 +41,7 @@ def prepare(preparation: Preparation) -> None:
         preparation: the run.
 
     Raises:
-        FileNotFoundError: official files are missing.
+        UserError: official files are missing.
     """
     root, folder = preparation.root, preparation.root / "pascal_voc"
     source = folder / "VOCdevkit/VOC2012" if (folder / "VOCdevkit/VOC2012").is_dir() else folder
@@ -101,3 +102,6 @@ def _cutout(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     halved = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     alpha = cv2.resize(alpha.astype(np.uint8), size, interpolation=cv2.INTER_AREA)
     return np.dstack([halved, alpha])
+
+
+DATASETS = {"pascal-voc": NamedDataset(prepare)}

@@ -10,6 +10,8 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
+from metrabs_core.errors import UserError
+
 
 class Preparation:
     """One run of ``metrabs-train prepare``; as a context, it ends its processes.
@@ -50,30 +52,28 @@ class Preparation:
             is_empty: there is nothing to go on with.
 
         Raises:
-            FileNotFoundError: something is missing, and that isn't allowed; or everything is.
+            UserError: something is missing, and that isn't allowed; or everything is.
         """
         if not missing:
             return
         listed = "\n  ".join(missing)
         if is_empty or not self.allow_missing:
             way_out = "" if is_empty else " (--allow-missing goes on with the rest)"
-            raise FileNotFoundError(
-                f"{name} is not complete in {self.root}{way_out}. Missing:\n  {listed}\n\n{instructions}"
-            )
+            raise UserError(f"{name} is not complete in {self.root}{way_out}. Missing:\n  {listed}\n\n{instructions}")
         print(f"Left out of {name} is what is missing:\n  {listed}", flush=True)
 
     def need_space(self, what: str, n_bytes: float) -> None:
         """Say how much disk space some work takes, and stop if there is less.
 
         Raises:
-            OSError: the disk has too little space.
+            UserError: the disk has too little space.
         """
         if not n_bytes:
             return
         free = shutil.disk_usage(self.root).free
         print(f"{what}: about {n_bytes / 1e9:.1f} GB; {free / 1e9:.1f} GB are free.", flush=True)
         if n_bytes > free:
-            raise OSError(
+            raise UserError(
                 f"{what} takes about {n_bytes / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free on the disk of "
                 f"{self.root}. A link in its place can lead to another disk."
             )
@@ -84,7 +84,7 @@ class Preparation:
         Args:
             what: name for the progress bar.
             function: of a module's top level; gives ``(result, sentences about damaged files)``. If it raises an
-                OSError or ValueError, the whole task is skipped.
+                OSError or UserError, the whole task is skipped.
             tasks: its arguments, one each.
 
         Returns:
@@ -120,5 +120,5 @@ class _Guarded:
     def __call__(self, task):
         try:
             return self.function(task)
-        except (OSError, ValueError) as error:
+        except (UserError, OSError) as error:
             return None, [str(error)]

@@ -4,6 +4,8 @@ import importlib
 import pickle
 from pathlib import Path
 
+from metrabs_core.errors import UserError
+
 # All that files of plain Python values and NumPy arrays need, in the names that Python 2 and 3, NumPy 1 and 2 write.
 _ALLOWED = {
     ("numpy", "ndarray"),
@@ -38,13 +40,13 @@ def load_pickle(path: Path):
     """Read a pickle file of plain values and NumPy arrays, also one that Python 2 wrote.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no pickle file, damaged, or asks for anything else, which could run code.
+        UserError: there is no such file; it is no pickle file, damaged, or asks for anything else, which could run
+            code.
     """
     try:
         with open(path, "rb") as file:
             return _Unpickler(file, encoding="latin1").load()
-    except FileNotFoundError:
-        raise
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}.") from error
     except Exception as error:  # damaged files raise anything
-        raise ValueError(f"{path} is not a pickle file of plain values and arrays ({error}).") from error
+        raise UserError(f"{path} is not a pickle file of plain values and arrays ({error}).") from error

@@ -10,11 +10,13 @@ import cv2
 import numpy as np
 import rlemasklib
 
+from metrabs_core.errors import UserError
 from metrabs_core.pictures import read_picture
 from training.datasets.annotations import load_table
-from training.datasets.atomic_files import write_image
 from training.datasets.colours import adjust_3dhp_colours
 from training.datasets.example import Camera, Example
+from training.datasets.named import Shrinking
+from training.datasets.picture_files import write_image
 from training.datasets.preparation import Preparation
 from training.datasets.table import Table, TableBuilder
 
@@ -28,21 +30,6 @@ _BYTES_PER_PICTURE = 75_000
 # What an interrupted run may lose.
 _PEOPLE_PER_PART = 500
 _TO_LINEAR = (np.linspace(0, 1, 256) ** 2.2).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Shrinking:
-    """How a data set's pictures are shrunk.
-
-    Attributes:
-        context: how much more of the surroundings is kept, for crops of parts of the person.
-        adjust_3dhp: take the green tint off MPI-INF-3DHP's pictures and make them brighter, as in the paper.
-        affine: only cut and scale: for pictures whose true camera isn't known.
-    """
-
-    context: float = 1.0
-    adjust_3dhp: bool = False
-    affine: bool = False
 
 
 @dataclass
@@ -91,7 +78,7 @@ def shrink(preparation: Preparation, table: Table, index: Path, key: str, shrink
     preparation.run(f"cropped-and-shrunk pictures, {folder.name}", _shrink_part, todo)
     finished = [done for part in tasks if (done := _finished(part)) is not None]
     if not finished:
-        raise ValueError(f"No picture of {folder.parent.name} could be made.")
+        raise UserError(f"No picture of {folder.parent.name} could be made.")
     whole = Table.concatenate(finished)
     whole.save(index, key=key)
     preparation.done.append(f"{len(whole)} cropped-and-shrunk pictures in {folder}")
@@ -129,7 +116,7 @@ def _shrink_part(part: _Part) -> tuple[None, list[str]]:
             if example.image_path != last_path:
                 last_path, last_image = example.image_path, read_picture(example.image_path)
             image, new = shrink_example(example, last_image, part.shrinking)
-        except ValueError as error:
+        except UserError as error:
             problems.append(str(error))
             continue
         write_image(path, image)
@@ -165,7 +152,7 @@ def shrink_example(example: Example, image: np.ndarray, shrinking: Shrinking) ->
         uint8 [h', w', 3]; the person as the new camera sees it (``image_path`` is still the old one).
 
     Raises:
-        ValueError: the person's box is outside of the picture.
+        UserError: the person's box is outside of the picture.
     """
     old = example.camera
     rotation = np.eye(3) if shrinking.affine else _turn_towards(boxlib.center(example.box), old)
@@ -174,7 +161,7 @@ def shrink_example(example: Example, image: np.ndarray, shrinking: Shrinking) ->
     seen_whole = boxlib.bb_of_points(_undistorted(boxlib.corners(whole), old, rotation, old.intrinsic_matrix))
     region = boxlib.intersection(_reachable(seen, shrinking.context), seen_whole)
     if min(region[2:]) < 1 or max(seen[2:]) < 1:
-        raise ValueError(f"The box {example.box.tolist()} is not in the picture {example.image_path}.")
+        raise UserError(f"The box {example.box.tolist()} is not in the picture {example.image_path}.")
     scale = min(_MAX_ENLARGEMENT, _CROP_SIDE / max(seen[2:]) * _MAX_ZOOM)
     size = np.maximum(1, np.round(region[2:] * scale)).astype(int)
     # pixel centres are integers: the region's left border is at -0.5 in the new picture

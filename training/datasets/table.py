@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.datasets.atomic_files import written_atomically
+from metrabs_core.errors import UserError
+from metrabs_core.files import atomic_file
 from training.datasets.example import Camera, Example
 
 _PER_PERSON = ("image_path", "box", "joints2d", "valid", "camera", "activity", "scene", "person")
@@ -83,7 +84,7 @@ class Table(Sequence):
             masks = columns.pop("mask")
             columns["mask_bytes"] = np.frombuffer(b"".join(masks), np.uint8)
             columns["mask_length"] = np.array([len(mask) for mask in masks], np.int64)
-        with written_atomically(path) as temporary, temporary.open("wb") as file:
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **columns, **{f"fact_{k}": np.array(v) for k, v in facts.items()})
 
     @classmethod
@@ -165,10 +166,10 @@ class TableBuilder:
         """The table of all people added.
 
         Raises:
-            ValueError: nobody was added.
+            UserError: nobody was added.
         """
         if not self._chunks:
-            raise ValueError("Nobody is left in this part of the data set.")
+            raise UserError("Nobody is left in this part of the data set.")
         if any("mask" in chunk for chunk in self._chunks):
             self._chunks = [_no_masks(len(chunk["image_path"])) | chunk for chunk in self._chunks]
         names = [*_PER_PERSON, *(name for name in _OPTIONAL if name in self._chunks[0])]

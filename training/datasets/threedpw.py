@@ -11,9 +11,11 @@ from pathlib import Path
 import boxlib
 import numpy as np
 
+from metrabs_core.errors import UserError
 from metrabs_core.skeletons import SKELETONS
 from training.datasets.annotations import Annotations, look_for_images
 from training.datasets.example import Camera
+from training.datasets.named import NamedDataset, Shrinking
 from training.datasets.preparation import Preparation
 from training.datasets.restricted_pickle import load_pickle
 from training.datasets.table import Table, TableBuilder
@@ -53,7 +55,7 @@ def read_sequence(path: Path) -> dict:
         bool [frames].
 
     Raises:
-        ValueError: the file is something else, or would run code.
+        UserError: the file is something else, or would run code.
     """
     content = load_pickle(path)
     try:
@@ -66,7 +68,7 @@ def read_sequence(path: Path) -> dict:
             "campose_valid": [np.ravel(person).astype(bool) for person in content["campose_valid"]],
         }
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ValueError(f"{path} is no sequence of 3DPW: {error!r}.") from error
+        raise UserError(f"{path} is no sequence of 3DPW: {error!r}.") from error
 
 
 def _read(root: Path, paths: list[Path]) -> Table:
@@ -104,10 +106,17 @@ def prepare(preparation: Preparation) -> None:
         preparation: the run.
 
     Raises:
-        FileNotFoundError: official files are missing.
+        UserError: official files are missing.
     """
     root = preparation.root
     found = find(root, "test")
     missing = found.missing + (look_for_images(found.read())[1] if found.files else [])
     preparation.require("3DPW", missing, DOWNLOAD, is_empty=not found.files)
     preparation.done.append(f"{len(found.files)} sequences were there")
+
+
+DATASETS = {
+    "3dpw": NamedDataset(
+        prepare, find, ("train", "val", "test"), Shrinking(), shrunk_parts=("train", "val"), protocol="threedpw"
+    )
+}

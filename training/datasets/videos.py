@@ -6,7 +6,7 @@ from pathlib import Path
 
 import av
 
-from training.datasets.atomic_files import jpeg_exists, write_image
+from training.datasets.picture_files import jpeg_exists, write_image
 from training.datasets.preparation import Preparation
 
 # Of a JPEG of quality 95, for estimates.

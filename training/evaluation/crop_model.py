@@ -4,8 +4,9 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from metrabs_core.errors import UserError
+from training.datasets.picture_files import picture_size
 from training.inference import predict_poses
-from training.metrics import align_similarity
+from training.metrics import align_similarity, joint_distances
 
 # A person counts as truncated if at least this share of the joints lies outside of the picture.
 _TRUNCATED_FRACTION = 1 / 3
@@ -29,13 +30,28 @@ def evaluate(model, examples: list, batch_size: int = 32) -> dict[str, float]:
         UserError: no example has 3D labels.
     """
     examples, root = _with_root(model.skeleton.joint_names, examples)
-    predicted, sigma, true, valid, error = _errors(model, examples, root, batch_size)
+    return pose_errors(*predict_poses(model, examples, batch_size), examples, root)
+
+
+def pose_errors(predicted: np.ndarray, sigma: np.ndarray, examples: list, root: int) -> dict[str, float]:
+    """Errors of predicted poses.
+
+    Args:
+        predicted: float [n, J, 3], mm, camera frame.
+        sigma: float [n, J], mm, their uncertainties.
+        examples: the n people, all with a 3D label of the root joint.
+        root: index of the root joint.
+
+    Returns:
+        see ``evaluate``.
+    """
+    true, valid, error = _compare(predicted, examples, root)
     others = valid & (np.arange(valid.shape[1]) != root)
     aligned = align_similarity(predicted, true, valid)
     distance = np.linalg.norm(true[:, root], axis=-1)
     offset = np.linalg.norm(predicted[:, root] - true[:, root], axis=-1)
     depth_ratio = predicted[:, root, 2] / true[:, root, 2]
-    truncated = np.array([_fraction_outside(e) >= _TRUNCATED_FRACTION for e in examples])
+    truncated = np.array([_is_truncated(e) for e in examples])
     return {
         "people": len(examples),
         "mpjpe_mm": float(error[valid].mean()),
@@ -64,8 +80,13 @@ def calibrate_uncertainty(model, examples: list, batch_size: int = 32) -> list[f
         UserError: no example has 3D labels.
     """
     examples, root = _with_root(model.skeleton.joint_names, examples)
-    _, sigma, _, valid, error = _errors(model, examples, root, batch_size)
-    sigma = sigma / np.asarray(model.uncertainty_scale)
+    predicted, sigma = predict_poses(model, examples, batch_size)
+    return fit_uncertainty_scale(predicted, sigma / np.asarray(model.uncertainty_scale), examples, root)
+
+
+def fit_uncertainty_scale(predicted: np.ndarray, sigma: np.ndarray, examples: list, root: int) -> list[float]:
+    """Find the factors of ``calibrate_uncertainty`` for predicted poses; arguments as for ``pose_errors``."""
+    _, valid, error = _compare(predicted, examples, root)
     others = valid & (np.arange(valid.shape[1]) != root)
     squares = [(error**2).sum(0, where=others), (sigma**2).sum(0, where=others)]
     overall = squares[0].sum() / squares[1].sum()
@@ -82,20 +103,15 @@ def _with_root(joint_names, examples):
     return examples, root
 
 
-def _errors(model, examples, root, batch_size):
-    """Predicted and true poses with their sigmas, which joints are annotated, and root-relative errors [n, J] mm."""
-    predicted, sigma = predict_poses(model, examples, batch_size)
+def _compare(predicted, examples, root):
+    """True poses, which joints are annotated, and root-relative errors [n, J] mm."""
     true, valid = np.stack([e.joints3d for e in examples]), np.stack([e.valid for e in examples])
-    error = np.linalg.norm(_rooted(predicted, root) - _rooted(true, root), axis=-1)
-    return predicted, sigma, true, valid, error
+    return true, valid, joint_distances(predicted, true, root)
 
 
-def _rooted(poses, root):
-    return poses - poses[:, root : root + 1]
-
-
-def _fraction_outside(example):
-    """Share of the joints outside of the picture: the box ends where the picture does, so they are outside of it."""
-    left, top, width, height = example.box
+def _is_truncated(example) -> bool:
+    """Whether a third of the joints is outside of the picture; what is behind the camera is, too."""
+    width, height = picture_size(example.image_path)
     x, y = example.joints2d[example.valid].T
-    return ((x < left) | (y < top) | (x >= left + width) | (y >= top + height)).mean()
+    outside = (x < -0.5) | (y < -0.5) | (x >= width - 0.5) | (y >= height - 0.5)
+    return (outside | (example.joints3d[example.valid, 2] <= 0)).mean() >= _TRUNCATED_FRACTION

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from metrabs_core.errors import UserError
 from training.datasets import h36m
 from training.datasets.annotations import report_missing
 from training.evaluation import predictions
@@ -39,8 +40,7 @@ def read_truth(data_root: Path, options: Options) -> Truth:
     """Read the test part's poses; pictures, cameras and boxes are not needed.
 
     Raises:
-        FileNotFoundError: poses are missing, and that isn't allowed.
-        ValueError: a file is damaged.
+        UserError: poses are missing, and that isn't allowed; a file is damaged.
     """
     recordings, missing = h36m.find_recordings(data_root / "h36m", h36m.SUBJECTS["test"])
     there = [recording for recording in recordings if recording.poses.is_file()]
@@ -55,7 +55,7 @@ def read_truth(data_root: Path, options: Options) -> Truth:
             poses.append(world[frames])
             activities += [recording.action.split(" ")[0]] * len(frames)
     if not images:
-        raise FileNotFoundError(f"There is no pose of subjects 9 and 11 in {data_root / 'h36m'}.")
+        raise UserError(f"There is no pose of subjects 9 and 11 in {data_root / 'h36m'}.")
     return Truth(images, np.concatenate(poses), activities)
 
 
@@ -63,8 +63,8 @@ def score(pred_path: Path, truth: Truth, options: Options) -> Scores:
     """Compare a file's predictions with the truth, relative to the pelvis.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not of the right form, or not about the same pictures (``allow_missing`` lets it lack some).
+        UserError: there is no such file; it is not of the right form, or not about the same pictures (``allow_missing``
+            lets it lack some).
     """
     joint_names = h36m.SKELETON.joint_names
     found = predictions.read(pred_path, _IMAGE_DEPTH, joint_names, ["coords3d_pred_world"])

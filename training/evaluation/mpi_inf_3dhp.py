@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from metrabs_core.errors import UserError
 from training.datasets import mpi_inf_3dhp
 from training.datasets.annotations import report_missing
 from training.evaluation import predictions
@@ -48,13 +49,12 @@ def read_truth(data_root: Path, options: Options) -> Truth:
     """Read the test sequences' poses; pictures are not needed.
 
     Raises:
-        FileNotFoundError: sequences are missing, and that isn't allowed.
-        ValueError: a file is damaged.
+        UserError: sequences are missing, and that isn't allowed; a file is damaged.
     """
     found = mpi_inf_3dhp.find(data_root, "test")
     report_missing("mpi-inf-3dhp", found.missing, options.allow_missing)
     if not found.files:
-        raise FileNotFoundError(f"There is no test sequence in {data_root / '3dhp'}.")
+        raise UserError(f"There is no test sequence in {data_root / '3dhp'}.")
     table = found.read()
     column = table.columns
     poses = column["universal3d" if options.universal_skeleton else "joints3d"].astype(np.float64)
@@ -69,8 +69,8 @@ def score(pred_path: Path, truth: Truth, options: Options) -> Scores:
     """Compare a file's predictions with the truth, relative to a root joint, on 14 joints.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not of the right form, or not about the same pictures (``allow_missing`` lets it lack some).
+        UserError: there is no such file; it is not of the right form, or not about the same pictures (``allow_missing``
+            lets it lack some).
     """
     found = predictions.read(pred_path, _IMAGE_DEPTH, _JOINT_NAMES, ["coords3d_pred_world"])
     pred, rows, notes = predictions.one_per_image(found, truth.images, options.allow_missing)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from metrabs_core.errors import UserError
 from training.datasets import mupots
 from training.datasets.annotations import report_missing
-from training.datasets.detections import FILE_NAME, read_detections
-from training.datasets.example import Camera, Dataset, Example
 from training.datasets.mpi_inf_3dhp import TEST_JOINTS
 from training.evaluation import predictions
 from training.evaluation.options import Options
@@ -19,7 +18,6 @@ from training.metrics import auc_per_joint, joint_distances, match_people, resca
 JOINT_NAMES = mupots.SKELETON.joint_names
 OPTIONS: set[str] = set()
 _IMAGE_DEPTH = 2  # TS1/img_000000.jpg
-_MIN_SCORE = 0.1  # of detections
 _MATCHED_BY = slice(1, 14)  # neck to ankles
 _PARENTS = {
     "spin": "pelv", "neck": "spin", "htop": "neck", "head": "neck",
@@ -60,44 +58,17 @@ class Truth:
     intrinsics: np.ndarray
 
 
-def people_to_predict(data_root: Path) -> Dataset:
-    """The people that the detector has found in the test pictures, as the protocol wants: the true boxes are not told.
-
-    Raises:
-        FileNotFoundError: the data set has not been prepared.
-        ValueError: what was prepared is damaged.
-    """
-    path, intrinsics = data_root / "mupots" / FILE_NAME, mupots.read_intrinsics(data_root)
-    if not path.is_file() or not intrinsics:
-        raise FileNotFoundError(f"{path.parent} has no {FILE_NAME} or no intrinsics: run metrabs-train prepare mupots.")
-    cameras = {name: Camera(matrix.astype(np.float32)) for name, matrix in intrinsics.items()}
-    unknown = {"joints2d": np.zeros([len(JOINT_NAMES), 2], np.float32), "valid": np.zeros(len(JOINT_NAMES), bool)}
-    examples = []
-    for image, boxes in sorted(read_detections(path).items()):
-        sequence = image.split("/")[0]
-        if sequence not in cameras:  # nobody is annotated in it
-            continue
-        for person, box in enumerate(boxes[boxes[:, 4] > _MIN_SCORE]):
-            examples.append(
-                Example(
-                    path.parent / image, box[:4], camera=cameras[sequence], scene=sequence, person=person, **unknown
-                )
-            )
-    return Dataset("mupots", mupots.SKELETON, examples)
-
-
 def read_truth(data_root: Path, options: Options) -> Truth:
     """Read the annotated people; pictures are not needed.
 
     Raises:
-        FileNotFoundError: sequences are missing, and that isn't allowed.
-        ValueError: a file is damaged.
+        UserError: sequences are missing, and that isn't allowed; a file is damaged.
     """
     found = mupots.find(data_root, "test")
     report_missing("mupots", found.missing, options.allow_missing)
     paths = [path for path in found.files if path.name == "annot.mat"]
     if not paths:
-        raise FileNotFoundError(f"There is no sequence in {data_root / 'mupots'}.")
+        raise UserError(f"There is no sequence in {data_root / 'mupots'}.")
     intrinsics = mupots.read_intrinsics(data_root)
     columns = {name: [] for name in ("sequences", "images", "annot2", "annot3", "univ_annot3", "intrinsics")}
     for path in paths:
@@ -161,8 +132,7 @@ def score(pred_path: Path, truth: Truth, options: Options) -> Scores:
     """Match a file's people to the annotated ones and compare them in all variations.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not of the right form, or has pictures that are not the data set's.
+        UserError: there is no such file; it is not of the right form, or has pictures that are not the data set's.
     """
     found = predictions.read(pred_path, _IMAGE_DEPTH, JOINT_NAMES, ["coords3d_pred", "coords3d_pred_world"])
     matches = _match(_by_frame(found, truth.images), truth)
@@ -249,7 +219,7 @@ def _by_frame(found, frame_images):
     index = {image: frame for frame, image in enumerate(frame_images)}
     unknown = sorted(set(found.images) - index.keys())
     if unknown:
-        raise ValueError(f"{found.path}: {len(unknown)} images are not in MuPoTS-3D, the first is {unknown[0]}.")
+        raise UserError(f"{found.path}: {len(unknown)} images are not in MuPoTS-3D, the first is {unknown[0]}.")
     frames = np.array([index[image] for image in found.images], int)
     order = np.argsort(frames, kind="stable")
     ranks = np.empty(len(frames), int)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from metrabs_core.errors import UserError
+
 _N_NAMED = 5  # how many missing images an error names
 
 
@@ -44,44 +46,44 @@ def read(path: str | Path, depth: int, joint_names: Sequence[str], arrays: Seque
         arrays: names that the poses may have in the file; the first that is there is read.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it lacks an array, holds Python objects, has other joints, or poses that are not numbers.
+        UserError: there is no such file; it lacks an array, holds Python objects, has other joints, or poses that are
+            not numbers.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no prediction file {path}.")
+        raise UserError(f"There is no prediction file {path}.")
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no npz file, or damaged.")
+        raise UserError(f"{path} is no npz file, or damaged.")
     try:
         with np.load(path, allow_pickle=False) as archive:
             found = [name for name in arrays if name in archive.files]
             if not found or "image_path" not in archive.files:
                 wanted = "image_path" if found else " or ".join(arrays)
-                raise ValueError(f"{path} has no array {wanted}; it has {', '.join(archive.files) or 'none'}.")
+                raise UserError(f"{path} has no array {wanted}; it has {', '.join(archive.files) or 'none'}.")
             images, coords = archive["image_path"], archive[found[0]].astype(np.float64)
             people = archive["person"].tolist() if "person" in archive.files else [0] * len(images)
             names = [str(n) for n in archive["joint_names"]] if "joint_names" in archive.files else list(joint_names)
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is damaged: {error}.") from error
+        raise UserError(f"{path} is damaged: {error}.") from error
     except ValueError as error:
         if "allow_pickle" not in str(error):
             raise
-        raise ValueError(
+        raise UserError(
             f"{path} holds pickled Python objects, which could run code and are not loaded: save the image paths as an"
             " array of strings."
         ) from error
     if coords.shape != (len(images), len(names), 3):
-        raise ValueError(
+        raise UserError(
             f"{path}: {found[0]} is {list(coords.shape)}, but {len(images)} images and {len(names)} joints"
             f" ({' '.join(names)}) need {[len(images), len(names), 3]}."
         )
     missing = [name for name in joint_names if name not in names]
     if missing:
-        raise ValueError(f"{path} lacks the joints {', '.join(missing)}; it has {', '.join(names)}.")
+        raise UserError(f"{path} lacks the joints {', '.join(missing)}; it has {', '.join(names)}.")
     paths = [i.decode() if isinstance(i, bytes) else str(i) for i in images]
     broken = np.flatnonzero(~np.isfinite(coords).all((1, 2)))
     if len(broken):
-        raise ValueError(f"{path}: {len(broken)} poses are not finite: {some([paths[i] for i in broken])}.")
+        raise UserError(f"{path}: {len(broken)} poses are not finite: {some([paths[i] for i in broken])}.")
     coords = coords[:, [names.index(name) for name in joint_names]]
     return Predictions(path, [image_name(p, depth) for p in paths], coords, people)
 
@@ -100,7 +102,7 @@ def one_per_image(
         poses float64 [M, J, 3] in mm, which of the N pictures they are of (int [M]), and what to note.
 
     Raises:
-        ValueError: a picture has no prediction or several, or a prediction's picture is not one of them.
+        UserError: a picture has no prediction or several, or a prediction's picture is not one of them.
     """
     rows = {}
     repeated = []
@@ -114,7 +116,7 @@ def one_per_image(
     }
     if any(problems.values()):
         lists = "; ".join(f"{len(names)} {what}: {some(names)}" for what, names in problems.items() if names)
-        raise ValueError(
+        raise UserError(
             f"{predictions.path} has {len(predictions.images)} poses, the data set's test part {len(images)} ({lists})."
             " --allow-missing leaves out what has no prediction."
         )

@@ -1,23 +1,11 @@
 """The data sets' protocols: predictions against the truth, as the papers compare them."""
 
-import importlib
 from pathlib import Path
 
 from metrabs_core.errors import UserError
-from training.datasets import data_root_folder
+from training import datasets
 from training.evaluation.options import Options
 from training.evaluation.scores import Scores
-
-# Data set -> module of training.evaluation that has its protocol: OPTIONS, read_truth and score.
-PROTOCOLS = {
-    "h36m": "h36m",
-    "h36m-partial": "h36m",
-    "h36m-incorrect-S9": "h36m",
-    "mpi-inf-3dhp": "mpi_inf_3dhp",
-    "mupots": "mupots",
-    "muco-17-150k": "mupots",
-    "3dpw": "threedpw",
-}
 
 
 def score(
@@ -38,14 +26,15 @@ def score(
     Raises:
         UserError: there is no protocol for the data set, it lacks an option, or files are missing or damaged.
     """
-    if dataset not in PROTOCOLS:
-        raise UserError(f"There is no protocol for {dataset}; there is one for {', '.join(PROTOCOLS)}.")
-    protocol = importlib.import_module(f"training.evaluation.{PROTOCOLS[dataset]}")
+    if dataset not in datasets.REGISTRY or not datasets.named(dataset).protocol:
+        known = [name for name in datasets.REGISTRY if datasets.named(name).protocol]
+        raise UserError(f"There is no protocol for {dataset}; there is one for {', '.join(known)}.")
+    protocol = datasets.named(dataset).load_protocol()
     for name in ("procrustes", "universal_skeleton", "smoothing"):
         if getattr(options, name) and name not in protocol.OPTIONS:
             raise UserError(f"The protocol of {dataset} has no {name.replace('_', ' ')}.")
     paths = _seed_paths(pred_path, n_seeds)
-    truth = protocol.read_truth(data_root_folder(data_root), options)
+    truth = protocol.read_truth(datasets.data_root_folder(data_root), options)
     return paths, [protocol.score(path, truth, options) for path in paths]
 
 

@@ -1,12 +1,11 @@
 """Scores as a table for people, JSON, LaTeX rows and plots."""
 
-import json
 import math
 from pathlib import Path
 
 import numpy as np
 
-from training.datasets.atomic_files import written_atomically
+from metrabs_core.files import atomic_file, write_json
 from training.evaluation.scores import Scores, over_runs
 
 _N_COLUMNS = 8  # wider tables are turned
@@ -50,10 +49,9 @@ def write(runs: list[Scores], path: Path, facts: dict) -> list[Path]:
     document["joint_errors_mm"] = {
         title: dict(zip(d.joint_names, _joint_means(runs, title))) for title, d in runs[0].distances.items()
     }
-    with written_atomically(path) as temporary:
-        temporary.write_text(json.dumps(without_nan(document), indent=2, ensure_ascii=False) + "\n")
+    write_json(path, without_nan(document), indent=2)
     latex = path.with_suffix(".tex")
-    with written_atomically(latex) as temporary:
+    with atomic_file(latex) as temporary:
         temporary.write_text(_latex(runs))
     figures = {"joints": _draw_joints, "pck": _draw_pck}
     return [path, latex, *(_draw(path.with_name(f"{path.stem}_{n}.png"), draw, runs) for n, draw in figures.items())]
@@ -109,7 +107,7 @@ def _draw(path, draw, runs):
     axes.spines[["top", "right"]].set_visible(False)
     if len(runs[0].distances) > 1:
         axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
-    with written_atomically(path) as temporary:
+    with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
     return path
 

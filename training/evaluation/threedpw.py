@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import scipy.ndimage
 
+from metrabs_core.errors import UserError
 from training.datasets import threedpw
 from training.datasets.annotations import report_missing
 from training.datasets.restricted_pickle import load_pickle
@@ -49,13 +50,12 @@ def read_truth(data_root: Path, options: Options) -> Truth:
     """Read the poses of all sequences; pictures are not needed.
 
     Raises:
-        FileNotFoundError: sequences are missing, and that isn't allowed.
-        ValueError: a file is damaged, or holds what could run code.
+        UserError: sequences are missing, and that isn't allowed; a file is damaged, or holds what could run code.
     """
     found = threedpw.find(data_root, "test")
     report_missing("3dpw", found.missing, options.allow_missing)
     if not found.files:
-        raise FileNotFoundError(f"There is no sequence in {data_root / '3dpw'}.")
+        raise UserError(f"There is no sequence in {data_root / '3dpw'}.")
     columns, n_frames = [], {}
     for path in found.files:
         sequence = threedpw.read_sequence(path)
@@ -82,15 +82,13 @@ def score(pred_path: Path, truth: Truth, options: Options) -> Scores:
         options: smoothing needs a folder.
 
     Raises:
-        FileNotFoundError: there are no predictions.
-        ValueError: they are not of the right form, or lack somebody (whom ``allow_missing`` leaves out).
+        UserError: there are no predictions; they are not of the right form, or lack somebody (whom ``allow_missing``
+            leaves out).
     """
     if pred_path.is_dir():
         pred, notes = _from_tracks(pred_path, truth, options.smoothing)
     elif options.smoothing:
-        raise ValueError(
-            f"{pred_path} holds single frames; smoothing needs the tracks that metrabs-train video writes."
-        )
+        raise UserError(f"{pred_path} holds single frames; smoothing needs the tracks that metrabs-train video writes.")
     else:
         pred, notes = _from_frames(pred_path, truth), []
     missing = np.isnan(pred).any((1, 2))
@@ -98,7 +96,7 @@ def score(pred_path: Path, truth: Truth, options: Options) -> Scores:
         lacking = [
             f"{truth.sequences[i]} frame {truth.frames[i]} person {truth.people[i]}" for i in np.flatnonzero(missing)
         ]
-        raise ValueError(
+        raise UserError(
             f"{pred_path} has predictions for {(~missing).sum()} of the {len(pred)} people in 3dpw's pictures; without:"
             f" {predictions.some(lacking)} (--allow-missing leaves them out)."
         )
@@ -171,10 +169,10 @@ def _from_tracks(folder, truth, smoothing):
     files = {}
     for path in sorted(folder.rglob("*.pkl")):
         if path.stem in files:
-            raise ValueError(f"{folder} has two files for {path.stem}: {files[path.stem]} and {path}.")
+            raise UserError(f"{folder} has two files for {path.stem}: {files[path.stem]} and {path}.")
         files[path.stem] = path
     if not files:
-        raise FileNotFoundError(f"There is no file SEQUENCE.pkl in {folder}.")
+        raise UserError(f"There is no file SEQUENCE.pkl in {folder}.")
     pred = np.full(truth.joints3d.shape, np.nan)
     n_filled = 0
     for sequence in dict.fromkeys(truth.sequences.tolist()):
@@ -197,9 +195,9 @@ def _read_tracks(path, n_people, n_frames):
         tracks = 1000 * np.array(content["jointPositions"], np.float64)
         tracks = tracks.reshape(*tracks.shape[:2], len(_JOINT_NAMES), 3)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ValueError(f"{path} has no jointPositions [people, frames, 24, 3]: {error!r}.") from error
+        raise UserError(f"{path} has no jointPositions [people, frames, 24, 3]: {error!r}.") from error
     if len(tracks) < n_people or tracks.shape[1] < n_frames:
-        raise ValueError(
+        raise UserError(
             f"{path} has {tracks.shape[0]} people in {tracks.shape[1]} frames;"
             f" the sequence has {n_people} in {n_frames}."
         )

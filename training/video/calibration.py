@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from metrabs_core.errors import UserError
+
 # The names under which calibration programs write the same things.
 _MATRIX_NAMES = ("camera_matrix", "intrinsic_matrix", "cameraMatrix", "K", "k", "mtx")
 _DISTORTION_NAMES = (
@@ -42,13 +44,13 @@ class Camera:
         """Intrinsic matrix, float32 [3, 3], for images of a size.
 
         Raises:
-            ValueError: the calibration holds for images of another size.
+            UserError: the calibration holds for images of another size.
         """
         if self.intrinsic_matrix is None:
             focal = max(width, height) / 2 / np.tan(np.radians(self.fov_degrees) / 2)
             return np.float32([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
         if self.image_size not in (None, (width, height)):
-            raise ValueError(
+            raise UserError(
                 f"The calibration is of images of {self.image_size[0]}x{self.image_size[1]} pixels, but these have "
                 f"{width}x{height}: calibrate the camera at this resolution."
             )
@@ -70,27 +72,26 @@ def read_calibration(path) -> Camera:
             it, or with the names of the model's arguments: `intrinsic_matrix` and `distortion_coeffs`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it holds no calibration, or one of a lens that the model does not know.
+        UserError: there is no such file; it holds no calibration, or one of a lens that the model does not know.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no calibration file {path}.")
+        raise UserError(f"There is no calibration file {path}.")
     try:
         # "%YAML:1.0" is OpenCV's own idea of a first line.
         lines = path.read_text().splitlines()
         text = "\n".join(line for line in lines if not line.startswith("%YAML"))
         document = next((d for d in yaml.load_all(text, _Loader) if isinstance(d, dict)), None)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"The calibration file {path} is neither YAML nor JSON.") from error
+        raise UserError(f"The calibration file {path} is neither YAML nor JSON.") from error
     matrix = _numbers(path, document or {}, _MATRIX_NAMES)
     if matrix is None:
-        raise ValueError(f"The calibration file {path} has no camera matrix (looked for {', '.join(_MATRIX_NAMES)}).")
+        raise UserError(f"The calibration file {path} has no camera matrix (looked for {', '.join(_MATRIX_NAMES)}).")
     if matrix.size != 9 or not np.isfinite(matrix).all() or matrix.ravel()[0] <= 0 or matrix.ravel()[4] <= 0:
-        raise ValueError(f"The camera matrix in {path} is not one: {matrix.ravel().tolist()}.")
+        raise UserError(f"The camera matrix in {path} is not one: {matrix.ravel().tolist()}.")
     model = str(document.get("distortion_model", "")).lower()
     if model not in _PINHOLE_MODELS:
-        raise ValueError(
+        raise UserError(
             f"The calibration in {path} is of a lens model {model!r}; only plumb_bob and rational_polynomial are known."
         )
     distortion = _numbers(path, document, _DISTORTION_NAMES)
@@ -98,7 +99,7 @@ def read_calibration(path) -> Camera:
     if len(distortion) == 14 and not distortion[12:].any():
         distortion = distortion[:12]
     if len(distortion) not in (0, 4, 5, 8, 12) or not np.isfinite(distortion).all():
-        raise ValueError(
+        raise UserError(
             f"The calibration in {path} has {len(distortion)} distortion coefficients; 4, 5, 8 or 12 are needed "
             "(k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4)."
         )
@@ -115,7 +116,7 @@ def _numbers(path, document: dict, names) -> np.ndarray | None:
     try:
         return np.array(value, np.float32)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"The calibration file {path} holds no numbers where they should be: {value!r}.") from error
+        raise UserError(f"The calibration file {path} holds no numbers where they should be: {value!r}.") from error
 
 
 def _image_size(document: dict) -> tuple[int, int] | None:

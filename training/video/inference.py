@@ -54,7 +54,7 @@ class PoseFinder:
         """Load the model.
 
         Raises:
-            FileNotFoundError, ValueError: there is no such model, it has no detector, or no such skeleton.
+            UserError: there is no such model, it has no detector, or no such skeleton.
         """
         # only now: TensorFlow takes seconds, and mistakes in the arguments are told without it
         from metrabs_core import packaging
@@ -142,7 +142,7 @@ def find_in_pieces(
         folder: where pieces are kept.
 
     Raises:
-        ValueError: there is not one frame.
+        UserError: there is not one frame.
     """
     folder.mkdir(parents=True, exist_ok=True)
     start = max((int(path.stem) + 1 for path in folder.glob("*.npz")), default=0) * FRAMES_PER_PIECE
@@ -152,5 +152,5 @@ def find_in_pieces(
         temporary.replace(folder / f"{number:06d}.npz")
     files = sorted(folder.glob("*.npz"))
     if not files:
-        raise ValueError("There is not one frame that can be read.")
+        raise UserError("There is not one frame that can be read.")
     return concatenate([VideoPoses.load(path) for path in files])

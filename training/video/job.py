@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from metrabs_core.errors import UserError
+
 _FILE = "job.json"
 # Where unfinished work lies, inside the folder of the results.
 WORK = ".work"
@@ -19,17 +21,17 @@ def begin(output: Path, job: dict) -> Path:
         Folder for unfinished work, maybe with that of an interrupted run of the same job.
 
     Raises:
-        ValueError: there are results of another job.
+        UserError: there are results of another job.
     """
     file, work = output / _FILE, output / WORK
     if file.exists():
         try:
             other = json.loads(file.read_text())
         except ValueError as error:
-            raise ValueError(f"{file} is damaged: choose another --output-dir, or remove that folder.") from error
+            raise UserError(f"{file} is damaged: choose another --output-dir, or remove that folder.") from error
         differing = [name for name in job if job[name] != other.get(name)]
         if differing:
-            raise ValueError(
+            raise UserError(
                 f"{output} holds the results of another run, which had another {' and another '.join(differing)}: "
                 "choose another --output-dir, or remove that folder."
             )

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from metrabs_core.drawing import draw_people
+from metrabs_core.errors import UserError
 from metrabs_core.skeletons import Skeleton
 from metrabs_core.videos import VideoFrame, VideoWriter
 from training.video import job
@@ -57,11 +58,11 @@ def process(
         The people.
 
     Raises:
-        ValueError: the folder holds other results; a calibration does not fit the frames; no frame can be read.
+        UserError: the folder holds other results; a calibration does not fit the frames; no frame can be read.
     """
     recording = output / RECORDING
     if isinstance(source, Webcam) and recording.exists():
-        raise ValueError(
+        raise UserError(
             f"{output} holds a recording already: choose another --output-dir. (To process an interrupted recording, "
             f"give {recording} as the video.)"
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from metrabs_core.errors import UserError
 from training.datasets import threedpw
 from training.video import job
 from training.video.calibration import Camera
@@ -49,10 +50,10 @@ class Sequence:
 
 
 def find_sequences(data_root: Path) -> list[Path]:
-    """Annotation files of all sequences. Raises FileNotFoundError if there are none."""
+    """Annotation files of all sequences. Raises UserError if there are none."""
     files = threedpw.find(data_root, "test").files
     if not files:
-        raise FileNotFoundError(f"There are no sequences in {data_root / '3dpw/sequenceFiles'} (SPLIT/NAME.pkl).")
+        raise UserError(f"There are no sequences in {data_root / '3dpw/sequenceFiles'} (SPLIT/NAME.pkl).")
     return files
 
 
@@ -60,8 +61,7 @@ def read_sequence(path: Path) -> Sequence:
     """Read what is needed of a sequence.
 
     Raises:
-        FileNotFoundError: its pictures are missing.
-        ValueError: the file is not one of 3DPW's.
+        UserError: its pictures are missing; the file is not one of 3DPW's.
     """
     content = threedpw.read_sequence(path)
     n_frames = len(content["cam_poses"])
@@ -71,7 +71,7 @@ def read_sequence(path: Path) -> Sequence:
     files = [folder / f"image_{i:05d}.jpg" for i in range(n_frames)]
     missing = [file for file in files if not file.exists()]
     if missing:
-        raise FileNotFoundError(f"{len(missing)} pictures of the sequence {path.stem} are missing, first {missing[0]}.")
+        raise UserError(f"{len(missing)} pictures of the sequence {path.stem} are missing, first {missing[0]}.")
     return Sequence(path.parent.name, path.stem, Pictures(str(folder), files, _RATE), camera, poses2d)
 
 
@@ -93,12 +93,12 @@ def process_sequences(
         Number of sequences.
 
     Raises:
-        FileNotFoundError: the data set or parts of it are missing.
-        ValueError: a file that is not as it should be; results of another run in the output folder.
+        UserError: the data set or parts of it are missing; a file that is not as it should be; results of another run
+            in the output folder.
     """
     files = find_sequences(data_root)
     if gt_assoc and finder.skeleton.joint_names != threedpw.SKELETON.joint_names:
-        raise ValueError("3DPW annotates the joints smpl_24: use --skeleton=smpl_24 with --gt-assoc.")
+        raise UserError("3DPW annotates the joints smpl_24: use --skeleton=smpl_24 with --gt-assoc.")
     if gt_assoc:
         described = {"input": "3dpw", **describe(finder, None), "causal smoothing": causal_smoothing, "fov": fov}
         work = job.begin(output, described)
