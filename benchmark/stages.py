@@ -23,7 +23,7 @@ def measure(people, quick: bool) -> dict:
     """Median milliseconds of each stage: a list of dicts with ``people``, ``crops``, stages and ``frame``."""
     image, boxes = people.frame(max(_PEOPLE))
     crop_model, card = models.packaged_crop_model()
-    detector = load_detector("ssdlite")
+    detector = load_detector()
     whole = models.whole(boxes, detector, crop_model, card)
     without_networks = models.without_networks(boxes, crop_model, card)
     after = models.only_after_networks(boxes, crop_model, card)

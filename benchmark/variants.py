@@ -22,9 +22,9 @@ def measure(people, quick: bool) -> dict:
     height, width = image.shape[:2]
     crop_model, card = models.packaged_crop_model()
     half, _ = models.packaged_crop_model("float16")
-    ssdlite, tiny = load_detector("ssdlite"), _yolov4_tiny()
-    model = models.whole(boxes, ssdlite, crop_model, card)
-    with_half = models.whole(boxes, ssdlite, half, card)
+    nanodet, tiny = load_detector(), _yolov4_tiny()
+    model = models.whole(boxes, nanodet, crop_model, card)
+    with_half = models.whole(boxes, nanodet, half, card)
     with_tiny = models.whole(boxes, tiny, crop_model, card)
     images, large = tf.constant(image[np.newaxis]), people.frame(4, 1920, 1080)[0]
     usual = {"intrinsic_matrix": camera_matrix(width, height), "num_aug": 1, "max_detections": 4}
@@ -39,11 +39,11 @@ def measure(people, quick: bool) -> dict:
 
     comparisons = {
         "detector alone": {
-            "SSDLite": detect(ssdlite, default),
-            "SSDLite, mirrored image too": detect(ssdlite, mirrored),
+            "NanoDet": detect(nanodet, default),
+            "NanoDet, mirrored image too": detect(nanodet, mirrored),
             "YOLOv4-tiny": detect(tiny, default),
         },
-        "detector, 4 people": {"SSDLite": frame(), "YOLOv4-tiny": frame(with_tiny)},
+        "detector, 4 people": {"NanoDet": frame(), "YOLOv4-tiny": frame(with_tiny)},
         "crops per person, 4 people": {"1": frame(), "5": frame(num_aug=5)},
         "lens distortion, 4 people": {"none": frame(), "5 coefficients": frame(distortion_coeffs=_DISTORTION)},
         "antialias_factor, 4 people": {"1": frame(), "2": frame(antialias_factor=2)},
@@ -63,7 +63,7 @@ def tables(numbers: dict) -> list[Table]:
     for name, times in numbers.items():
         first = next(iter(times.values()))
         rows += [[name, variant, f"{time:.1f}", f"{time / first:.2f}"] for variant, time in times.items()]
-    note = "Medians. YOLOv4-tiny sees 416 x 416 pixels, SSDLite 300 x 300; weights of zeros do for the time."
+    note = "Medians. YOLOv4-tiny sees 416 x 416 pixels, with weights of zeros, which do for the time."
     return [Table("Variants, taken in turns", ["what", "variant", "ms", "times the first"], rows, note)]
 
 

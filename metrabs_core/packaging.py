@@ -200,7 +200,7 @@ def load(path=None, warm_up_image_size=None):
         Model, with the methods of CombinedModel or, if it was exported without a detector, of MultipersonModel.
 
     Raises:
-        FileNotFoundError: the path, the packaged weights or the person detector's wheel is missing.
+        FileNotFoundError: the path, or the packaged weights are missing.
         ValueError: there is no model at the path.
     """
     directory = PACKAGED_MODEL_DIR if path is None else Path(path)
@@ -218,7 +218,7 @@ def load(path=None, warm_up_image_size=None):
     else:
         crop_model, card = load_crop_model(directory)
         check_absolute(card)
-        module = CombinedModel(crop_model, load_detector("ssdlite"))
+        module = CombinedModel(crop_model, load_detector())
     model = Model(module, card)
     if warm_up_image_size is not None:
         model.warm_up(warm_up_image_size)

@@ -111,7 +111,7 @@ class PipelineSettings:
     num_aug: int = 1
     internal_batch_size: int = 64
     antialias_factor: int = 1
-    detector_threshold: float = 0.25
+    detector_threshold: float = 0.38
     detector_nms_iou_threshold: float = 0.7
     detector_flip_aug: bool = False
     max_detections: int = -1

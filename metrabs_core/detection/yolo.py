@@ -1,29 +1,46 @@
-"""YOLOv3 and YOLOv4 person detectors from Darknet's files (see ``metrabs_core.detection.darknet``)."""
+"""YOLOv4 person detectors from Darknet's files of weights."""
 
 import numpy as np
 import tensorflow as tf
 
 from metrabs_core.detection.darknet import read_network
-from metrabs_core.detection.single_shot import SingleShotDetector
+from metrabs_core.detection.single_shot import SingleShotDetector, resize
+from metrabs_core.detection.yolov4 import yolov4, yolov4_tiny
+from metrabs_core.errors import UserError
 
+_ARCHITECTURES = {"yolov4": yolov4, "yolov4-tiny": yolov4_tiny}
 _PERSON = 0  # the first class of COCO
 _GRAY = 127.5
+
+
+def load_yolov4(name, weights_path, input_side):
+    """YOLOv4 with its input of a side in pixels.
+
+    Raises:
+        UserError: there are no weights, or they do not fit.
+    """
+    if not weights_path.is_file():
+        raise UserError(
+            f"The weights of the detector {name} are not in {weights_path}. Download them with `metrabs-train "
+            f"fetch-detector {name}` or from the releases of the Darknet project."
+        )
+    return Yolo(_ARCHITECTURES[name](), weights_path, (input_side, input_side))
 
 
 class Yolo(SingleShotDetector):
     """Person detector (see ``metrabs_core.detection.Detector``).
 
     Images are letterboxed: shrunk or enlarged to fit into the network's input with their aspect ratio kept, the rest is
-    gray. Shrinking averages over areas, so that small people do not fall between the pixels.
+    gray.
 
     Args:
-        sections: layers of the network, see ``darknet.parse_cfg``; the first of its classes must be the person.
+        sections: layers of the network, see ``darknet.read_network``; the first of its classes must be the person.
         weights_path: Darknet's ``.weights`` file.
-        input_size: height and width of the network's input, multiples of 32, if not those of the [net] section: smaller
+        input_size: height and width of the network's input, multiples of 32, if not those of the first section: smaller
             is faster, larger finds smaller people.
 
     Raises:
-        FileNotFoundError, ValueError: see ``darknet.read_network``.
+        UserError: the file does not fit, see ``darknet.read_network``.
     """
 
     def __init__(self, sections, weights_path, input_size=None):
@@ -47,14 +64,9 @@ class Yolo(SingleShotDetector):
         return tf.concat([center - half_size, center + half_size], axis=-1), scores
 
     def _picture(self, images, size, before):
-        resized = tf.cond(
-            tf.reduce_all(size <= tf.shape(images)[1:3]),
-            lambda: tf.raw_ops.ResizeArea(images=images, size=size),
-            lambda: tf.raw_ops.ResizeBilinear(images=images, size=size, half_pixel_centers=True),
-        )
         after = self._input_size - size - before
         pads = tf.concat([[[0, 0]], tf.stack([before, after], axis=-1), [[0, 0]]], axis=0)
-        pictures = tf.pad(resized, pads, constant_values=_GRAY)
+        pictures = tf.pad(resize(images, size), pads, constant_values=_GRAY)
         return tf.ensure_shape(pictures, [None, *self._input_size, 3]) / 255.0
 
     def _letterbox(self, image_size):

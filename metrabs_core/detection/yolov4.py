@@ -6,8 +6,8 @@ With these a user needs only the ``.weights`` file that the Darknet project publ
 from metrabs_core.detection.darknet import Section
 
 # Sizes in pixels that the boxes of each cell start from.
-_ANCHORS = "12,16, 19,36, 40,28, 36,75, 76,55, 72,146, 142,110, 192,243, 459,401"
-_TINY_ANCHORS = "10,14, 23,27, 37,58, 81,82, 135,169, 344,319"
+_ANCHORS = (12, 16), (19, 36), (40, 28), (36, 75), (76, 55), (72, 146), (142, 110), (192, 243), (459, 401)
+_TINY_ANCHORS = (10, 14), (23, 27), (37, 58), (81, 82), (135, 169), (344, 319)
 _N_CLASSES = 80  # of COCO; person is the first
 
 
@@ -80,7 +80,7 @@ class _Network:
 
     def add(self, kind, **options):
         """Append a layer. Returns its index."""
-        self.sections.append(Section(kind, {name: str(value) for name, value in options.items()}))
+        self.sections.append(Section(kind, options))
         return len(self.sections) - 2
 
     def convolve(self, filters, size, stride=1, activation="leaky"):
@@ -95,7 +95,7 @@ class _Network:
         return last
 
     def route(self, *layers, **options):
-        return self.add("route", layers=",".join(map(str, layers)), **options)
+        return self.add("route", layers=layers, **options)
 
     def cross_stage(self, width, n_blocks, part_width, bottleneck):
         """Half the resolution, then a cross-stage partial block: residual blocks on one of two branches."""
@@ -106,7 +106,7 @@ class _Network:
         for _ in range(n_blocks):
             self.convolve(bottleneck, 1, 1, "mish")
             self.convolve(part_width, 3, 1, "mish")
-            self.add("shortcut", **{"from": -3}, activation="linear")
+            self.add("shortcut", **{"from": -3})
         self.route(self.convolve(part_width, 1, 1, "mish"), bypass)
         return self.convolve(width, 1, 1, "mish")
 
@@ -125,11 +125,4 @@ class _Network:
 
     def detect(self, mask, anchors, scale_x_y):
         self.add("convolutional", filters=len(mask) * (5 + _N_CLASSES), size=1, stride=1, pad=1, activation="linear")
-        self.add(
-            "yolo",
-            mask=",".join(map(str, mask)),
-            anchors=anchors,
-            num=anchors.count(",") // 2 + 1,
-            classes=_N_CLASSES,
-            scale_x_y=scale_x_y,
-        )
+        self.add("yolo", mask=mask, anchors=anchors, classes=_N_CLASSES, scale_x_y=scale_x_y)

@@ -3,8 +3,6 @@
 Nothing is folded or sliced away: batch normalization is computed as the framework does, boxes cell by cell.
 """
 
-import re
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,30 +11,16 @@ ACTIVATIONS = {
     "mish": lambda x: x * torch.tanh(torch.log1p(torch.exp(x))),
     "linear": lambda x: x,
     "leaky": lambda x: torch.where(x > 0, x, 0.1 * x),
-    "logistic": torch.sigmoid,
-    "relu": lambda x: x.clamp(min=0),
 }
 
 
-def read_sections(text):
-    """[(kind, options)] of a cfg."""
-    sections = []
-    for line in text.split("\n"):
-        line = re.split("[#;]", line)[0].replace(" ", "")
-        if line.startswith("["):
-            sections.append((line[1:-1], {}))
-        elif line:
-            name, value = line.split("=")
-            sections[-1][1][name] = value
-    return sections
+def as_cfg(sections):
+    """[(kind, options)] with options as text, as a ``.cfg`` file has them."""
 
+    def text(value):
+        return ",".join(map(text, value)) if isinstance(value, list | tuple) else str(value)
 
-def write_sections(sections):
-    """Text of a cfg."""
-    lines = []
-    for kind, options in sections:
-        lines += [f"[{kind}]", *(f"{name} = {value}" for name, value in options.items()), ""]
-    return "\n".join(lines)
+    return [(kind, {name: text(value) for name, value in options.items()}) for kind, options in sections]
 
 
 def _numbers(text):
@@ -45,15 +29,14 @@ def _numbers(text):
 
 def parameter_shapes(sections):
     """Shapes of all arrays of the weights file, in its order, as (name, shape)."""
-    channels, shapes = [], []
-    before = int(sections[0][1].get("channels", 3))
+    channels, shapes, before = [], [], 3
     for index, (kind, options) in enumerate(sections[1:]):
         if kind == "convolutional":
-            n, size, groups = [int(options.get(name, 1)) for name in ("filters", "size", "groups")]
+            n, size = [int(options[name]) for name in ("filters", "size")]
             shapes.append(("bias", (n,)))
             if options.get("batch_normalize") == "1":
                 shapes += [("scale", (n,)), ("mean", (n,)), ("variance", (n,))]
-            shapes.append(("kernel", (n, before // groups, size, size)))
+            shapes.append(("kernel", (n, before, size, size)))
             before = n
         elif kind == "route":
             layers = [int(number) for number in _numbers(options["layers"])]
@@ -94,14 +77,14 @@ def run(sections, arrays, pictures):
         if kind == "convolutional":
             bias = next(arrays)
             norm = [next(arrays) for _ in range(3)] if options.get("batch_normalize") == "1" else None
-            padding = size // 2 if options.get("pad") == "1" else int(options.get("padding", 0))
-            x = F.conv2d(x, next(arrays), stride=stride, padding=padding, groups=int(options.get("groups", 1)))
+            padding = size // 2 if options.get("pad") == "1" else 0
+            x = F.conv2d(x, next(arrays), stride=stride, padding=padding)
             if norm:
                 scale, mean, variance = norm
                 x = F.batch_norm(x, mean, variance, scale, eps=1e-5)
             x = ACTIVATIONS[options["activation"]](x + bias[:, None, None])
         elif kind == "maxpool":
-            padding = int(options.get("padding", size - 1))
+            padding = size - 1
             bottomless = F.pad(x, [padding // 2, padding, padding // 2, padding], value=-np.inf)
             windows = F.max_pool2d(bottomless, size, stride)
             height, width = [(length + padding - size) // stride + 1 for length in x.shape[2:]]
@@ -112,7 +95,7 @@ def run(sections, arrays, pictures):
             parts = [outputs[number if number >= 0 else index + number] for number in layers]
             x = torch.cat([part.chunk(groups, dim=1)[group] for part in parts], dim=1)
         elif kind == "shortcut":
-            x = ACTIVATIONS[options["activation"]](x + outputs[index + int(options["from"])])
+            x = x + outputs[index + int(options["from"])]
         elif kind == "upsample":
             x = x.repeat_interleave(stride, dim=2).repeat_interleave(stride, dim=3)
         elif kind == "yolo":

@@ -10,24 +10,15 @@ import pytest
 import tensorflow as tf
 
 from metrabs_core import detection
-from metrabs_core.detection import darknet, yolo
+from metrabs_core.detection import darknet, yolo, yolov4
+from metrabs_core.errors import UserError
 
 # One convolution looks at each cell of 8 x 8 pixels. Two boxes of the cell's size, 8 and 16 pixels; two classes.
-CELL_CFG = """
-[net]
-width=96
-height=64
-[convolutional]
-filters=14
-size=8
-stride=8
-activation=linear
-[yolo]
-mask=0,1
-anchors=8,8, 16,16
-classes=2
-num=2
-"""
+CELLS = [
+    darknet.Section("net", {"width": 96, "height": 64}),
+    darknet.Section("convolutional", {"filters": 14, "size": 8, "stride": 8, "activation": "linear"}),
+    darknet.Section("yolo", {"mask": [0, 1], "anchors": [(8, 8), (16, 16)], "classes": 2, "scale_x_y": 1.0}),
+]
 RED, BLUE, BLACK = (255, 0, 0), (0, 0, 255), (0, 0, 0)
 
 
@@ -44,7 +35,7 @@ def detector(tmp_path_factory):
         kernel[other, blue], kernel[other, red] = 20 / 64, -20 / 64
     path = tmp_path_factory.mktemp("yolo") / "cells.weights"
     darknet_interpreter.write_weights(path, [np.float32(bias), np.float32(kernel)])
-    return yolo.Yolo(darknet.parse_cfg(CELL_CFG), path)
+    return yolo.Yolo(CELLS, path)
 
 
 def picture(height, width, *rectangles):
@@ -190,27 +181,14 @@ def test_an_exported_detector_finds_the_same_without_this_package(detector, tmp_
     np.testing.assert_allclose(np.load(tmp_path / "found.npy"), detect(detector, image), atol=1e-4)
 
 
-def test_detectors_are_loaded_by_name_or_cfg(detector, tmp_path, monkeypatch):
-    monkeypatch.setattr(detection, "WEIGHTS_DIR", tmp_path)
-    cfg = tmp_path / "cells.cfg"
-    cfg.write_text(CELL_CFG)
-    darknet_interpreter.write_weights(tmp_path / "cells.weights", [np.zeros(14), np.zeros([14, 3, 8, 8])])
-    assert isinstance(detection.load_detector(str(cfg)), yolo.Yolo)
-    assert isinstance(detection.load_detector(cfg, tmp_path / "cells.weights", (32, 32)), yolo.Yolo)
-    with pytest.raises(FileNotFoundError, match="tiny.weights. Download .*`metrabs-train fetch-detector yolov4-"):
+def test_yolov4_tiny_itself_runs_on_images(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(UserError, match="tiny.weights. Download .*`metrabs-train fetch-detector yolov4-tiny`"):
         detection.load_detector("yolov4-tiny")
-    with pytest.raises(FileNotFoundError, match="no Darknet cfg file .*nowhere.cfg"):
-        detection.load_detector("nowhere.cfg")
-    with pytest.raises(ValueError, match="no detector 'yolov9': choose one of ssdlite, yolov4, yolov4-tiny or"):
-        detection.load_detector("yolov9")
-    with pytest.raises(ValueError, match="ssdlite comes with its weights"):
-        detection.load_detector("ssdlite", tmp_path / "cells.weights")
-
-
-def test_yolov4_tiny_itself_runs_on_images(tmp_path):
-    sections = [(section.kind, section.options) for section in detection.yolov4.yolov4_tiny()]
-    arrays = darknet_interpreter.random_arrays(sections)
-    darknet_interpreter.write_weights(tmp_path / "tiny.weights", arrays)
-    detector = detection.load_detector("yolov4-tiny", tmp_path / "tiny.weights", (96, 96))
+    arrays = darknet_interpreter.random_arrays(darknet_interpreter.as_cfg(yolov4.yolov4_tiny()))
+    path = tmp_path / "metrabs/detectors/yolov4-tiny.weights"
+    path.parent.mkdir(parents=True)
+    darknet_interpreter.write_weights(path, arrays)
+    detector = detection.load_detector("yolov4-tiny", input_side=96)
     found = detect(detector, picture(80, 120, (30, 20, 30, 50, RED)), threshold=0.0, nms_iou_threshold=1.0)
     assert 50 < len(found) <= 135 and np.isfinite(found).all()  # 3 anchors in 6 x 6 and 3 x 3 cells

@@ -36,7 +36,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 STATIC_PARAMETERS = {"image_transport": "raw", "sync_mode": "exact", "qos_reliability": "reliable"}
 LIVE_PARAMETERS = {
     "default_fov_degrees": 0.0,
-    "detector_threshold": 0.25,
+    "detector_threshold": 0.38,
     "max_detections": -1,
     "num_aug": 1,
     "skeleton": "",

@@ -110,7 +110,7 @@ def test_cards_tell_where_models_come_from(folder):
         assert card["kind"] == kind
         assert (card["name"], card["licence"], card["weights_dtype"]) == ("test", "Apache-2.0", "float32")
         assert (card["skeleton"], card["crop_side"], card["crop_model"]["stride"]) == ("h36m_17", SIDE, 32)
-    assert cards["combined"]["detector"] == "ssdlite"
+    assert cards["combined"]["detector"] == "nanodet"
 
 
 def test_bone_lengths_survive_the_chain(folder):

@@ -303,6 +303,6 @@ def test_packaged_model_with_a_detector_of_choice(tmp_path):
     cv2.imwrite(str(tmp_path / "wall.png"), np.full([120, 160, 3], 90, np.uint8))
     with pytest.raises(SystemExit, match="nonsense"):
         run(tmp_path / "wall.png", "--output-dir", tmp_path / "out", "--detector-path", "nonsense")
-    run(tmp_path / "wall.png", "--output-dir", tmp_path / "out", "--detector-path", "ssdlite", "--crops", 2)
+    run(tmp_path / "wall.png", "--output-dir", tmp_path / "out", "--detector-path", "nanodet", "--crops", 2)
     document = json.loads((tmp_path / "out/poses.json").read_text())
-    assert document["settings"]["detector"] == "ssdlite" and document["frames"][0]["people"] == []
+    assert document["settings"]["detector"] == "nanodet" and document["frames"][0]["people"] == []

@@ -11,6 +11,7 @@ full images. All of them load with ``tf.saved_model.load`` where this package is
 
 import argparse
 
+from metrabs_core.detection import DEFAULT, DETECTORS
 from metrabs_core.packaging import WEIGHTS_DTYPES
 from training import export
 
@@ -51,16 +52,18 @@ def add_arguments(parser: argparse.ArgumentParser, kind: str) -> None:
 def _add_detector_arguments(parser):
     parser.add_argument(
         "--detector-path",
-        default="ssdlite",
-        help="ssdlite (default), yolov4, yolov4-tiny, or a Darknet .cfg file with its .weights beside it",
+        metavar="DETECTOR",
+        default=DEFAULT,
+        help="; ".join(f"{name}: {kind.description}" for name, kind in DETECTORS.items()) + " (default: %(default)s)",
     )
     parser.add_argument("--detector-weights", help="Darknet .weights file (default: what fetch-detector downloaded)")
     parser.add_argument(
-        "--detector-input-size",
+        "--detector-input-side",
         type=int,
-        nargs=2,
-        metavar=("HEIGHT", "WIDTH"),
-        help="size of what a YOLO network sees, multiples of 32 (default: as its cfg says)",
+        metavar="PIXELS",
+        help="side of what the detector sees, a multiple of 32: larger finds smaller people and takes longer (default: "
+        + ", ".join(f"{kind.input_side} for {name}" for name, kind in DETECTORS.items())
+        + ")",
     )
 
 
@@ -68,5 +71,5 @@ def run(args: argparse.Namespace) -> None:
     """Export the model and print what was written."""
     detector = None
     if args.kind == "combined":
-        detector = args.detector_path, args.detector_weights, args.detector_input_size
+        detector = args.detector_path, args.detector_weights, args.detector_input_side
     print(export.export(args.kind, args.source, args.target, args.stride_test, args.weights_dtype, detector))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from metrabs_core.detection import DETECTORS
 from metrabs_core.errors import UserError
 from training.datasets import data_root_folder
 from training.video import threedpw
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--detector-path",
         metavar="DETECTOR",
         default=defaults.detector,
-        help="person detector to use instead of the model's: ssdlite, yolov4, yolov4-tiny, or a Darknet .cfg file",
+        help=f"person detector to use instead of the model's: {', '.join(DETECTORS)}",
     )
     parser.add_argument(
         "--crops", type=_positive, default=defaults.crops, help="per person: 1 is fastest, 5 (default) more accurate"

@@ -66,9 +66,9 @@ def detect_people(preparation: Preparation, folder: Path, images: list[str]) -> 
         return known
     import tensorflow as tf  # here, as nothing else of the preparation needs it
 
-    from metrabs_core.detection.ssdlite import SSDLite
+    from metrabs_core.detection import load_detector
 
-    detector = SSDLite()
+    detector = load_detector()
 
     def read(name):
         try:

@@ -21,6 +21,8 @@ from training.datasets.picture_files import jpeg_exists, write_image
 from training.datasets.preparation import Preparation
 
 _MAX_SIDE = 1024
+# Below this, most of what the detector finds is nobody.
+_MAX_SCORE = 0.3
 _BYTES_PER_PICTURE = 250_000
 
 DOWNLOAD = """INRIA Holidays is for research: http://lear.inrialpes.fr/people/jegou/data.php
@@ -41,7 +43,7 @@ def prepare(preparation: Preparation) -> None:
     names = sorted(path.relative_to(folder).as_posix() for path in (folder / "jpg").glob("*.jpg"))
     preparation.require("INRIA Holidays", [] if names else ["inria_holidays/jpg/*.jpg"], DOWNLOAD, is_empty=True)
     found = detect_people(preparation, folder, names)
-    empty = [name for name in names if name in found and not len(found[name])]
+    empty = [name for name in names if name in found and not (found[name][:, 4] > _MAX_SCORE).any()]
     tasks = [(folder / name, folder / "non_person" / Path(name).name) for name in empty]
     tasks = [(source, target) for source, target in tasks if not jpeg_exists(target)]
     preparation.need_space("Backgrounds", len(tasks) * _BYTES_PER_PICTURE)

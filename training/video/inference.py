@@ -38,7 +38,7 @@ class Settings:
     detector: str = ""
     crops: int = 5
     skeleton: str = ""
-    detector_threshold: float = 0.25
+    detector_threshold: float = 0.38
 
 
 class PoseFinder:
