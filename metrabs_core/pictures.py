@@ -56,6 +56,16 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(files, key=natural_order)
 
 
+def pictures_below(folder: Path) -> list[Path]:
+    """The picture files in a folder and in all folders in it, sorted as text; hidden ones are left out, as above."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in PICTURE_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
 def natural_order(path: Path) -> tuple:
     """Sort key by which numbers in file names count as numbers."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)], path.name

@@ -10,9 +10,8 @@ import numpy as np
 
 from metrabs_core.errors import UserError
 from metrabs_core.files import cache_folder
-from metrabs_core.pictures import PictureError, read_picture
+from metrabs_core.pictures import PictureError, pictures_below, read_picture
 
-_PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 # Backgrounds are kept in memory at this size: they are scenery, and a crop shows a part of one
 _BACKGROUND_SIDE = 400
 # The crop side that the sizes of cut-outs refer to
@@ -57,7 +56,7 @@ def find_appearance(occlude_prob: float, background_prob: float, data_root: str 
     if background_prob:
         folders = root / "inria_holidays" / "non_person", cache_folder() / "backgrounds"
         for folder in folders:
-            backgrounds = backgrounds or sorted(str(p) for p in folder.rglob("*") if p.suffix.lower() in _PICTURES)
+            backgrounds = backgrounds or [str(path) for path in pictures_below(folder)]
         if not backgrounds:
             raise UserError(
                 f"There are no backgrounds in {folders[0]} (metrabs-train prepare) or {folders[1]} (python -m"

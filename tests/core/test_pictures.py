@@ -11,7 +11,15 @@ import pytest
 from PIL import Image, ImageOps
 
 from metrabs_core import pictures
-from metrabs_core.pictures import PictureError, decode_picture, each_readable, is_picture, pictures_in, read_picture
+from metrabs_core.pictures import (
+    PictureError,
+    decode_picture,
+    each_readable,
+    is_picture,
+    pictures_below,
+    pictures_in,
+    read_picture,
+)
 
 
 def corners() -> np.ndarray:
@@ -167,6 +175,14 @@ def test_folder_in_natural_order_without_hidden_files(tmp_path):
     places = {name: place for place, name in enumerate(found)}
     for earlier, later in [("1.png", "2.png"), ("2.png", "9b.JPG"), ("9b.JPG", "10.png"), ("a1b2.png", "a1b10.png")]:
         assert places[earlier] < places[later]
+
+
+def test_pictures_in_all_folders_below(tmp_path):
+    for name in ["b.png", "a/c.JPG", "a/d/e.webp", "a/._c.jpg", ".cache/f.png", "a/notes.txt"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [str(path.relative_to(tmp_path)) for path in pictures_below(tmp_path)] == ["a/c.JPG", "a/d/e.webp", "b.png"]
+    assert pictures_below(tmp_path / "nothing") == []
 
 
 def test_folder_without_pictures(tmp_path):

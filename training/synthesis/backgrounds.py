@@ -4,13 +4,15 @@ Photographs are optional: any folder of pictures, such as ``assets.py`` fetches.
 walls, see ``furniture.py``. Everything else is procedural.
 """
 
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from metrabs_core.pictures import PictureError, pictures_below, read_picture
+
 _POOL = 96  # textures of each kind
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 class Backgrounds:
@@ -24,7 +26,7 @@ class Backgrounds:
 
     def __init__(self, folder: Path | None, part: str = "all", textures: dict[str, list[np.ndarray]] | None = None):
         self._textures = textures or {}
-        paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in _SUFFIXES) if folder else []
+        paths = pictures_below(Path(folder)) if folder else []
         if part != "all":
             paths = [p for i, p in enumerate(paths) if (i % 5 == 0) == (part == "val")]
         self.paths = paths
@@ -36,12 +38,13 @@ class Backgrounds:
         path = self.paths[rng.integers(len(self.paths))]
         mirrored, zoom, x, y = rng.random() < 0.5, rng.uniform(1.0, 2.6), rng.random(), rng.random()
         if path not in self._cache:
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            if image is None:
+            try:
+                image = read_picture(path)
+            except PictureError as error:
+                warnings.warn(f"{error} A grey wall is taken instead.", stacklevel=2)
                 image = np.full([64, 64, 3], 127, np.uint8)
             scale = min(1.0, 800 / max(image.shape[:2]))
-            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-            self._cache[path] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+            self._cache[path] = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         image = self._cache[path]
         fit = min(image.shape[1] / width, image.shape[0] / height) / zoom
         w, h = max(8, int(width * fit)), max(8, int(height * fit))
