@@ -65,6 +65,8 @@ def predict_test_part(
     path = Path(pred_path or run / f"predictions_{name if named else dataset.name}.npz")
     if path.suffix != ".npz":
         raise UserError(f"--pred-path is {path}; it must end in .npz.")
+    if path.is_dir():
+        raise UserError(f"--pred-path is {path}, which is a folder.")
     weights = hashlib.sha256((folder / "weights.npz").read_bytes()).hexdigest()
     pieces = path.with_suffix(".partial")
     colours = named.adjust_colours if named else None

@@ -97,6 +97,22 @@ def test_interrupted_predictions_resume(data_root, runs, metrabs_result, monkeyp
     assert not list(runs["metrabs"].glob("*.partial*"))
 
 
+def test_pieces_stay_until_the_result_is_on_disk(data_root, runs, monkeypatch, tmp_path):
+    def fill_the_disk(*_):
+        raise OSError("No space left on device")
+
+    path = tmp_path / "poses.npz"
+    command = ["predict", "--dataset=h36m", f"--data-root={data_root}", f"--logdir={runs['metrabs']}", "--workers=0"]
+    command += ["--stride-test=16", "--batch-size-test=4", f"--pred-path={path}"]
+    monkeypatch.setattr(predict, "_PEOPLE_PER_PIECE", 4)
+    with monkeypatch.context() as patch, pytest.raises(SystemExit, match="No space left"):
+        patch.setattr(predict, "save", fill_the_disk)
+        main(command)
+    assert len(list((tmp_path / "poses.partial").glob("*.npy"))) == 4
+    main(command)
+    assert path.is_file() and not (tmp_path / "poses.partial").exists()
+
+
 def test_worker_processes_give_the_same(data_root, runs, metrabs_result):
     result = run_predict(runs["metrabs"], data_root, "--stride-test=16", "--workers=1")
     np.testing.assert_array_equal(result["coords3d_pred"], metrabs_result["coords3d_pred"])
@@ -155,5 +171,8 @@ def test_errors(data_root, runs, tmp_path):
         run_predict(tmp_path, data_root)
     with pytest.raises(SystemExit, match="must end in .npz"):
         run_predict(runs["metrabs"], data_root, "--pred-path=poses.txt")
+    (tmp_path / "poses.npz").mkdir()
+    with pytest.raises(SystemExit, match="poses.npz, which is a folder"):
+        run_predict(runs["metrabs"], data_root, f"--pred-path={tmp_path / 'poses.npz'}")
     with pytest.raises(SystemExit, match="has no part 'test'"):
         main(["predict", "--dataset=mpii", f"--data-root={data_root}", "--logdir", str(runs["metrabs"])])

@@ -292,6 +292,23 @@ def test_mistakes_are_told_in_one_sentence(tmp_path, model_path, monkeypatch, ar
     assert not (tmp_path / "out/poses.npz").exists()
 
 
+@pytest.mark.parametrize(
+    "make, complaint",
+    [
+        (lambda out: out.touch(), "out can't be used for the results"),
+        (lambda out: (out / "overlay.mp4").mkdir(parents=True), "overlay.mp4 is not of an earlier run"),
+        (lambda out: out.mkdir() or (out / "poses.json").write_text("mine"), "poses.json is not of an earlier run"),
+    ],
+)
+def test_place_of_the_results_is_checked_first(tmp_path, model_path, make, complaint):
+    make(tmp_path / "out")
+    before = sorted(tmp_path.rglob("*"))
+    folder = write_pictures(tmp_path / "in", n=1)
+    with pytest.raises(SystemExit, match=complaint):
+        run(folder, "--output-dir", tmp_path / "out", "--model-path", model_path)
+    assert set(before) == {path for path in tmp_path.rglob("*") if folder not in (path, *path.parents)}
+
+
 def test_overlay_is_h264(tmp_path, model_path):
     run(write_pictures(tmp_path / "in", n=2), "--output-dir", tmp_path / "out", "--model-path", model_path)
     with av.open(str(tmp_path / "out/overlay.mp4")) as container:

@@ -1,6 +1,7 @@
 """What a folder of results is about, so that interrupted work is taken up and other results are not mixed in."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from metrabs_core.errors import UserError
@@ -10,20 +11,24 @@ _FILE = "job.json"
 WORK = ".work"
 
 
-def begin(output: Path, job: dict) -> Path:
-    """Prepare a folder for results.
+def begin(output: Path, job: dict, results: Sequence[str] = ()) -> Path:
+    """Prepare a folder for results, and see that they can be put there in the end.
 
     Args:
         output: the folder.
         job: all that the results depend on, as JSON.
+        results: names of the files to come.
 
     Returns:
         Folder for unfinished work, maybe with that of an interrupted run of the same job.
 
     Raises:
-        UserError: there are results of another job.
+        UserError: there are results of another job, or other things of these names; or the folder can't be made.
     """
     file, work = output / _FILE, output / WORK
+    for name in results:
+        if (output / name).is_dir() or (output / name).exists() and not file.exists():
+            raise UserError(f"{output / name} is not of an earlier run: choose another --output-dir, or move it.")
     if file.exists():
         try:
             other = json.loads(file.read_text())
@@ -35,7 +40,10 @@ def begin(output: Path, job: dict) -> Path:
                 f"{output} holds the results of another run, which had another {' and another '.join(differing)}: "
                 "choose another --output-dir, or remove that folder."
             )
-    work.mkdir(parents=True, exist_ok=True)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"The folder {output} can't be used for the results ({error.strerror}).") from error
     if not file.exists():
         (work / _FILE).write_text(json.dumps(job, indent=1) + "\n")
         (work / _FILE).replace(file)

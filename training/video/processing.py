@@ -74,6 +74,7 @@ def process(
             "causal smoothing": causal_smoothing,
             "max frames": max_frames,
         },
+        OUTPUTS,
     )
     if all((output / name).exists() for name in OUTPUTS):
         print(f"{output} is complete already.")
