@@ -14,15 +14,6 @@ def align_similarity(points: np.ndarray, target: np.ndarray, valid: np.ndarray |
     Returns:
         float [..., J, 3]. Poses are never mirrored. A pose of which fewer than two places are known is only moved.
     """
-    return _align(points, target, valid, with_scale=True)
-
-
-def align_rigid(points: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Rotate and move each pose for the least squares distance to its target (Kabsch 1976); see align_similarity."""
-    return _align(points, target, valid, with_scale=False)
-
-
-def _align(points, target, valid, with_scale):
     weights = np.ones(points.shape[:-1]) if valid is None else valid.astype(float)
     weights = weights[..., None] / np.maximum(weights.sum(-1), 1)[..., None, None]
     points, target = np.asarray(points, float), np.asarray(target, float)
@@ -33,11 +24,9 @@ def _align(points, target, valid, with_scale):
     signs = np.ones_like(singular)
     signs[..., 2] = np.where(np.linalg.det(u @ vt) < 0, -1, 1)
     aligned = centred @ (u * signs[..., None, :] @ vt)
-    if with_scale:
-        variance = (weights * centred**2).sum((-2, -1))
-        scale = np.divide((singular * signs).sum(-1), variance, out=np.ones_like(variance), where=variance > 0)
-        aligned = scale[..., None, None] * aligned
-    return aligned + target_mean
+    variance = (weights * centred**2).sum((-2, -1))
+    scale = np.divide((singular * signs).sum(-1), variance, out=np.ones_like(variance), where=variance > 0)
+    return scale[..., None, None] * aligned + target_mean
 
 
 def joint_distances(points: np.ndarray, target: np.ndarray, root: int | None = None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The worked example of docs/training.md, at toy size: one's own pictures, fine-tuning, the result in use."""
+"""What docs/training.md shows: examples/fine_tune.py at toy size, and the flags of the commands."""
 
 import argparse
 import os
@@ -13,10 +13,12 @@ import numpy as np
 
 from metrabs_core.network.crop_model import load_weights_dir
 from metrabs_core.skeletons import NATIVE
-from training import cli
+from training import cli, datasets
 from training.commands.train import add_arguments
+from training.initial_model import PACKAGED_MODEL
 
-DOCS = Path(__file__).parents[2] / "docs" / "training.md"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs" / "training.md"
 
 
 def _blocks(language, heading=None):
@@ -51,27 +53,27 @@ def _make_recordings(folder):
         np.save(folder / f"{i:04d}.npy", joints)
 
 
-def test_ones_own_pictures_fine_tune_the_packaged_model(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_the_example_fine_tunes_the_packaged_model_on_ones_own_pictures(tmp_path, capsys):
     _make_recordings(tmp_path / "recordings")
-    make_dataset, use_model = _blocks("python", "Your own pictures")
-    exec(compile(make_dataset, "docs/training.md", "exec"), {})
-    train, evaluate = _commands(_blocks("sh", "Your own pictures"))
-    small = ["--steps=2", "--batch-size=2", "--workers=0", "--verbose=0"]  # later flags win
-    cli.main([*train, *small])
-    cli.main(evaluate)
-    assert re.search(r"people\s+2", capsys.readouterr().out)
-    packaged, tuned = (
-        load_weights_dir(p) for p in (Path(cli.__file__).parents[1] / "metrabs_core/model", "runs/mine/model")
+    # in a process of its own, as a user would
+    script = [sys.executable, str(ROOT / "examples" / "fine_tune.py"), "recordings", "runs/mine", "--steps=2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        script, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500, check=False
     )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert re.search(r"^0000.jpg: \d+ people$", done.stdout, re.MULTILINE)
+    people = datasets.read(tmp_path / "runs/mine/my_people").examples
+    assert [int((~person.valid).sum()) for person in people] == [1, 1]
+    packaged, tuned = (load_weights_dir(p) for p in (PACKAGED_MODEL, tmp_path / "runs/mine/model"))
     assert tuned.skeleton is NATIVE and tuned.crop_side == packaged.crop_side
     same = [np.array_equal(a, b) for a, b in zip(packaged.get_weights(), tuned.get_weights())]
     assert any(same) and not all(same)
-    # in a process of its own, as a user would
-    script = [sys.executable, "-c", use_model]
-    environment = {**os.environ, "PYTHONPATH": str(DOCS.parents[1])}
-    done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    # the other command that the docs show
+    _, evaluate = _commands(_blocks("sh", "Your own pictures"))
+    assert evaluate[:2] == ["evaluate", "--model=runs/mine"]
+    cli.main(["evaluate", f"--model={tmp_path / 'runs/mine'}", f"--dataset={tmp_path / 'runs/mine/my_people'}"])
+    assert re.search(r"people\s+2", capsys.readouterr().out)
 
 
 def test_the_flags_in_the_docs_exist():

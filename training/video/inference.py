@@ -11,6 +11,7 @@ import numpy as np
 
 from metrabs_core.cameras import Camera as CoreCamera
 from metrabs_core.errors import UserError
+from metrabs_core.files import atomic_file
 from metrabs_core.pipeline import PersonPipeline, PipelineSettings
 from metrabs_core.videos import VideoFrame
 from training.video.calibration import Camera
@@ -147,9 +148,8 @@ def find_in_pieces(
     folder.mkdir(parents=True, exist_ok=True)
     start = max((int(path.stem) + 1 for path in folder.glob("*.npz")), default=0) * FRAMES_PER_PIECE
     for number, piece in groupby(read(start), key=lambda frame: frame.index // FRAMES_PER_PIECE):
-        temporary = folder / "piece.partial"
-        find(piece).save(temporary)
-        temporary.replace(folder / f"{number:06d}.npz")
+        with atomic_file(folder / f"{number:06d}.npz") as temporary:
+            find(piece).save(temporary)
     files = sorted(folder.glob("*.npz"))
     if not files:
         raise UserError("There is not one frame that can be read.")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metrabs_core.errors import UserError
+from metrabs_core.files import write_json
 
 _FILE = "job.json"
 # Where unfinished work lies, inside the folder of the results.
@@ -45,6 +46,5 @@ def begin(output: Path, job: dict, results: Sequence[str] = ()) -> Path:
     except OSError as error:
         raise UserError(f"The folder {output} can't be used for the results ({error.strerror}).") from error
     if not file.exists():
-        (work / _FILE).write_text(json.dumps(job, indent=1) + "\n")
-        (work / _FILE).replace(file)
+        write_json(file, job, indent=1)
     return work

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from metrabs_core.errors import UserError
+from metrabs_core.files import atomic_file
 from training.datasets import threedpw
 from training.video import job
 from training.video.calibration import Camera
@@ -117,10 +118,8 @@ def process_sequences(
         poses = associate(found, sequence.poses2d)
         if causal_smoothing:
             poses = causal_smooth(poses)
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = work / "result.pkl"
-        temporary.write_bytes(pickle.dumps({"jointPositions": complete(poses, *sequence.poses2d.shape[:2]) / 1000}))
-        temporary.replace(result)
+        with atomic_file(result) as temporary:
+            temporary.write_bytes(pickle.dumps({"jointPositions": complete(poses, *sequence.poses2d.shape[:2]) / 1000}))
     if gt_assoc:
         shutil.rmtree(work)
     return len(files)
