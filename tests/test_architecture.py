@@ -58,6 +58,29 @@ def test_dependencies_point_one_way(room):
     assert not wrong
 
 
+def imported_modules(path: Path) -> set[str]:
+    """Full names of the modules that a file imports, and of what it takes from them."""
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return modules
+
+
+def test_commands_of_training_are_above_its_library():
+    library = [path for path in sources("training") if path.parent.name != "commands" and path.stem != "__main__"]
+    for path in library:
+        above = {name for name in imported_modules(path) if name.startswith(("training.commands", "training.cli"))}
+        assert not above, path
+
+
+def test_commands_of_training_do_not_import_each_other():
+    for path in sources("training/commands"):
+        assert not {name for name in imported_modules(path) if name.startswith("training.commands.")}, path
+
+
 @pytest.mark.parametrize(
     "path", [*sources("metrabs_core/network"), ROOT / "training/losses.py"], ids=lambda path: path.name
 )

@@ -1,5 +1,6 @@
 """Readers, on generated data sets whose truth is known; OpenCV projects."""
 
+import importlib
 import os
 import pickle
 import warnings
@@ -547,6 +548,13 @@ def test_every_data_set_says_what_is_missing(tmp_path, name):
             warnings.simplefilter("ignore")
             with pytest.raises(ValueError, match="nobody left"):
                 datasets.read(name, split, tmp_path, allow_missing=True)
+
+
+def test_the_registry_has_every_data_set():
+    folder = Path(datasets.__file__).parent
+    modules = [importlib.import_module(f"training.datasets.{path.stem}") for path in folder.glob("[a-z]*.py")]
+    defined = [name for module in modules for name in getattr(module, "DATASETS", ())]
+    assert sorted(defined) == sorted(datasets.REGISTRY)
 
 
 def test_every_skeleton_has_both_sides(tmp_path):
