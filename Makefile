@@ -39,5 +39,8 @@ lock: setup-dev
 		$(LOCK) --group $$group --constraint .cache/all.txt --output-file .cache/$$group.txt && \
 		sed "/sys_platform == 'never'/d" .cache/$$group.txt > requirements/$$group.txt || exit 1; \
 	done
+	@sed -E '/^(numpy|opencv-python|scipy|tqdm|pyyaml)==/d' requirements/run.txt > requirements/distribution.txt
+	@# TensorFlow needs a later NumPy than Humble's, and Humble's packages one before 2.
+	@echo "numpy==1.26.4 ; python_full_version < '3.12'" >> requirements/distribution.txt
 
 export INPUT TOPIC CAMERA_INFO_TOPIC

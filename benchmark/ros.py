@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from benchmark.people import camera_matrix
 from benchmark.report import Table
+from metrabs_ros.transport import use_profile
 
 _SIZES = {"480p": (640, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
 _N_PEOPLE = 2
@@ -36,7 +37,7 @@ def measure(people, quick: bool) -> dict:
     # before anything imports rclpy: alone on this machine
     os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 100))
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(_ROOT / "config" / "fastdds.xml")
+    use_profile()
     with _Node() as node, _Camera() as camera:
         camera.wait_for_node(node)
         result = {"active_after": round(time.monotonic() - node.started, 1), "sizes": {}, "memory": {}}

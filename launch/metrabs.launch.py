@@ -5,6 +5,7 @@ For example:
     ros2 launch metrabs_ros metrabs.launch.py rviz:=true camera_frame:=camera_color_optical_frame
 """
 
+import shutil
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
@@ -15,8 +16,12 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchDescription
+from metrabs_ros.transport import PROFILE_VARIABLES
 
 CONFIG = Path(get_package_share_directory("metrabs_ros")) / "config"
+
+# Whatever ends the launch ends the node: an error in it, or even SIGKILL. setpriv is part of util-linux.
+END_WITH_LAUNCH = "setpriv --pdeathsig TERM --" if shutil.which("setpriv") else ""
 
 ARGUMENTS = {
     "image": ("image", "Topic of the camera's images (without /compressed)."),
@@ -37,11 +42,12 @@ def generate_launch_description():
     ]
     # Raw images do not fit into what Fast DDS reserves by default; other middleware ignores the variable. The camera's
     # process needs the same.
-    profile = SetEnvironmentVariable(
-        "FASTDDS_DEFAULT_PROFILES_FILE",
-        EnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", default_value=str(CONFIG / "fastdds.xml")),
-    )
-    return LaunchDescription([*declarations, profile, OpaqueFunction(function=metrabs_node), rviz()])
+    profile = [
+        SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=str(CONFIG / "fastdds.xml")))
+        for name in PROFILE_VARIABLES
+    ]
+    # RViz first: where its packages are missing, launch ends before the node has begun.
+    return LaunchDescription([*declarations, *profile, rviz(), OpaqueFunction(function=metrabs_node)])
 
 
 def metrabs_node(context):
@@ -60,6 +66,7 @@ def metrabs_node(context):
             parameters=parameters,
             remappings=[(name, LaunchConfiguration(name)) for name in ("image", "camera_info")],
             output="screen",
+            prefix=END_WITH_LAUNCH,
         )
     ]
 

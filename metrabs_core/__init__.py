@@ -5,9 +5,20 @@
 >>> prediction = model.detect_poses(image, intrinsic_matrix=K, skeleton="smpl_24")
 """
 
+import sys
+
 
 def load(path=None, warm_up_image_size=None):
     """Load a model: see ``metrabs_core.packaging.load``. TensorFlow is imported only now."""
+    try:
+        import tensorflow  # noqa: F401
+    except ModuleNotFoundError as error:
+        from metrabs_core.errors import UserError
+
+        raise UserError(
+            f"TensorFlow is not installed for this Python ({sys.version.split()[0]}): it has packages for Python 3.10 "
+            "to 3.13. The README says how to install it."
+        ) from error
     from metrabs_core import packaging
 
     return packaging.load(path, warm_up_image_size)

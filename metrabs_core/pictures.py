@@ -71,12 +71,12 @@ def natural_order(path: Path) -> tuple:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)], path.name
 
 
-def read_picture(path: Path, flags: int = cv2.IMREAD_COLOR_RGB) -> np.ndarray:
+def read_picture(path: Path, flags: int | None = None) -> np.ndarray:
     """Read a picture file, turned the way up that its metadata say.
 
     Args:
         path: the file.
-        flags: OpenCV's, if it is to be other than RGB.
+        flags: OpenCV's, if it is to be other than RGB; None for RGB.
 
     Returns:
         uint8 [H, W, 3], RGB, unless the flags say otherwise.
@@ -88,7 +88,10 @@ def read_picture(path: Path, flags: int = cv2.IMREAD_COLOR_RGB) -> np.ndarray:
         data = Path(path).read_bytes()
     except OSError as error:
         raise PictureError(f"The picture {path} can't be read: {error.strerror}.") from error
-    return decode_picture(data, flags, f"The picture {path}")
+    subject = f"The picture {path}"
+    if flags is None:  # OpenCV before 4.11 has no flag for RGB
+        return cv2.cvtColor(decode_picture(data, cv2.IMREAD_COLOR, subject), cv2.COLOR_BGR2RGB)
+    return decode_picture(data, flags, subject)
 
 
 def decode_picture(data: bytes, flags: int, subject: str) -> np.ndarray:

@@ -19,6 +19,8 @@ _DEPTH_VELOCITY_TIME = 2.0
 _SCORE_TIME = 2.0
 # A box of low score that overlaps a better one by more is taken for a second detection of the same person.
 _MAX_OVERLAP = 0.5
+# An image that comes after this many of the intervals before it is late: people may have changed places meanwhile.
+_LATE = 2.0
 # Ends a lost track where time stands still (a driver that leaves stamps at zero).
 _MAX_MISSES = 100
 
@@ -55,7 +57,8 @@ class Tracker:
     score stays above the threshold. Else a thing that has once been taken for a person would stay one.
 
     Attributes:
-        max_age: seconds for which somebody unseen is remembered.
+        max_age: seconds for which somebody unseen is remembered; whoever was in the last image is known in the next
+            one, unless that comes late.
         threshold: score from which a detection is somebody, known or not.
     """
 
@@ -64,7 +67,8 @@ class Tracker:
         self.threshold = threshold
         self._tracks: list[_Track] = []
         self._next_id = 1
-        self._last_stamp = -np.inf
+        self._last_stamp: float | None = None
+        self._interval = np.inf  # from image to image, s; at first nobody knows it
 
     def update(self, boxes, poses3d, stamp_s: float) -> list[int]:
         """Take the people of the next image.
@@ -81,12 +85,7 @@ class Tracker:
         strong = scores[:, 0] >= self.threshold
         weak = ~strong & ~_overlaps(boxes, boxes[strong])
         positions = np.asarray(poses3d, np.float64).mean(axis=1)
-        if stamp_s < self._last_stamp:
-            self._tracks = []
-        self._last_stamp = stamp_s
-        self._tracks = [
-            track for track in self._tracks if stamp_s - track.last_seen <= self.max_age and track.misses < _MAX_MISSES
-        ]
+        self._forget(stamp_s)
 
         ids = [0] * len(boxes)
         lost = self._tracks
@@ -107,6 +106,23 @@ class Tracker:
                 self._tracks.append(_Track(self._next_id, scores[person, 0], *place, stamp_s))
                 self._next_id += 1
         return ids
+
+    def _forget(self, stamp_s: float):
+        """Forget whoever was not seen for too long, or everybody where time has jumped back."""
+        elapsed = 0.0 if self._last_stamp is None else stamp_s - self._last_stamp
+        self._last_stamp = stamp_s
+        if elapsed < 0:
+            self._tracks, self._interval = [], np.inf
+            return
+        is_next = elapsed <= _LATE * self._interval
+        if elapsed > 0:
+            self._interval = elapsed
+        self._tracks = [
+            track
+            for track in self._tracks
+            if track.misses < _MAX_MISSES
+            and (stamp_s - track.last_seen <= self.max_age or (is_next and track.misses == 0))
+        ]
 
 
 def _match(tracks: list[_Track], boxes, positions, stamp_s: float) -> list[tuple[_Track, int]]:

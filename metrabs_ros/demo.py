@@ -26,6 +26,7 @@ from metrabs_core.drawing import draw_people
 from metrabs_core.errors import UserError
 from metrabs_core.videos import VideoWriter
 from metrabs_ros.child_processes import ChildProcess, Interruption
+from metrabs_ros.transport import use_profile
 
 # What is shown of a longer recording.
 SECONDS = 30.0
@@ -316,12 +317,7 @@ def _write_overlay(folder: Path, summary: dict):
 
 def _isolate():
     """Let the demo's processes find each other, and no other robot's."""
-    # Beside this package in the source tree, in the share folder of an installation.
-    places = ("config/fastdds.xml", "share/metrabs_ros/config/fastdds.xml")
-    parents = Path(__file__).resolve().parents
-    profile = next(parent / place for parent in parents for place in places if (parent / place).exists())
-    os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
-    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(profile))  # its name before Fast DDS 3
+    use_profile()
     os.environ.setdefault("ROS_DOMAIN_ID", str(random.randint(1, 100)))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 

@@ -1,4 +1,4 @@
-"""What the node tells about itself on /diagnostics."""
+"""What the node says about itself on /diagnostics."""
 
 import threading
 import time
@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-# Images in a row without a camera_info from which something is certainly wrong.
-LONG_WAIT = 5
+from metrabs_ros.camera_input import Problem
+
+# Images since the last processed one from which an idle second is no matter of when images come.
+_LONG_IDLE = 2
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Report:
         totals: events since the start.
         window: events since the last report.
         skipped: skipped frames since the start by reason.
-        waiting_streak: frames received since one last had a camera.
+        idle_streak: images received since one was last processed.
         rate: processed frames per second.
         latency: median time from an image's stamp to its result, s.
         processing: median time from an image's arrival to its result, s.
@@ -31,7 +33,7 @@ class Report:
     totals: Counter
     window: Counter
     skipped: Counter
-    waiting_streak: int
+    idle_streak: int
     rate: float
     latency: float
     processing: float
@@ -46,8 +48,14 @@ class Statistics:
         self._lock = threading.Lock()
         self._totals = Counter()
         self._skipped = Counter()
-        self._waiting_streak = 0
+        self._idle_streak = 0
         self._start_window()
+
+    def begin(self):
+        """Forget what came before the node was activated, except for the totals."""
+        with self._lock:
+            self._idle_streak = 0
+            self._start_window()
 
     def _start_window(self):
         self._window_start = time.monotonic()
@@ -62,13 +70,12 @@ class Statistics:
         """Count an image that arrived."""
         with self._lock:
             self._count("received")
-            self._waiting_streak += 1
+            self._idle_streak += 1
 
     def count_accepted(self, overtaken: bool):
         """Count an image that has a camera and is in the mailbox, perhaps in the place of another."""
         with self._lock:
             self._count("accepted")
-            self._waiting_streak = 0
             if overtaken:
                 self._count("overtaken")
 
@@ -82,6 +89,7 @@ class Statistics:
         """Count a processed frame, with the quantities that `Report` names."""
         with self._lock:
             self._count("processed")
+            self._idle_streak = 0
             self._samples.append((latency, processing, inference, persons))
 
     def report(self) -> Report:
@@ -90,20 +98,21 @@ class Statistics:
             seconds = max(time.monotonic() - self._window_start, 1e-9)
             medians = np.median(self._samples, axis=0).tolist() if self._samples else [0.0] * 4
             rate = self._window["processed"] / seconds
-            report = Report(
-                self._totals.copy(), self._window, self._skipped.copy(), self._waiting_streak, rate, *medians
-            )
+            report = Report(self._totals.copy(), self._window, self._skipped.copy(), self._idle_streak, rate, *medians)
             self._start_window()
         return report
 
 
-def status_message(name: str, state: str, report: Report, facts: dict[str, str]) -> DiagnosticStatus:
+def status_message(
+    name: str, state: str, report: Report, problem: Problem | None, facts: dict[str, str]
+) -> DiagnosticStatus:
     """A report as a message.
 
     Args:
         name: name of the status.
         state: state of the node's life cycle.
         report: the numbers.
+        problem: what keeps images from arriving or being processed, if anything does.
         facts: further keys and values (model, device, topics).
     """
     window = report.window
@@ -111,13 +120,16 @@ def status_message(name: str, state: str, report: Report, facts: dict[str, str])
     message = f"{report.rate:.1f} frames/s, {1000 * report.processing:.0f} ms from an image's arrival to its result."
     if state != "active":
         message = f"The node is {state}."
+    elif problem:
+        level = DiagnosticStatus.ERROR if problem.is_error else DiagnosticStatus.WARN
+        message = problem.message
     elif window["skipped"]:
         level = DiagnosticStatus.WARN if window["processed"] else DiagnosticStatus.ERROR
         message = f"{window['skipped']} frames could not be processed in the last second."
     elif not window["received"]:
         level, message = DiagnosticStatus.WARN, "No images arrive."
-    elif report.waiting_streak >= LONG_WAIT:
-        level, message = DiagnosticStatus.ERROR, "Images arrive, but no matching camera_info."
+    elif not window["processed"] and report.idle_streak >= _LONG_IDLE:
+        level, message = DiagnosticStatus.WARN, "Images arrive, but none was processed in the last second."
 
     values = {
         "state": state,

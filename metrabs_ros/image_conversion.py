@@ -6,10 +6,11 @@ The functions look only at the fields of a message, so they take messages of rcl
 import cv2
 import numpy as np
 
+from metrabs_core.errors import UserError
 from metrabs_core.pictures import is_truncated
 
 
-class ImageError(ValueError):
+class ImageError(UserError):
     """An image message that can't be decoded; the message is one sentence for the log."""
 
 
@@ -20,6 +21,10 @@ _ENCODINGS = {
     "rgba8": (np.uint8, 4, cv2.COLOR_RGBA2RGB),
     "bgra8": (np.uint8, 4, cv2.COLOR_BGRA2RGB),
     "mono8": (np.uint8, 1, cv2.COLOR_GRAY2RGB),
+    # OpenCV's names for arrays, which say nothing of colours; who uses them means OpenCV's order.
+    "8uc1": (np.uint8, 1, cv2.COLOR_GRAY2RGB),
+    "8uc3": (np.uint8, 3, cv2.COLOR_BGR2RGB),
+    "8uc4": (np.uint8, 4, cv2.COLOR_BGRA2RGB),
     "rgb16": (np.uint16, 3, None),
     "bgr16": (np.uint16, 3, cv2.COLOR_BGR2RGB),
     "mono16": (np.uint16, 1, cv2.COLOR_GRAY2RGB),
@@ -27,6 +32,8 @@ _ENCODINGS = {
     "uyvy": (np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
     "yuv422_yuy2": (np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
     "yuyv": (np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
+    "nv12": (np.uint8, 1, cv2.COLOR_YUV2RGB_NV12),
+    "nv21": (np.uint8, 1, cv2.COLOR_YUV2RGB_NV21),
     "bayer_rggb8": (np.uint8, 1, cv2.COLOR_BayerRGGB2RGB),
     "bayer_bggr8": (np.uint8, 1, cv2.COLOR_BayerBGGR2RGB),
     "bayer_gbrg8": (np.uint8, 1, cv2.COLOR_BayerGBRG2RGB),
@@ -37,6 +44,8 @@ _ENCODINGS = {
     "bayer_grbg16": (np.uint16, 1, cv2.COLOR_BayerGRBG2RGB),
 }
 _SUBSAMPLED = ("yuv422", "uyvy", "yuv422_yuy2", "yuyv")
+# Their chroma, of half the height, follows the luma in rows of the same length.
+_SEMI_PLANAR = ("nv12", "nv21")
 
 _JPEG_START, _PNG_START = b"\xff\xd8", b"\x89P"
 
@@ -69,6 +78,8 @@ def _convert_raw(msg) -> np.ndarray:
         raise ImageError(f"The image is empty ({width}x{height} pixels).")
     if encoding in _SUBSAMPLED and width % 2:
         raise ImageError(f"The {encoding} image is {width} pixels wide; that encoding needs an even width.")
+    if encoding in _SEMI_PLANAR and (width % 2 or height % 2):
+        raise ImageError(f"The {encoding} image has {width}x{height} pixels; that encoding needs even numbers.")
     if "bayer" in encoding and (width < 2 or height < 2):
         raise ImageError(f"The {encoding} image of {width}x{height} pixels is smaller than its colour pattern.")
 
@@ -77,14 +88,15 @@ def _convert_raw(msg) -> np.ndarray:
     if step < row_bytes:
         raise ImageError(f"The image's step is {step} bytes, but a row of {width} {encoding} pixels takes {row_bytes}.")
     buffer = np.frombuffer(msg.data, np.uint8)
-    needed = step * (height - 1) + row_bytes
+    n_rows = height * 3 // 2 if encoding in _SEMI_PLANAR else height
+    needed = step * (n_rows - 1) + row_bytes
     if buffer.size < needed:
         raise ImageError(
             f"The image data is truncated: {buffer.size} bytes, but {width}x{height} pixels of {encoding} "
             f"with {step} bytes a row take {needed}."
         )
 
-    shape, strides = (height, width, n_channels), (step, n_channels * dtype.itemsize, dtype.itemsize)
+    shape, strides = (n_rows, width, n_channels), (step, n_channels * dtype.itemsize, dtype.itemsize)
     if n_channels == 1:
         shape, strides = shape[:2], strides[:2]
     pixels = np.ndarray(shape, dtype.newbyteorder(">" if msg.is_bigendian else "<"), buffer, strides=strides)

@@ -1,29 +1,9 @@
 """Stand-in for the package message_filters where it is not installed (ROS 2 from PyPI lacks it).
 
-It has the part of its interface that the node uses, with the same names and arguments.
+It has the synchronizers, as far as the node uses them, with the same names and arguments.
 """
 
 import threading
-
-
-class Subscriber:
-    """A subscription that passes its messages on to registered callbacks.
-
-    Attributes:
-        sub: the rclpy subscription.
-    """
-
-    def __init__(self, node, msg_type, topic, **kwargs):
-        self._callbacks = []
-        self.sub = node.create_subscription(msg_type, topic, self._pass_on, **kwargs)
-
-    def registerCallback(self, callback, *args):
-        """Call `callback(message, *args)` for each message."""
-        self._callbacks.append((callback, args))
-
-    def _pass_on(self, message):
-        for callback, args in self._callbacks:
-            callback(message, *args)
 
 
 class ApproximateTimeSynchronizer:

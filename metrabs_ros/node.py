@@ -1,17 +1,15 @@
 """The ROS 2 node `metrabs_node`: images in, absolute 3D skeletons out.
 
-The way of one frame: image and camera_info are paired by stamp and put into the mailbox of the inference thread, where
-a newer frame takes the place of one that waits. The thread converts the image, runs the model, tracks, and publishes.
+The way of one frame: image and camera_info are paired and put into the mailbox of the inference thread, where a newer
+frame takes the place of one that waits. The thread decodes the image, takes the pipeline's next step, and publishes.
 The executor only receives, so that nothing waits for the network.
 """
 
-import array
 import os
 import signal
 import sys
 import time
 from concurrent.futures import CancelledError, wait
-from dataclasses import dataclass
 from typing import NoReturn
 
 import numpy as np
@@ -23,30 +21,22 @@ from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from visualization_msgs.msg import MarkerArray
+from rclpy.utilities import remove_ros_args
 
 from metrabs_core.cameras import Camera
-from metrabs_core.drawing import draw_people
 from metrabs_core.errors import UserError
-from metrabs_core.pipeline import People, PersonPipeline, PipelineSettings
-from metrabs_msgs.msg import PersonArray, Skeleton
+from metrabs_core.pipeline import PersonPipeline, PipelineSettings
+from metrabs_msgs.msg import PersonArray
 from metrabs_msgs.srv import EstimatePoses
 from metrabs_ros import parameters
-from metrabs_ros.camera_info import CameraInfoError, camera_of_image
-from metrabs_ros.diagnostics import LONG_WAIT, Statistics, status_message
-from metrabs_ros.image_conversion import ImageError, to_rgb
+from metrabs_ros.camera_input import CameraInput
+from metrabs_ros.diagnostics import Statistics, status_message
+from metrabs_ros.frames import Frame, FrameError
 from metrabs_ros.inference_thread import InferenceThread
-from metrabs_ros.markers import delete_all_message, markers_message
 from metrabs_ros.parameters import PIPELINE_PARAMETERS
-from metrabs_ros.person_messages import persons_message, skeleton_message
-
-try:
-    from message_filters import ApproximateTimeSynchronizer, Subscriber, TimeSynchronizer
-except ModuleNotFoundError:
-    from metrabs_ros.message_filters_fallback import ApproximateTimeSynchronizer, Subscriber, TimeSynchronizer
+from metrabs_ros.person_messages import persons_message
+from metrabs_ros.person_publishers import PersonPublishers
 
 # A warning about the same trouble is repeated at most this often, s.
 _WARNING_PERIOD = 30.0
@@ -54,33 +44,8 @@ _WARNING_PERIOD = 30.0
 _WARM_UP_SIZE = (480, 640)
 # How long a stop waits for the network to finish what it has begun, s.
 _STOP_TIMEOUT = 1.0
-
-
-class FrameError(Exception):
-    """A frame that can't be processed; the message is one sentence for the log.
-
-    Attributes:
-        reason: short name for the diagnostics.
-    """
-
-    def __init__(self, reason: str, message: str):
-        super().__init__(message)
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class Frame:
-    """An image on its way to the model.
-
-    Attributes:
-        image: the image as it came.
-        camera_info: its calibration, or None where a camera is to be made up.
-        arrival: steady time of arrival, s.
-    """
-
-    image: Image | CompressedImage
-    camera_info: CameraInfo | None
-    arrival: float
+# How long a node that has been shut down goes on answering, so that who did it hears that it worked, s.
+_FAREWELL = 0.5
 
 
 class MetrabsNode(LifecycleNode):
@@ -99,20 +64,11 @@ class MetrabsNode(LifecycleNode):
         self._warned: dict[str, float] = {}
         self._inference: InferenceThread | None = None
         self._pipeline: PersonPipeline | None = None
-        self._shown_ids: set[int] = set()
-        self._image_subscription = self._camera_info_subscription = None
-        self._camera_info_seen = False
-
-        latched = QoSProfile(
-            depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE
-        )
-        self._persons_publisher = self.create_lifecycle_publisher(PersonArray, "~/persons", 10)
-        self._skeleton_publisher = self.create_lifecycle_publisher(Skeleton, "~/skeleton", latched)
-        self._markers_publisher = self.create_lifecycle_publisher(MarkerArray, "~/markers", 10)
-        self._overlay_publisher = self.create_lifecycle_publisher(Image, "~/overlay", 1)
-        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._camera: CameraInput | None = None
+        self._people_out = PersonPublishers(self)
+        self._diagnostics_out = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # A steady clock, so that diagnostics come when simulated time stands still, too.
-        self.create_timer(1.0, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.create_timer(1.0, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
         # A callback group of its own, since a coroutine that waits closes its group to all others.
         self.create_service(
             EstimatePoses, "~/estimate_poses", self._on_estimate_poses, callback_group=MutuallyExclusiveCallbackGroup()
@@ -124,6 +80,11 @@ class MetrabsNode(LifecycleNode):
         """Configure and activate. Returns whether both succeeded."""
         success = TransitionCallbackReturn.SUCCESS
         return self.trigger_configure() == success and self.trigger_activate() == success
+
+    @property
+    def is_finalized(self) -> bool:
+        """Whether the node has been shut down for good."""
+        return self._state == "finalized"
 
     def on_configure(self, state):
         """Load the model; fails with one sentence in the log if it can't be loaded."""
@@ -145,11 +106,12 @@ class MetrabsNode(LifecycleNode):
         """Subscribe to the camera."""
         result = super().on_activate(state)
         self._state = "active"
-        self._shown_ids.clear()
-        self._camera_info_seen = False
-        self._update_settings()
-        self._skeleton_publisher.publish(skeleton_message(self._pipeline.skeleton))
-        self._subscribe()
+        self._statistics.begin()
+        self._warned.clear()
+        self._pipeline.settings = self._settings()
+        self._people_out.publish_skeleton(self._pipeline.skeleton)
+        self._camera = CameraInput(self, self._statistics.count_received, self._on_frame)
+        self.get_logger().info(f"Subscribed to {self._camera}.")
         return result
 
     def on_deactivate(self, state):
@@ -158,7 +120,7 @@ class MetrabsNode(LifecycleNode):
         self._state = "inactive"
         self._inference.clear()
         self._inference.request(lambda: None).result()
-        self._markers_publisher.publish(delete_all_message())
+        self._people_out.delete_markers()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state):
@@ -168,7 +130,7 @@ class MetrabsNode(LifecycleNode):
         return super().on_cleanup(state)
 
     def on_shutdown(self, state):
-        """Let go of everything."""
+        """Let go of everything; the process ends soon after."""
         self._state = "finalized"
         self._unsubscribe()
         self.stop_inference()
@@ -187,6 +149,11 @@ class MetrabsNode(LifecycleNode):
             self._inference.stop(_STOP_TIMEOUT)
         self._pipeline = None
 
+    def _unsubscribe(self):
+        if self._camera:
+            self._camera.close()
+        self._camera = None
+
     def _load_model(self):
         start = time.monotonic()
         path = self.get_parameter("model").value
@@ -196,8 +163,17 @@ class MetrabsNode(LifecycleNode):
             name = path or "the packaged model"
             self.get_logger().info(f"Loaded {name} in {seconds:.1f} s; it runs on {self._pipeline.device}.")
 
+    # Parameters
+
+    def set_parameters_atomically(self, parameter_list):
+        """As for every node, but an integer may be given for a float."""
+        return super().set_parameters_atomically([parameters.convert(parameter) for parameter in parameter_list])
+
     def _on_set_parameters(self, changed) -> SetParametersResult:
         for parameter in changed:
+            # `ros2 param load` sets all that a file holds, the unchanged ones as well.
+            if self.has_parameter(parameter.name) and parameter.value == self.get_parameter(parameter.name).value:
+                continue
             problem = parameters.check(parameter.name, parameter.value, self._state)
             if not problem and parameter.name == "skeleton" and self._pipeline:
                 try:
@@ -208,51 +184,12 @@ class MetrabsNode(LifecycleNode):
                 return SetParametersResult(successful=False, reason=problem)
         return SetParametersResult(successful=True)
 
+    def _settings(self) -> PipelineSettings:
+        return PipelineSettings(**{p.name: self.get_parameter(p.name).value for p in PIPELINE_PARAMETERS})
+
     # Input: runs in the executor
 
-    def _subscribe(self):
-        compressed = self.get_parameter("image_transport").value == "compressed"
-        # The image topic is resolved before the transport is appended, as image_transport does it: remapping `image` is
-        # enough for both transports.
-        topic = self.resolve_topic_name("image") + ("/compressed" if compressed else "")
-        reliability = ReliabilityPolicy[self.get_parameter("qos_reliability").value.upper()]
-        qos = QoSProfile(depth=5, reliability=reliability)
-        images = Subscriber(self, CompressedImage if compressed else Image, topic, qos_profile=qos)
-        camera_infos = Subscriber(self, CameraInfo, "camera_info", qos_profile=qos)
-        images.registerCallback(self._on_image)
-        camera_infos.registerCallback(self._on_camera_info)
-        queue_size = self.get_parameter("sync_queue_size").value
-        if self.get_parameter("sync_mode").value == "exact":
-            synchronizer = TimeSynchronizer([images, camera_infos], queue_size)
-        else:
-            slop = self.get_parameter("sync_slop").value
-            synchronizer = ApproximateTimeSynchronizer([images, camera_infos], queue_size, slop)
-        synchronizer.registerCallback(self._on_pair)
-        self._image_subscription, self._camera_info_subscription = images.sub, camera_infos.sub
-
-    def _unsubscribe(self):
-        for subscription in (self._image_subscription, self._camera_info_subscription):
-            if subscription:
-                self.destroy_subscription(subscription)
-        self._image_subscription = self._camera_info_subscription = None
-
-    def _on_image(self, image):
-        self._statistics.count_received()
-        # Without any camera_info there will be no pair; the image goes its way alone if a camera may be made up.
-        if (
-            self.get_parameter("default_fov_degrees").value > 0
-            and not self._camera_info_seen
-            and not self.count_publishers(self._camera_info_subscription.topic_name)
-        ):
-            self._offer(image, None)
-
-    def _on_camera_info(self, _):
-        self._camera_info_seen = True
-
-    def _on_pair(self, image, camera_info):
-        self._offer(image, camera_info)
-
-    def _offer(self, image, camera_info):
+    def _on_frame(self, image, camera_info):
         overtaken = self._inference.offer(Frame(image, camera_info, time.monotonic()))
         self._statistics.count_accepted(overtaken)
 
@@ -290,12 +227,12 @@ class MetrabsNode(LifecycleNode):
 
     def _process(self, frame: Frame):
         try:
-            image, camera = self._decode(frame.image, frame.camera_info)
+            image, camera = self._decode(frame)
             self._update_settings()
             begin = time.monotonic()
-            people = self._pipeline.step(image, camera, _seconds(frame.image.header.stamp))
+            people = self._pipeline.step(image, camera, frame.seconds)
             end = time.monotonic()
-            self._publish(frame.image.header, image, people)
+            self._people_out.publish(frame.image.header, image, people)
         except FrameError as error:
             self._statistics.count_skipped(error.reason)
             self._warn(error.reason, str(error))
@@ -305,43 +242,11 @@ class MetrabsNode(LifecycleNode):
                 self._statistics.count_skipped("model_error")
                 self._warn("model_error", f"A frame could not be processed: {_one_line(error)}")
             return
-        latency = self.get_clock().now().nanoseconds * 1e-9 - _seconds(frame.image.header.stamp)
+        latency = self.get_clock().now().nanoseconds * 1e-9 - frame.seconds
         self._statistics.count_processed(latency, time.monotonic() - frame.arrival, end - begin, len(people))
 
-    def _decode(self, image_msg, camera_info) -> tuple[np.ndarray, Camera]:
-        """The RGB image and the camera that took it."""
-        try:
-            image = to_rgb(image_msg)
-        except ImageError as error:
-            raise FrameError("image", str(error)) from error
-        rectified, fov = (self.get_parameter(name).value for name in ("rectified", "default_fov_degrees"))
-        try:
-            return image, camera_of_image(camera_info, image.shape[1], image.shape[0], rectified, fov)
-        except CameraInfoError as error:
-            raise FrameError(error.reason, str(error)) from error
-
-    def _settings(self) -> PipelineSettings:
-        return PipelineSettings(**{p.name: self.get_parameter(p.name).value for p in PIPELINE_PARAMETERS})
-
-    def _update_settings(self):
-        settings, skeleton = self._settings(), self._pipeline.skeleton
-        if settings != self._pipeline.settings:
-            self._pipeline.settings = settings
-        if self._pipeline.skeleton != skeleton:
-            self._skeleton_publisher.publish(skeleton_message(self._pipeline.skeleton))
-
-    def _publish(self, header, image: np.ndarray, people: People):
-        persons = persons_message(header, people)
-        self._persons_publisher.publish(persons)
-        if self._markers_publisher.get_subscription_count():
-            self._markers_publisher.publish(markers_message(persons, people.skeleton, self._shown_ids))
-            self._shown_ids = set(people.ids.tolist())
-        if self._overlay_publisher.get_subscription_count():
-            arrays = people.boxes, people.poses2d, people.poses3d, people.ids
-            self._overlay_publisher.publish(_image_message(header, draw_people(image, *arrays, people.skeleton)))
-
     def _answer(self, request) -> PersonArray:
-        image, camera = self._decode(request.image, request.camera_info)
+        image, camera = self._decode(Frame(request.image, request.camera_info, time.monotonic()))
         self._update_settings()
         if request.boxes:
             boxes = np.array([[b.x_offset, b.y_offset, b.width, b.height] for b in request.boxes], np.float32)
@@ -352,63 +257,49 @@ class MetrabsNode(LifecycleNode):
             people = self._pipeline.find(image, camera)
         return persons_message(request.image.header, people)
 
-    # Telling
+    def _decode(self, frame: Frame) -> tuple[np.ndarray, Camera]:
+        return frame.decode(self.get_parameter("rectified").value, self.get_parameter("default_fov_degrees").value)
 
-    def _warn(self, reason: str, message: str):
-        now = time.monotonic()
-        if now - self._warned.get(reason, -np.inf) >= _WARNING_PERIOD:
-            self._warned[reason] = now
-            self.get_logger().warning(message)
+    def _update_settings(self):
+        settings, skeleton = self._settings(), self._pipeline.skeleton
+        if settings != self._pipeline.settings:
+            self._pipeline.settings = settings
+        if self._pipeline.skeleton != skeleton:
+            self._people_out.publish_skeleton(self._pipeline.skeleton)
 
-    def _publish_diagnostics(self):
+    # Warnings and diagnostics
+
+    def _watch(self):
         report = self._statistics.report()
-        facts = {"model": self.get_parameter("model").value or "packaged", "device": "", "image_topic": ""}
-        if self._pipeline:
-            facts["device"] = self._pipeline.device
-        if self._state == "active":
-            facts["image_topic"] = self._image_subscription.topic_name
-            if report.waiting_streak >= LONG_WAIT:
-                self._warn_of_missing_camera_info()
-        status = status_message(self.get_fully_qualified_name(), self._state, report, facts)
+        problem = self._camera.watch() if self._camera else None
+        if problem:
+            self._warn(problem.kind, problem.message)
+        facts = {
+            "model": self.get_parameter("model").value or "packaged",
+            "device": self._pipeline.device if self._pipeline else "",
+            "image_topic": self._camera.image_topic if self._camera else "",
+        }
+        status = status_message(self.get_fully_qualified_name(), self._state, report, problem, facts)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics_publisher.publish(message)
+        self._diagnostics_out.publish(message)
 
-    def _warn_of_missing_camera_info(self):
-        images, camera_infos = self._image_subscription.topic_name, self._camera_info_subscription.topic_name
-        if self._camera_info_seen:
-            self._warn(
-                "no_common_stamps",
-                f"Images on {images} and camera_info on {camera_infos} have no stamps in common; set sync_mode to "
-                "approximate, or raise sync_slop.",
-            )
-        else:
-            self._warn(
-                "no_camera_info",
-                f"Images arrive on {images}, but no camera_info on {camera_infos}, so they are not processed; remap "
-                "camera_info, or set default_fov_degrees to go on with a guessed field of view.",
-            )
+    def _warn(self, kind: str, message: str):
+        now = time.monotonic()
+        if now - self._warned.get(kind, -np.inf) >= _WARNING_PERIOD:
+            self._warned[kind] = now
+            self.get_logger().warning(message)
 
 
-def _image_message(header, image: np.ndarray) -> Image:
-    height, width = image.shape[:2]
-    data = array.array("B", image.tobytes())
-    return Image(header=header, height=height, width=width, encoding="rgb8", step=3 * width, data=data)
-
-
-def _seconds(stamp) -> float:
-    return stamp.sec + stamp.nanosec * 1e-9
-
-
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def main(args=None) -> NoReturn:
-    """Run the node until SIGINT or SIGTERM, then end the process; its exit code is 1 if the node could not start."""
+    """Run the node until SIGINT, SIGTERM or its shutdown, then end the process; exit code 1 if it could not start."""
     node, exit_code = None, 0
     try:
-        rclpy.init(args=args)
+        _init(args)
         node = MetrabsNode()
         # One thread: with rclpy's pool of threads the waiting itself costs several milliseconds of Python per frame, in
         # which the inference thread has to wait for the interpreter.
@@ -417,12 +308,12 @@ def main(args=None) -> NoReturn:
         if node.get_parameter("autostart").value and not node.start():
             exit_code = 1
         else:
-            executor.spin()
-    except (ParameterException, ValueError) as error:
-        print(f"metrabs_node could not start: {_one_line(error)}", file=sys.stderr)
-        exit_code = 1
+            _spin(executor, node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except (UserError, ParameterException) as error:
+        print(f"metrabs_node could not start: {_one_line(error)}", file=sys.stderr)
+        exit_code = 1
     except RuntimeError:
         # What rclpy raises where SIGTERM comes while the node is being made.
         if rclpy.ok():
@@ -437,6 +328,26 @@ def main(args=None) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(exit_code)
+
+
+def _init(args):
+    """Start rclpy. Raises UserError if arguments, a parameters file or the environment are wrong."""
+    try:
+        rclpy.init(args=args)
+    except RuntimeError as error:
+        raise UserError(_one_line(error)) from error
+    unknown = remove_ros_args(args if args is not None else sys.argv)[1:]
+    if unknown:
+        raise UserError(f"Unknown arguments: {' '.join(unknown)}. Remappings and parameters come after --ros-args.")
+
+
+def _spin(executor, node: MetrabsNode):
+    """Spin until the node has been shut down, and for a moment after that."""
+    while rclpy.ok() and not node.is_finalized:
+        executor.spin_once()
+    end = time.monotonic() + _FAREWELL
+    while rclpy.ok() and (remaining := end - time.monotonic()) > 0:
+        executor.spin_once(remaining)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+import rclpy.parameter
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
+from metrabs_core.errors import UserError
 from metrabs_core.pipeline import PipelineSettings
 
 # When a parameter may be set. The values follow the node's life cycle, from the most to the least permissive.
@@ -47,6 +49,11 @@ class Parameter:
             low, high = self.limits
             descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
         return descriptor
+
+    def converted(self, value):
+        """The value, with an integer for a float parameter made a float: `60` means `60.0`."""
+        is_integer = isinstance(value, int) and not isinstance(value, bool)
+        return float(value) if isinstance(self.default, float) and is_integer else value
 
     def check(self, value, state: str) -> str:
         """Why `value` can't be set in this state of the life cycle: a sentence, or '' if it can."""
@@ -133,9 +140,10 @@ PARAMETERS = (
     Parameter(
         "sync_mode",
         "exact",
-        "How image and camera_info find each other: exact (equal stamps) or approximate (stamps within sync_slop).",
+        "How image and camera_info find each other: exact (equal stamps), approximate (stamps within sync_slop) or "
+        "latest (the newest camera_info of the image's frame_id, for cameras that publish it once or seldom).",
         NOT_WHILE_ACTIVE,
-        choices=("exact", "approximate"),
+        choices=("exact", "approximate", "latest"),
     ),
     Parameter(
         "sync_slop",
@@ -159,8 +167,9 @@ PARAMETERS = (
     Parameter(
         "default_fov_degrees",
         0.0,
-        "Field of view over the longer image side to assume for a camera without calibration (no camera_info, or K all "
-        "zeros), degrees. Distances are then only as right as this number. 0: such images are not processed.",
+        "Field of view over the longer image side to assume for a camera without calibration (no camera_info arrives, "
+        "or its K is all zeros), degrees. Distances are then only as right as this number. 0: such images are not "
+        "processed.",
         limits=(0.0, 170.0),
     ),
     *PIPELINE_PARAMETERS,
@@ -172,14 +181,28 @@ def declare(node):
     """Declare all parameters on a node, with the values that the user gave at the start.
 
     Raises:
-        ValueError: a value is not allowed.
+        UserError: a value is not allowed.
         rclpy.exceptions.ParameterException: a value has the wrong type or is out of range.
     """
     for parameter in PARAMETERS:
-        value = node.declare_parameter(parameter.name, parameter.default, parameter.descriptor).value
+        default = parameter.default
+        # What the user gave, whatever its type is.
+        given = node.declare_parameter(parameter.name, default, ParameterDescriptor(dynamic_typing=True)).value
+        node.undeclare_parameter(parameter.name)
+        converted = parameter.converted(given)
+        is_converted = converted is not given
+        value = converted if is_converted else default
+        value = node.declare_parameter(parameter.name, value, parameter.descriptor, is_converted).value
         problem = parameter.check(value, "unconfigured")
         if problem:
-            raise ValueError(problem)
+            raise UserError(problem)
+
+
+def convert(parameter: rclpy.parameter.Parameter) -> rclpy.parameter.Parameter:
+    """A parameter that somebody wants to set, with the type that the node's has, if it can be had."""
+    ours = _BY_NAME.get(parameter.name)
+    value = ours.converted(parameter.value) if ours else parameter.value
+    return parameter if value is parameter.value else rclpy.parameter.Parameter(parameter.name, value=value)
 
 
 def check(name: str, value, state: str) -> str:

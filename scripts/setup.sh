@@ -18,13 +18,15 @@ fail() { echo "setup: $*" >&2; exit 1; }
 
 # --- System tools and libraries ---
 
+# For later versions TensorFlow has no packages.
+is_supported() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; }
+
 find_python() {
     local candidate
     for candidate in ${PYTHON:-} "$venv/bin/python" python3 python3.12 python3.11 python3.13 python3.10; do
         # The interpreter itself, not a virtual environment or a version manager's shim that happens to be on PATH.
-        "$candidate" -c 'import os, sys
-sys.exit(1) if not (3, 10) <= sys.version_info < (3, 14) else print(os.path.realpath(sys._base_executable))' \
-            2>/dev/null && return
+        is_supported "$candidate" && "$candidate" -c 'import os, sys; print(os.path.realpath(sys._base_executable))' &&
+            return
     done
     return 0
 }
@@ -72,15 +74,22 @@ if [[ -n $missing ]]; then
         fail "system packages are missing; install them with: sudo sh -c '$command'"
     fi
 fi
-[[ -n $python ]] || fail "no Python 3.10 to 3.13 found on PATH (set PYTHON to the one to use)"
+[[ -n $python ]] || fail "no Python 3.10 to 3.13 found on PATH (set PYTHON to the one to use); TensorFlow has no \
+packages for later ones"
 
 # A sourced ROS 2 distribution is used as it is; its rclpy belongs to the system's python3.
 distribution=
 if [[ -n ${ROS_DISTRO:-} ]] && python3 -c 'import rclpy' 2>/dev/null; then
     distribution=$ROS_DISTRO
     python=$(command -v python3)
+    is_supported python3 || fail "TensorFlow has packages for Python 3.10 to 3.13, but ROS 2 $distribution uses \
+$(python3 -V); supported are Humble, Jazzy and Kilted"
     command -v colcon >/dev/null || fail "colcon is missing: apt-get install python3-colcon-common-extensions"
 fi
+
+# NumPy, OpenCV and SciPy are the distribution's, which its other packages are built for.
+requirements=requirements/run.txt
+[[ -z $distribution ]] || requirements=requirements/distribution.txt
 
 # --- Steps ---
 
@@ -88,7 +97,7 @@ fi
 # that runs again makes the steps after it run again, for they build on it.
 earlier=
 running=
-trap '[[ -z $running ]] || echo "setup: step \"$running\" failed; what it said stands above" >&2' EXIT
+trap '[[ -z $running ]] || echo "setup: step \"$running\" failed; see its error above" >&2' EXIT
 step() {
     local name=$1 text=$2 content=$3
     shift 3
@@ -121,12 +130,12 @@ install_locked() {
 }
 
 install_run() {
-    install_locked requirements/run.txt
-    if nvidia-smi >/dev/null 2>&1; then
+    install_locked "$requirements"
+    if [[ $(uname -m) == x86_64 ]] && nvidia-smi >/dev/null 2>&1; then
         local version
         version=$("$venv/bin/python" -c 'from importlib.metadata import version; print(version("tensorflow-cpu"))')
         "$venv/bin/python" -m pip uninstall --quiet --yes tensorflow-cpu
-        "$venv/bin/python" -m pip install -qq --constraint requirements/run.txt "tensorflow[and-cuda]==$version"
+        "$venv/bin/python" -m pip install -qq --constraint "$requirements" "tensorflow[and-cuda]==$version"
     fi
 }
 
@@ -180,7 +189,7 @@ contents() { find "$@" -type f -not -name '*.pyc' -print0 | sort -z | xargs -0 s
 [[ -e build/colcon/metrabs_ros/setup.py ]] || rm -f "$stamps/package"
 step environment "creating .venv" "$venv $distribution" create_environment
 step run "installing TensorFlow and what else the node needs (a minute or two)" \
-    "$(cat requirements/run.txt) $(nvidia-smi -L 2>/dev/null || true)" install_run
+    "$(cat "$requirements") $(nvidia-smi -L 2>/dev/null || true)" install_run
 [[ -n $distribution ]] || step ros "installing ROS 2 Kilted" \
     "$(contents requirements/ros.txt scripts/relocate_ros_wheels.py)" install_ros
 step interfaces "building metrabs_msgs" "$(contents metrabs_msgs)" build_interfaces

@@ -58,6 +58,43 @@ def test_every_requirement_is_pinned(path):
         assert specifier.operator == "=="
 
 
+def test_a_distribution_keeps_its_own_numpy_opencv_and_scipy():
+    run, distribution = (
+        [Requirement(line) for line in (ROOT / "requirements" / name).read_text().splitlines()]
+        for name in ("run.txt", "distribution.txt")
+    )
+    for python in ("3.10", "3.12"):  # Humble's, and that of Jazzy and Kilted
+        environment = {"python_version": python, "python_full_version": f"{python}.4", "platform_machine": "x86_64"}
+        wanted, all_of_them = (
+            {r.name: str(r.specifier) for r in requirements if not r.marker or r.marker.evaluate(environment)}
+            for requirements in (distribution, run)
+        )
+        # Humble's NumPy is too old for TensorFlow.
+        assert wanted.get("numpy") == ("==1.26.4" if python == "3.10" else None)
+        assert set(all_of_them) - set(wanted) - {"numpy"} == {"opencv-python", "scipy", "tqdm", "pyyaml"}
+        assert all(wanted[name] == all_of_them[name] for name in wanted if name != "numpy")
+    manifest = (ROOT / "package.xml").read_text()
+    assert all(f"python3-{name}<" in manifest for name in ("numpy", "opencv", "scipy", "tqdm", "yaml"))
+
+
+@pytest.mark.parametrize("machine, name", [("x86_64", "tensorflow-cpu"), ("aarch64", "tensorflow")])
+def test_every_machine_gets_the_tensorflow_that_has_packages_for_it(machine, name):
+    for path in ("run.txt", "distribution.txt"):
+        requirements = [Requirement(line) for line in (ROOT / "requirements" / path).read_text().splitlines()]
+        chosen = [r.name for r in requirements if not r.marker or r.marker.evaluate({"platform_machine": machine})]
+        assert [r for r in chosen if r.startswith("tensorflow")] == [name]
+
+
+def test_a_python_without_tensorflow_gets_a_sentence(tmp_path):
+    python = tmp_path / "python3"
+    python.write_text('#!/bin/sh\ncase "$*" in *"import rclpy"*) exit 0;; -V) echo Python 3.14.0;; *) exit 1;; esac\n')
+    python.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "ROS_DISTRO": "lyrical"}
+    done = subprocess.run([ROOT / "scripts/setup.sh"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "3.10 to 3.13, but ROS 2 lyrical uses Python 3.14.0; supported are Humble, Jazzy and Kilted" in done.stderr
+
+
 def test_installed_versions_are_the_pinned_ones():
     from importlib.metadata import PackageNotFoundError, version
 

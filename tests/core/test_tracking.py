@@ -74,6 +74,18 @@ def test_a_short_miss_is_bridged_and_a_long_one_is_not():
     assert results[0]["a"] != results[-1]["a"]
 
 
+@pytest.mark.parametrize("max_age", [0.0, 0.05])
+def test_people_in_every_image_keep_their_ids_however_short_the_memory_is(max_age):
+    walk = [{"a": (20 * i, 0, 4000), "b": (1500 - 20 * i, 0, 6000)} for i in range(30)]
+    assert_one_id_each(run(Tracker(max_age), walk, interval=0.1))
+    # But nobody is remembered for longer than that: not over one image, nor over a pause.
+    results = run(Tracker(max_age), [*walk[:10], {}, *walk[10:]], interval=0.1)
+    assert results[0]["a"] != results[-1]["a"]
+    tracker = Tracker(max_age)
+    before = run(tracker, walk[:10], interval=0.1)[-1]
+    assert tracker.update(*map(np.stack, zip(observe(np.array([200.0, 0, 4000])))), 160.0) != [before["a"]]
+
+
 def test_two_people_far_apart_are_not_one_person():
     results = run(Tracker(), [{"a": (-1500, 0, 3000)}, {"b": (1500, 0, 3000)}])
     assert results[0]["a"] != results[1]["b"]

@@ -2,6 +2,7 @@
 
 import array
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,13 +14,16 @@ import numpy as np
 import pytest
 import rclpy
 from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 
+from metrabs_msgs.msg import PersonArray
+
 REPOSITORY = Path(__file__).resolve().parents[2]
-TIMEOUT = 60.0  # s; for a busy machine, nothing here takes nearly as long
+TIMEOUT = 180.0  # s; for a busy machine, nothing here takes nearly as long
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 FOCAL = 400.0
@@ -69,14 +73,19 @@ class NodeProcess:
 
     _count = 0
 
-    def __init__(self, **parameters):
+    def __init__(self, *arguments, environment=None, **parameters):
         NodeProcess._count += 1
         self.namespace = f"/test_{NodeProcess._count}"
         command = [sys.executable, "-m", "metrabs_ros.node", "--ros-args", "-r", f"__ns:={self.namespace}"]
         for name, value in parameters.items():
             command += ["-p", f"{name}:={str(value).lower() if isinstance(value, bool) else value}"]
         self.process = subprocess.Popen(
-            command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*command, *map(str, arguments)],
+            cwd=REPOSITORY,
+            env={**os.environ, **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         self._lines = []
         self._reader = threading.Thread(target=self._read)
@@ -90,6 +99,11 @@ class NodeProcess:
     def log(self) -> str:
         """All that the process has printed until now."""
         return "".join(self._lines)
+
+    def wait_for_log(self, pattern: str, start: int = 0) -> str:
+        """Wait for a line that a regular expression matches, after so many characters of the log; returns the line."""
+        match = wait_for(lambda: re.search(f".*(?:{pattern}).*", self.log[start:]), f"{pattern!r} in the log")
+        return match[0]
 
     def end(self, sent_signal=None) -> int:
         """Send a signal (if any), wait for the process to end, and return its exit code."""
@@ -129,6 +143,17 @@ def wait_for(condition, what: str, timeout=TIMEOUT):
     raise AssertionError(f"waited in vain for {what}")
 
 
+def destroy(node, method, thing):
+    """Destroy something of a node in the thread that spins it: rclpy can't do without what it waits for just then."""
+    task = node.executor.create_task(method, thing)
+    wait_for(task.done, "the executor")
+
+
+def is_at(stamp):
+    """Whether a message has a stamp."""
+    return lambda message: message.header.stamp == stamp
+
+
 class Listener:
     """Keeps the messages of a topic; a context manager."""
 
@@ -137,8 +162,21 @@ class Listener:
         self.messages = []
         self.subscription = node.create_subscription(message_type, topic, self.messages.append, qos)
         wait_for(lambda: node.count_publishers(topic), f"a publisher of {topic}")
-        # The publisher has to know about the subscription, too, before it sends the next message here.
-        time.sleep(0.2)
+
+    def connect(self, send):
+        """Make sure that the publisher knows of this subscription.
+
+        Args:
+            send: makes the publisher send something, and returns a function that tells whether a message is that.
+        """
+        for _ in range(int(TIMEOUT)):
+            is_answer, end = send(), time.monotonic() + 1
+            while time.monotonic() < end:
+                if any(map(is_answer, self.messages)):
+                    self.messages.clear()
+                    return self
+                time.sleep(0.005)
+        raise AssertionError(f"nothing arrives on {self.subscription.topic_name}")
 
     def next(self, condition=lambda message: True):
         """Wait for a message that fulfils the condition; earlier ones are forgotten."""
@@ -156,7 +194,7 @@ class Listener:
         return self
 
     def __exit__(self, *_):
-        self._node.destroy_subscription(self.subscription)
+        destroy(self._node, self._node.destroy_subscription, self.subscription)
 
 
 class NodeClient:
@@ -169,15 +207,37 @@ class NodeClient:
         self.name = f"{namespace}/metrabs_node"
         self._publishers = {}
         self._clients = {}
+        self._persons = None
 
     def close(self):
-        for publisher in self._publishers.values():
-            self._node.destroy_publisher(publisher)
+        for topic in list(self._publishers):
+            self.withdraw(topic)
         for client in self._clients.values():
-            self._node.destroy_client(client)
+            destroy(self._node, self._node.destroy_client, client)
+        if self._persons:
+            self._persons.__exit__()
 
     def listen(self, message_type, topic, qos=10) -> Listener:
         return Listener(self._node, message_type, topic.replace("~", self.name), qos)
+
+    @property
+    def persons(self) -> Listener:
+        """The persons from now on, whatever was shown before; the node is active when this is first asked for."""
+        if not self._persons:
+            self._persons = self.listen(PersonArray, "~/persons")
+            self._persons.connect(lambda: is_at(self.show(picture())))
+        self._persons.messages.clear()
+        return self._persons
+
+    def listen_to_results(self, message_type, topic) -> Listener:
+        """Listen to what the node publishes with the persons of each image."""
+        persons = self.persons
+
+        def send():
+            persons.next(is_at(self.show(picture())))
+            return lambda _: True
+
+        return self.listen(message_type, topic).connect(send)
 
     @classmethod
     def next_stamp(cls) -> Time:
@@ -185,10 +245,19 @@ class NodeClient:
         cls._nanoseconds += 10**8
         return Time(sec=cls._nanoseconds // 10**9, nanosec=cls._nanoseconds % 10**9)
 
+    def create_publisher(self, topic, message_type, qos=10):
+        """Begin to publish a topic, whether anybody listens or not."""
+        self._publishers[topic] = self._node.create_publisher(message_type, f"{self.namespace}/{topic}", qos)
+
+    def withdraw(self, topic):
+        """Publish a topic no more, if it was published."""
+        if topic in self._publishers:
+            destroy(self._node, self._node.destroy_publisher, self._publishers.pop(topic))
+
     def advertise(self, topic, message_type):
         """Wait until the node listens to a topic."""
         if topic not in self._publishers:
-            self._publishers[topic] = self._node.create_publisher(message_type, f"{self.namespace}/{topic}", 10)
+            self.create_publisher(topic, message_type)
         wait_for(self._publishers[topic].get_subscription_count, f"a subscriber of {topic}")
 
     def publish(self, topic, message):
@@ -221,6 +290,22 @@ class NodeClient:
         results = self.call(SetParameters, "set_parameters", request).results
         return " ".join(result.reason for result in results if not result.successful)
 
+    def diagnostics(self) -> dict[str, str]:
+        """The node's next status as a dict; `level` and `message` are in it, too."""
+        return self.wait_for_status(lambda _: True)
+
+    def wait_for_status(self, condition) -> dict[str, str]:
+        """The next status, as above, that fulfils a condition."""
+
+        def status(message) -> dict:
+            found = next((status for status in message.status if status.name == self.name), None)
+            facts = {pair.key: pair.value for pair in found.values} if found else {}
+            return facts and {"level": found.level, "message": found.message, **facts}
+
+        with self.listen(DiagnosticArray, "/diagnostics") as listener:
+            message = listener.next(lambda message: status(message) and condition(status(message)))
+        return status(message)
+
     def get_parameter(self, name):
         return self.call(GetParameters, "get_parameters", GetParameters.Request(names=[name])).values[0]
 
@@ -238,8 +323,58 @@ class NodeClient:
     def restart(self, **parameters):
         """Deactivate, set parameters, activate."""
         assert self.change_state("deactivate")
+        wait_for(lambda: not any(p.get_subscription_count() for p in self._publishers.values()), "the node to let go")
         assert self.set_parameters(**parameters) == ""
         assert self.change_state("activate")
+
+
+# What the tests of the shared node may change, and what it has again after each: the second only while it is inactive.
+LIVE_PARAMETERS = {
+    "default_fov_degrees": 0.0,
+    "detector_threshold": 0.38,
+    "max_detections": -1,
+    "num_aug": 1,
+    "skeleton": "",
+    "track_max_age": 1.5,
+}
+STATIC_PARAMETERS = {"image_transport": "raw", "sync_mode": "exact", "qos_reliability": "reliable"}
+
+
+@pytest.fixture(scope="session")
+def process(closed_form_model_path):
+    """One node for most tests. Reliable: on a busy machine no image may get lost on the way to it."""
+    process = NodeProcess(model=closed_form_model_path, qos_reliability="reliable")
+    yield process
+    process.end(signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def client(ros, process):
+    """Somebody who uses that node."""
+    client = NodeClient(ros, process.namespace)
+    client.wait_until_active()
+    assert client.persons  # hears everything from now on
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def node(client, process):
+    """What a user does with the node; it is active, and its parameters are those it began with."""
+    start = len(process.log)
+    yield client
+    print(process.log[start:])  # shown where a test failed
+    assert process.process.poll() is None
+    changed = [name for name, value in STATIC_PARAMETERS.items() if client.get_parameter(name).string_value != value]
+    if changed:
+        client.restart(**STATIC_PARAMETERS)
+    assert client.set_parameters(**LIVE_PARAMETERS) == ""
+
+
+@pytest.fixture
+def persons(node):
+    """The people that the node finds in what is shown from now on."""
+    return node.persons
 
 
 @pytest.fixture
@@ -247,8 +382,8 @@ def start_node():
     """Start nodes that are ended after the test."""
     started = []
 
-    def start(**parameters) -> NodeProcess:
-        started.append(NodeProcess(**parameters))
+    def start(*arguments, **options) -> NodeProcess:
+        started.append(NodeProcess(*arguments, **options))
         return started[-1]
 
     yield start

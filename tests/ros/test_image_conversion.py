@@ -47,7 +47,15 @@ def yuv422(image: np.ndarray, order: str) -> np.ndarray:
 
 @pytest.mark.parametrize("padding", [0, 7])
 @pytest.mark.parametrize(
-    "encoding, channels", [("rgb8", [0, 1, 2]), ("bgr8", [2, 1, 0]), ("rgba8", [0, 1, 2, 0]), ("bgra8", [2, 1, 0, 0])]
+    "encoding, channels",
+    [
+        ("rgb8", [0, 1, 2]),
+        ("bgr8", [2, 1, 0]),
+        ("rgba8", [0, 1, 2, 0]),
+        ("bgra8", [2, 1, 0, 0]),
+        ("8UC3", [2, 1, 0]),
+        ("8UC4", [2, 1, 0, 0]),
+    ],
 )
 def test_colour_encodings_are_exact(colours, encoding, channels, padding):
     np.testing.assert_array_equal(to_rgb(raw(colours[..., channels], encoding, 64, padding)), colours)
@@ -62,7 +70,7 @@ def test_16_bit_images_keep_the_upper_byte(colours, encoding, channels, bigendia
     np.testing.assert_array_equal(to_rgb(message), colours)
 
 
-@pytest.mark.parametrize("encoding, shift, dtype", [("mono8", 0, "u1"), ("mono16", 8, "<u2")])
+@pytest.mark.parametrize("encoding, shift, dtype", [("mono8", 0, "u1"), ("8UC1", 0, "u1"), ("mono16", 8, "<u2")])
 def test_grey_images_become_grey_rgb(colours, encoding, shift, dtype):
     grey = colours[..., 0]
     result = to_rgb(raw((grey.astype(np.uint16) << shift).astype(dtype), encoding, 64, padding=10))
@@ -75,6 +83,26 @@ def test_yuv_images(colours, encoding, padding):
     order = "yuyv" if "yuy" in encoding else "uyvy"
     result = to_rgb(raw(yuv422(colours, order), encoding, 64, padding))
     assert np.abs(result.astype(int) - colours).max() <= 8
+
+
+@pytest.mark.parametrize("encoding", ["nv12", "nv21"])
+@pytest.mark.parametrize("padding", [0, 6])
+def test_semi_planar_yuv_images(colours, encoding, padding):
+    # What a camera makes of it: full luma, and chroma of 2x2 pixels together, u before v or the other way round.
+    planar = cv2.cvtColor(colours, cv2.COLOR_RGB2YUV_I420)
+    luma, (u, v) = planar[:48], planar[48:].reshape(2, 24, 32)
+    chroma = np.stack([u, v] if encoding == "nv12" else [v, u], axis=-1).reshape(24, 64)
+    message = raw(np.concatenate([luma, chroma]), encoding, 64, padding)
+    message.height = 48
+    assert np.abs(to_rgb(message).astype(int) - colours).max() <= 12
+    for change, words in (
+        ({"height": 47}, "even numbers"),
+        ({"width": 63}, "even numbers"),
+        ({"data": message.data[: 48 * 64]}, "truncated"),
+    ):
+        names = ("encoding", "height", "width", "step", "is_bigendian", "data")
+        with pytest.raises(ImageError, match=words):
+            to_rgb(SimpleNamespace(**{name: getattr(message, name) for name in names} | change))
 
 
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
@@ -107,9 +135,12 @@ def test_compressed_grey_images(colours):
     np.testing.assert_array_equal(result, np.repeat(colours[..., :1], 3, axis=-1))
 
 
-def test_padding_after_a_jpeg_is_no_truncation(colours):
-    data = cv2.imencode(".jpg", colours)[1].tobytes() + bytes(512)
-    assert to_rgb(CompressedImage(format="jpeg", data=data)).shape == colours.shape
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("padding", [bytes(1), bytes(100_000), b"\xff" * 5000, b"leftover of a longer image" * 900])
+def test_padding_after_the_end_is_no_truncation(colours, suffix, padding):
+    data = cv2.imencode(suffix, colours[..., ::-1])[1].tobytes()
+    padded = to_rgb(CompressedImage(format="jpeg", data=data + padding))
+    np.testing.assert_array_equal(padded, to_rgb(CompressedImage(format="jpeg", data=data)))
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 100, 0.5, 0.9, -2])

@@ -1,14 +1,17 @@
 """The launch file, with the real launch system where that is installed (a ROS 2 distribution has it)."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import TIMEOUT, NodeClient, picture
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from conftest import TIMEOUT, NodeClient, is_at, picture, wait_for
 
 from metrabs_msgs.msg import PersonArray
 
@@ -36,33 +39,109 @@ def launch_file():
     return ROOT / "launch/metrabs.launch.py"
 
 
-def test_launched_node_has_its_topics_parameters_and_namespace(ros, launch_file, closed_form_model_path, tmp_path):
-    parameters = tmp_path / "parameters.yaml"
-    parameters.write_text("/**: {ros__parameters: {qos_reliability: reliable, num_aug: 3}}")
-    arguments = ["namespace:=launched", "image:=/launched/eye/image_raw", "camera_info:=/launched/eye/camera_info"]
-    arguments += [f"model:={closed_form_model_path}", f"params_file:={parameters}"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", LAUNCH, str(launch_file), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={"AMENT_PREFIX_PATH": sys.prefix, **os.environ},
-    )
-    node = NodeClient(ros, "/launched")
-    try:
-        node.wait_until_active()
-        assert node.get_parameter("num_aug").integer_value == 3
-        with node.listen(PersonArray, "~/persons") as persons:
-            stamp = node.show(picture((40, 60, 50, 120)), topics=("eye/image_raw", "eye/camera_info"))
-            assert len(persons.next(lambda message: message.header.stamp == stamp).persons) == 1
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=TIMEOUT)
-        assert process.returncode == 0 and "finished cleanly" in output, output
-    finally:
-        if process.poll() is None:
+@pytest.fixture
+def launch(launch_file):
+    """Launch with arguments; what is left of it is ended after the test."""
+    processes = []
+
+    def launch(*arguments) -> subprocess.Popen:
+        environment = {"AMENT_PREFIX_PATH": sys.prefix, **os.environ}
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-c", LAUNCH, str(launch_file), *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+                env=environment,
+            )
+        )
+        return processes[-1]
+
+    yield launch
+    for process in processes:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        node.close()
+        process.communicate()
+
+
+def test_launched_node_has_its_topics_parameters_and_namespace(ros, launch, closed_form_model_path, tmp_path):
+    parameters = tmp_path / "parameters.yaml"
+    parameters.write_text("/**: {ros__parameters: {qos_reliability: reliable, num_aug: 3, track_max_age: 2}}")
+    arguments = ["namespace:=launched", "image:=/launched/eye/image_raw", "camera_info:=/launched/eye/camera_info"]
+    process = launch(*arguments, f"model:={closed_form_model_path}", f"params_file:={parameters}")
+    node = NodeClient(ros, "/launched")
+    node.wait_until_active()
+    assert node.get_parameter("num_aug").integer_value == 3
+    assert node.get_parameter("track_max_age").double_value == 2.0
+    with node.listen(PersonArray, "~/persons") as persons:
+
+        def send():
+            return is_at(node.show(picture((40, 60, 50, 120)), topics=("eye/image_raw", "eye/camera_info")))
+
+        persons.connect(send)
+        assert len(persons.next(send()).persons) == 1
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0 and "finished cleanly" in output, output
+    node.close()
+
+
+def children_of(process) -> list[int]:
+    """Ids of the node's processes: those of the launch's session that are not itself."""
+    found = []
+    for folder in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):
+            fields = Path(f"/proc/{folder}/stat").read_text().rsplit(")", 1)[1].split()
+            if int(fields[3]) == process.pid != int(folder) and fields[0] != "Z":
+                found.append(int(folder))
+    return found
+
+
+def test_a_launch_that_is_killed_takes_the_node_with_it(launch, closed_form_model_path):
+    process = launch("namespace:=killed", f"model:={closed_form_model_path}")
+    wait_for(lambda: any(b"metrabs_node" in command_of(child) for child in children_of(process)), "the node's process")
+    process.kill()
+    wait_for(lambda: not children_of(process), "the node to end")
+
+
+def command_of(process_id) -> bytes:
+    with suppress(OSError):
+        command = Path(f"/proc/{process_id}/cmdline").read_bytes()
+        return b"" if b"setpriv" in command else command
+    return b""
+
+
+def test_a_launch_that_fails_leaves_no_node(launch):
+    try:
+        get_package_prefix("rviz2")
+    except PackageNotFoundError:
+        process = launch("namespace:=failed", "rviz:=true")
+        output, _ = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 1 and re.search("package '(tf2_ros|rviz2)' not found", output), output
+        wait_for(lambda: not children_of(process), "the node to end")
+    else:
+        pytest.skip("RViz is installed: nothing fails")
+
+
+def test_fast_dds_is_given_the_profile_by_both_names(launch_file, monkeypatch):
+    from launch.actions import SetEnvironmentVariable
+    from launch.launch_description_sources import get_launch_description_from_python_launch_file
+    from launch.utilities import perform_substitutions
+
+    from launch import LaunchContext
+
+    monkeypatch.setenv("AMENT_PREFIX_PATH", sys.prefix)
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", "my_own.xml")
+    monkeypatch.delenv("FASTRTPS_DEFAULT_PROFILES_FILE")
+    description, context = get_launch_description_from_python_launch_file(str(launch_file)), LaunchContext()
+    actions = [entity for entity in description.entities if isinstance(entity, SetEnvironmentVariable)]
+    variables = {
+        perform_substitutions(context, action.name): perform_substitutions(context, action.value) for action in actions
+    }
+    profile = variables.pop("FASTRTPS_DEFAULT_PROFILES_FILE")
+    assert Path(profile).read_text() == (ROOT / "config/fastdds.xml").read_text()
+    assert variables == {"FASTDDS_DEFAULT_PROFILES_FILE": "my_own.xml"}
 
 
 def test_launch_arguments(launch_file):

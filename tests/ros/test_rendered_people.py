@@ -4,11 +4,10 @@ import signal
 
 import numpy as np
 import pytest
-from conftest import NodeClient, NodeProcess, image_message
+from conftest import NodeClient, NodeProcess, image_message, is_at
 from sensor_msgs.msg import CameraInfo
 
 from metrabs_core.skeletons import NATIVE
-from metrabs_msgs.msg import PersonArray
 
 PELVIS = NATIVE.index("pelv")
 
@@ -31,10 +30,10 @@ def see(node, rendered_people, name) -> tuple[np.ndarray, np.ndarray]:
     camera_info.header.stamp = stamp
     camera_info.k = rendered_people["intrinsic_matrix"].ravel()
     camera_info.d = [0.0] * 5
-    with node.listen(PersonArray, "~/persons") as persons:
-        node.publish("camera_info", camera_info)
-        node.publish("image", image_message(image, stamp, frame_id="rendering_optical"))
-        message = persons.next(lambda message: message.header.stamp == stamp)
+    persons = node.persons
+    node.publish("camera_info", camera_info)
+    node.publish("image", image_message(image, stamp, frame_id="rendering_optical"))
+    message = persons.next(is_at(stamp))
     assert message.header.frame_id == "rendering_optical"
     joints = [[(joint.x, joint.y, joint.z) for joint in person.joints] for person in message.persons]
     return np.array(joints).reshape(-1, NATIVE.n_joints, 3), rendered_people[f"joints_{name}"] / 1000

@@ -1,0 +1,95 @@
+"""Which camera_info belongs to which image."""
+
+from collections.abc import Callable
+
+try:
+    from message_filters import ApproximateTimeSynchronizer, TimeSynchronizer
+except ModuleNotFoundError:
+    from metrabs_ros.message_filters_fallback import ApproximateTimeSynchronizer, TimeSynchronizer
+
+
+def make_pairing(
+    sync_mode: str, queue_size: int, slop: float, on_pair: Callable[[object, object], None]
+) -> "LatestPairing | StampPairing":
+    """Make a pairing, which calls back with an image and its camera_info whenever it has both.
+
+    Args:
+        sync_mode: "exact" (equal stamps), "approximate" (stamps that differ by less than `slop`) or "latest" (the
+            newest camera_info of the image's frame_id, whatever its stamp).
+        queue_size: images and camera_infos that wait for their counterparts; not for "latest".
+        slop: seconds, for "approximate".
+        on_pair: called with image and camera_info.
+    """
+    if sync_mode == "latest":
+        return LatestPairing(on_pair)
+    # By name, as the newest message_filters wants it and all others allow.
+    options = {"queue_size": queue_size}
+    if sync_mode == "exact":
+        return StampPairing(lambda sources: TimeSynchronizer(fs=sources, **options), on_pair)
+    options["slop"] = slop
+    return StampPairing(lambda sources: ApproximateTimeSynchronizer(fs=sources, **options), on_pair)
+
+
+class LatestPairing:
+    """Each image goes with the newest camera_info of its frame_id."""
+
+    def __init__(self, on_pair):
+        self._on_pair, self._newest = on_pair, {}
+
+    def add_camera_info(self, camera_info):
+        """Take the next camera_info."""
+        self._newest[camera_info.header.frame_id] = camera_info
+
+    def add_image(self, image):
+        """Take the next image."""
+        if camera_info := self._newest.get(image.header.frame_id):
+            self._on_pair(image, camera_info)
+
+
+class StampPairing:
+    """A synchronizer of message_filters, begun anew where stamps jump back (a bag that starts again).
+
+    It would otherwise throw new messages away for as long as older ones of higher stamps wait for their counterparts.
+    """
+
+    def __init__(self, make_synchronizer, on_pair):
+        self._make_synchronizer, self._on_pair = make_synchronizer, on_pair
+        self._begin()
+
+    def _begin(self):
+        self._images, self._camera_infos = _Source(), _Source()
+        self._make_synchronizer([self._images, self._camera_infos]).registerCallback(self._on_pair)
+
+    def add_image(self, image):
+        """Take the next image."""
+        if self._images.is_jump(image):
+            self._begin()
+        self._images.pass_on(image)
+
+    def add_camera_info(self, camera_info):
+        """Take the next camera_info."""
+        if self._camera_infos.is_jump(camera_info):
+            self._begin()
+        self._camera_infos.pass_on(camera_info)
+
+
+class _Source:
+    """What a synchronizer of message_filters takes for a subscriber; begins with no message."""
+
+    def __init__(self):
+        self._callbacks, self._newest = [], (0, 0)
+
+    def registerCallback(self, callback, *args):
+        self._callbacks.append((callback, args))
+
+    def is_jump(self, message) -> bool:
+        return _stamp(message) < self._newest
+
+    def pass_on(self, message):
+        self._newest = _stamp(message)
+        for callback, args in self._callbacks:
+            callback(message, *args)
+
+
+def _stamp(message) -> tuple[int, int]:
+    return message.header.stamp.sec, message.header.stamp.nanosec

@@ -1,0 +1,59 @@
+"""The topics on which the node says who is in an image."""
+
+import array
+
+import numpy as np
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from visualization_msgs.msg import MarkerArray
+
+from metrabs_core.drawing import draw_people
+from metrabs_core.pipeline import People
+from metrabs_core.skeletons import Skeleton
+from metrabs_msgs import msg
+from metrabs_ros.markers import delete_all_message, markers_message
+from metrabs_ros.person_messages import persons_message, skeleton_message
+
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class PersonPublishers:
+    """`~/persons`, `~/skeleton`, `~/markers` and `~/overlay` of a lifecycle node, which only an active one publishes.
+
+    Markers and overlay are made only where somebody subscribes.
+    """
+
+    def __init__(self, node: LifecycleNode):
+        """Create the publishers."""
+        self._persons = node.create_lifecycle_publisher(msg.PersonArray, "~/persons", 10)
+        self._skeleton = node.create_lifecycle_publisher(msg.Skeleton, "~/skeleton", _LATCHED)
+        self._markers = node.create_lifecycle_publisher(MarkerArray, "~/markers", 10)
+        self._overlay = node.create_lifecycle_publisher(Image, "~/overlay", 1)
+        self._shown_ids: set[int] = set()
+
+    def publish_skeleton(self, skeleton: Skeleton):
+        """Publish the joint names and bones of the people to come."""
+        self._skeleton.publish(skeleton_message(skeleton))
+
+    def publish(self, header, image: np.ndarray, people: People):
+        """Publish the people of an image, uint8 [H, W, 3], RGB, with its header."""
+        persons = persons_message(header, people)
+        self._persons.publish(persons)
+        if self._markers.get_subscription_count():
+            self._markers.publish(markers_message(persons, people.skeleton, self._shown_ids))
+            self._shown_ids = set(people.ids.tolist())
+        if self._overlay.get_subscription_count():
+            arrays = people.boxes, people.poses2d, people.poses3d, people.ids
+            self._overlay.publish(_image_message(header, draw_people(image, *arrays, people.skeleton)))
+
+    def delete_markers(self):
+        """Remove everything that RViz shows."""
+        self._markers.publish(delete_all_message())
+        self._shown_ids = set()
+
+
+def _image_message(header, image: np.ndarray) -> Image:
+    height, width = image.shape[:2]
+    data = array.array("B", image.tobytes())
+    return Image(header=header, height=height, width=width, encoding="rgb8", step=3 * width, data=data)
