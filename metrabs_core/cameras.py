@@ -70,16 +70,19 @@ class Camera:
     extrinsic_matrix: np.ndarray = field(default_factory=lambda: np.eye(4))
 
     def __post_init__(self):
-        matrix = _matrix(self.intrinsic_matrix, 3, "intrinsic matrix")
+        matrix = _numbers(self.intrinsic_matrix, 3, "intrinsic matrix")
         if not (matrix[0, 0] > 0 and matrix[1, 1] > 0):
             raise UserError(f"The focal lengths of an intrinsic matrix must be positive: {matrix.tolist()}.")
+        extrinsics = _numbers(self.extrinsic_matrix, 4, "extrinsic matrix")
+        _check_last_row(matrix, "intrinsic matrix")
+        _check_last_row(extrinsics, "extrinsic matrix")
         model = str(self.distortion_model).lower()
         if model not in LENS_MODELS:
             raise UserError(f"The lens model {model!r} is not known; known are {', '.join(filter(None, LENS_MODELS))}.")
         self._set("intrinsic_matrix", matrix)
         self._set("distortion_coeffs", _coefficients(self.distortion_coeffs, model))
         self._set("distortion_model", "fisheye" if model in FISHEYE_MODELS else "")
-        self._set("extrinsic_matrix", _matrix(self.extrinsic_matrix, 4, "extrinsic matrix"))
+        self._set("extrinsic_matrix", extrinsics)
         if self.valid_radius < RADII[1]:
             raise UserError(
                 "With these distortion coefficients the lens would fold the picture over itself beside its middle: "
@@ -381,8 +384,8 @@ def roll_rotation(angle: float) -> np.ndarray:
     return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
 
 
-def _matrix(values, size, name):
-    """A float64 [size, size] matrix whose last row is 0 ... 0 1, or a UserError."""
+def _numbers(values, size, name):
+    """A float64 [size, size] matrix, or a UserError."""
     try:
         matrix = np.array(values, np.float64)
     except (TypeError, ValueError) as error:
@@ -391,10 +394,14 @@ def _matrix(values, size, name):
         raise UserError(f"The {name} must be {size} x {size} numbers; its shape is {list(matrix.shape)}.")
     if not np.isfinite(matrix).all():
         raise UserError(f"The {name} has numbers that are not finite: {matrix.tolist()}.")
-    if not np.allclose(matrix[-1], np.eye(size)[-1], rtol=0, atol=1e-5):
-        last = " ".join(f"{value:g}" for value in np.eye(size)[-1])
-        raise UserError(f"The last row of the {name} must be {last}; is it transposed? It is {matrix.tolist()}.")
     return matrix
+
+
+def _check_last_row(matrix, name):
+    expected = np.eye(len(matrix))[-1]
+    if not np.allclose(matrix[-1], expected, rtol=0, atol=1e-5):
+        last = " ".join(f"{value:g}" for value in expected)
+        raise UserError(f"The last row of the {name} must be {last}; is it transposed? It is {matrix.tolist()}.")
 
 
 def _coefficients(values, model):

@@ -12,6 +12,7 @@ Each picture of ``annotations.json`` is an object::
     {"image": "0000.jpg",
      "camera": {"intrinsic_matrix": [[fx, 0, cx], [0, fy, cy], [0, 0, 1]],
                 "distortion_coeffs": [] or 4, 5, 8, 12 or 14 numbers in OpenCV's order,
+                "distortion_model": "fisheye" if they are the four of OpenCV's fisheye model (may be absent),
                 "extrinsic_matrix": 4x4, world to camera, millimetres (may be absent)},
      "people": [{"box": [left, top, width, height],
                  "joints3d": [[x, y, z], ...] millimetres, camera frame, or null,
@@ -29,6 +30,7 @@ from pathlib import Path
 
 import numpy as np
 
+from metrabs_core.cameras import Camera
 from metrabs_core.errors import UserError
 from metrabs_core.files import write_json
 
@@ -65,16 +67,12 @@ class Picture:
 
     Attributes:
         path: the image file.
-        intrinsics: float32 [3, 3], pixels.
-        distortion: float32 [n], OpenCV's order, n = 0 for none.
-        extrinsics: float32 [4, 4], world to camera, millimetres, or None.
+        camera: that took it.
         people: the annotated people.
     """
 
     path: Path
-    intrinsics: np.ndarray
-    distortion: np.ndarray
-    extrinsics: np.ndarray | None
+    camera: Camera
     people: tuple[Person, ...]
 
 
@@ -175,21 +173,21 @@ def _picture(path: Path, entry: dict, n_joints: int, where: str) -> Picture:
     camera = entry.get("camera")
     if not isinstance(camera, dict):
         raise DatasetError(f"{where}: 'camera' is missing.")
-    intrinsics = _array(camera.get("intrinsic_matrix"), (3, 3), f"{where}: 'intrinsic_matrix'")
-    if intrinsics[0, 0] <= 0 or intrinsics[1, 1] <= 0 or not np.allclose(intrinsics[2], [0, 0, 1]):
-        raise DatasetError(f"{where}: 'intrinsic_matrix' must have positive focal lengths and a last row of 0 0 1.")
     coefficients = camera.get("distortion_coeffs") or []
     distortion = _array(coefficients, (len(coefficients),), f"{where}: 'distortion_coeffs'")
     if len(distortion) not in _DISTORTION_LENGTHS:
         raise DatasetError(f"{where}: 'distortion_coeffs' has {len(distortion)} numbers, not 0, 4, 5, 8, 12 or 14.")
-    extrinsics = camera.get("extrinsic_matrix")
-    if extrinsics is not None:
-        extrinsics = _array(extrinsics, (4, 4), f"{where}: 'extrinsic_matrix'")
+    intrinsics = _array(camera.get("intrinsic_matrix"), (3, 3), f"{where}: 'intrinsic_matrix'")
+    extrinsics = _array(camera.get("extrinsic_matrix") or np.eye(4), (4, 4), f"{where}: 'extrinsic_matrix'")
+    try:
+        camera = Camera(intrinsics, distortion, camera.get("distortion_model") or "", extrinsics)
+    except UserError as error:
+        raise DatasetError(f"{where}: {error}") from error
     people = entry.get("people")
     if not isinstance(people, list):
         raise DatasetError(f"{where}: 'people' must be a list.")
     read = tuple(_person(p, n_joints, f"{where}, person {i}") for i, p in enumerate(people))
-    return Picture(path, intrinsics, distortion, extrinsics, read)
+    return Picture(path, camera, read)
 
 
 def _person(entry: dict, n_joints: int, where: str) -> Person:

@@ -9,7 +9,6 @@ from metrabs_core.errors import UserError
 from metrabs_core.network import scale_recovery
 from metrabs_core.network.crop_model import CropModel
 from training.crop_batches import CropSettings, plain_batches
-from training.examples import look_at_box
 
 
 def predict_poses(model: CropModel, examples: list, batch_size: int = 32, workers: int = 0):
@@ -54,7 +53,7 @@ def predict_batches(
             crops = np.stack([adjust_colours(e.image_path, crop) for e, crop in zip(people, crops)])
         out = model.predict_on_batch([crops.astype(np.float32) / 255, intrinsics])
         poses = _with_truth(model, out, intrinsics, labels)
-        rotations = np.stack([look_at_box(e.camera, e.box, model.crop_side)[0] for e in people])
+        rotations = np.stack([e.camera.facing_box(e.box, model.crop_side).rotation_from(e.camera) for e in people])
         yield (poses @ rotations).astype(np.float32), np.asarray(out["uncertainty"])
         start += len(crops)
 

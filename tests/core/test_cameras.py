@@ -163,6 +163,8 @@ def test_the_twin_sees_the_same(first, second, seed):
         step = RADII[1] / RADII[0]
         assert float(both.lens[i, 13]) == pytest.approx(camera.valid_radius, rel=1.001 * (step - 1))
         inside = np.linalg.norm(camera._ideal(points)[0], axis=-1) < camera.valid_radius / step
+        # what is far outside of every picture has no precise place
+        inside &= np.abs(camera.project(points)).max(-1) < 5000
         scale = np.abs(camera.project(points) - camera.intrinsic_matrix[:2, 2]).max(-1, keepdims=True)[inside]
         assert np.all(np.abs(pixels[i].numpy() - camera.project(points))[inside] < 2e-5 * scale + 2e-3)
         np.testing.assert_array_equal(seen[i].numpy()[inside], camera.sees(points)[inside])

@@ -46,10 +46,9 @@ def test_description_and_pictures_come_back(dataset):
     assert description.other == {"seed": 5, "licence": "CC0"}
     first, second = read_pictures(folder)
     assert first.path == folder / "shard" / "a.jpg"
-    assert first.extrinsics is None
-    assert first.distortion.shape == (0,)
-    assert second.distortion.shape == (5,)
-    assert second.extrinsics.shape == (4, 4)
+    np.testing.assert_array_equal(first.camera.extrinsic_matrix, np.eye(4))
+    assert first.camera.is_pinhole
+    np.testing.assert_allclose(second.camera.distortion_coeffs, [0.1, 0, 0, 0, 0])
     assert second.people == ()
     (someone,) = first.people
     np.testing.assert_allclose(someone.joints3d[1], [100.5, 0, 2000])
@@ -57,6 +56,12 @@ def test_description_and_pictures_come_back(dataset):
     assert np.isnan(someone.joints2d[2]).all()
     assert someone.visible.tolist() == [True, False, False]
     assert someone.mask is None
+
+
+def test_fisheye_lenses_are_told_by_name(dataset):
+    camera = picture()["camera"] | {"distortion_coeffs": [0.1, 0, 0, 0], "distortion_model": "fisheye"}
+    (first,) = read_pictures(dataset(picture(camera=camera)))
+    assert first.camera.is_fisheye
 
 
 def test_people_without_3d_are_allowed(dataset):
@@ -71,8 +76,14 @@ def test_people_without_3d_are_allowed(dataset):
         ({"camera": {}}, "picture 0: must be an object with the name of an 'image' file"),
         (picture(camera=None), "'camera' is missing"),
         (picture(camera={"intrinsic_matrix": [[1, 2], [3, 4]]}), "'intrinsic_matrix' has shape [2, 2], not [3, 3]"),
-        (picture(camera={"intrinsic_matrix": np.zeros((3, 3)).tolist()}), "positive focal lengths"),
+        (
+            picture(camera={"intrinsic_matrix": np.zeros((3, 3)).tolist()}),
+            "focal lengths of an intrinsic",
+        ),
         (picture(camera=picture()["camera"] | {"distortion_coeffs": [1, 2, 3]}), "has 3 numbers, not 0, 4, 5"),
+        (picture(camera={"intrinsic_matrix": [[100, 0, 0], [0, 100, 0], [31.5, 23.5, 1]]}), "is it transposed?"),
+        (picture(camera=picture()["camera"] | {"distortion_coeffs": [1e20, 0, 0, 0]}), "of no lens"),
+        (picture(camera=picture()["camera"] | {"distortion_model": "toy"}), "lens model 'toy' is not known"),
         (picture(people=None), "'people' must be a list"),
         (picture(people=[person(box=[1, 2, 0, 4])]), "person 0: 'box' must be [left, top, width, height]"),
         (picture(people=[person(joints2d=[[1, 2]])]), "'joints2d' has shape [1, 2], not [3, 2]"),

@@ -20,7 +20,7 @@ from metrabs_core.errors import UserError
 from metrabs_core.skeletons import SKELETONS
 from training import datasets
 from training.datasets import muco as muco_reader
-from training.datasets.example import Camera
+from training.datasets.example import Camera, assumed_camera
 from training.datasets.frame_selection import moved_frames
 from training.datasets.preparation import Preparation
 from training.datasets.restricted_pickle import load_pickle
@@ -576,7 +576,7 @@ def make_table(root, rng, n=7, masks=True):
         builder.add(
             [f"b/{9 - i}.jpg" for i in range(n)],
             rng.uniform(0, 9, [n, 4]),
-            Camera(np.diag([900, 900, 1]).astype(np.float32), coeffs),
+            Camera(np.diag([900, 900, 1]), coeffs),
             rng.uniform(1, 2, [n, 3, 3]),
             masks=[*runs, None] if masks else None,
             activity=[f"a{i}" for i in range(n)],
@@ -605,7 +605,7 @@ def test_tables_are_kept_as_they_are(tmp_path):
         np.testing.assert_array_equal(a.camera.distortion_coeffs, b.camera.distortion_coeffs)
     assert table[3:5][1].image_path == table[4].image_path
     assert sum(e.mask is None for e in again) == 2
-    assert {e.camera.distortion_coeffs.size for e in again} == {0, 5}
+    assert {e.camera.is_pinhole for e in again} == {True, False}
 
 
 def test_tables_are_put_together(tmp_path):
@@ -616,8 +616,8 @@ def test_tables_are_put_together(tmp_path):
     assert sum(e.mask is not None for e in whole) == 12
     for table in (first, second):
         for example in table:
-            assert any(np.array_equal(example.box, e.box) and e.camera.distortion_coeffs.size
-                       == example.camera.distortion_coeffs.size for e in whole)  # fmt: skip
+            assert any(np.array_equal(example.box, e.box) and e.camera.is_pinhole == example.camera.is_pinhole
+                       for e in whole)  # fmt: skip
 
 
 @given(
@@ -632,7 +632,7 @@ def test_cameras_agree_with_opencv(angles, eye, point, coeffs):
     extrinsics = np.eye(4)
     extrinsics[:3, :3], extrinsics[:3, 3] = rotation, -rotation @ eye
     matrix = np.array([[1100, 0, 500], [0, 1090, 510], [0, 0, 1]], np.float32)
-    camera = Camera(matrix, np.float32(coeffs), extrinsics)
+    camera = Camera(matrix, np.float32(coeffs), extrinsic_matrix=extrinsics)
     world = camera.to_world(np.array([point]))
     np.testing.assert_allclose(rotation @ (world[0] - eye), point, atol=1e-6)
     np.testing.assert_allclose(camera.to_camera(world)[0], point, atol=1e-6)
@@ -643,7 +643,7 @@ def test_cameras_agree_with_opencv(angles, eye, point, coeffs):
 
 @given(st.tuples(st.floats(-500, 3000), st.floats(-500, 3000), st.floats(1, 2000), st.floats(1, 2000)))
 def test_cameras_of_unknown_pictures_look_at_the_box(box):
-    camera = Camera.towards(np.array(box))
+    camera = assumed_camera(np.array(box))
     pixels = camera.project(np.array([[0, 0, 1.0], [0, 0, 5000.0]]))
     np.testing.assert_allclose(pixels, [[box[0] + box[2] / 2, box[1] + box[3] / 2]] * 2, atol=1e-2)
 

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import yaml
 
-from training.video.calibration import Camera, read_calibration
+from metrabs_core.cameras import Camera
+from metrabs_core.errors import UserError
+from training.video.calibration import VideoCamera, read_calibration
 
 MATRIX = np.array([[612.5, 0, 318.25], [0, 610.0, 242.0], [0, 0, 1]])
 DISTORTION = np.array([0.1, -0.25, 1e-3, -2e-5, 0.07])
@@ -13,8 +15,9 @@ DISTORTION = np.array([0.1, -0.25, 1e-3, -2e-5, 0.07])
 
 def assert_is_the_camera(camera, image_size=(640, 480)):
     assert camera.fov_degrees is None and camera.image_size == image_size
-    np.testing.assert_allclose(camera.intrinsics(640, 480), MATRIX, rtol=1e-6)
-    np.testing.assert_allclose(camera.distortion_coeffs, DISTORTION, rtol=1e-6)
+    np.testing.assert_allclose(camera.of_images(640, 480).intrinsic_matrix, MATRIX, rtol=1e-6)
+    np.testing.assert_allclose(camera.lens["distortion_coeffs"], DISTORTION, rtol=1e-6)
+    assert camera.lens["distortion_model"] == ""
 
 
 @pytest.mark.parametrize("suffix", [".yaml", ".yml", ".json"])
@@ -60,9 +63,22 @@ def test_names_of_the_model_arguments(tmp_path):
 def test_four_coefficients_and_none(tmp_path):
     path = tmp_path / "camera.yaml"
     path.write_text(f"K: {MATRIX.tolist()}\nD: [0.1, 0.2, 0.3, 0.4]\n")
-    np.testing.assert_allclose(read_calibration(path).distortion_coeffs, [0.1, 0.2, 0.3, 0.4, 0])
+    np.testing.assert_allclose(read_calibration(path).lens["distortion_coeffs"], [0.1, 0.2, 0.3, 0.4, 0])
     path.write_text(f"K: {MATRIX.tolist()}\n")
-    np.testing.assert_array_equal(read_calibration(path).distortion_coeffs, np.zeros(5))
+    np.testing.assert_array_equal(read_calibration(path).lens["distortion_coeffs"], np.zeros(5))
+
+
+@pytest.mark.parametrize("name", ["distortion_model: equidistant", "distortion_model: fisheye", "fisheye_model: 1"])
+def test_fisheye_lenses_are_told_by_name(tmp_path, name):
+    path = tmp_path / "camera.yaml"
+    path.write_text(f"K: {MATRIX.tolist()}\nD: [0.1, 0.02, -0.003, 0.0004]\n{name}\n")
+    camera = read_calibration(path).of_images(640, 480)
+    ray = [0.5, 0.25, 0.3]
+    expected = cv2.fisheye.projectPoints(
+        np.array([[ray]]), np.zeros(3), np.zeros(3), MATRIX, np.array([0.1, 0.02, -0.003, 0.0004])
+    )[0][0, 0]
+    np.testing.assert_allclose(camera.project(ray), expected)
+    assert isinstance(camera, Camera)
 
 
 @pytest.mark.parametrize(
@@ -72,22 +88,26 @@ def test_four_coefficients_and_none(tmp_path):
         ("- 1\n- 2", "has no camera matrix"),
         ("", "has no camera matrix"),
         ("{a: [", "neither YAML nor JSON"),
-        ("K: [1, 0, 0]", "is not one"),
-        ("K: [0, 0, 0, 0, 0, 0, 0, 0, 1]", "is not one"),
+        ("K: [1, 0, 0]", "must be 3 x 3 numbers"),
+        ("K: [0, 0, 0, 0, 0, 0, 0, 0, 1]", "focal lengths .* must be positive"),
         ("K: [a, 0, 0, 0, 1, 0, 0, 0, 1]", "holds no numbers"),
         ("K: [1, 0, 0, 0, 1, 0, 0, 0, 1]\nd: [1, 2]", "2 distortion coefficients"),
-        ("k: [1, 0, 0, 0, 1, 0, 0, 0, 1]\ndistortion_model: equidistant", "'equidistant'"),
+        ("k: [1, 0, 0, 0, 1, 0, 0, 0, 1]\ndistortion_model: omnidirectional", "'omnidirectional' is not known"),
+        ("K: [1, 0, 0, 0, 1, 0, 320, 240, 1]", "last row .* 0 0 1; is it transposed"),
+        ('{"K": [[700, 0, 0], [0, 700, 0], [320, 240, 1]], "dist": [0, 0, 0, 0, 0]}', "is it transposed"),
+        ("K: [1, 0, 0, 0, 1, 0, 0, 0, 1]\nD: [1e20, 0, 0, 0, 0]", "of no lens"),
+        ("K: [1, 0, 0, 0, 1, 0, 0, 0, 1]\nD: [1, 1, 1, 1, 1]\ndistortion_model: fisheye", "fisheye has 4"),
     ],
 )
 def test_what_is_no_calibration_is_refused(tmp_path, text, complaint):
     (tmp_path / "camera.yaml").write_text(text)
-    with pytest.raises(ValueError, match=complaint):
+    with pytest.raises(UserError, match=complaint):
         read_calibration(tmp_path / "camera.yaml")
 
 
 def test_field_of_view_is_that_of_the_longer_side():
     for width, height in ((640, 480), (480, 640)):
-        matrix = Camera(90.0).intrinsics(width, height)
+        matrix = VideoCamera(90.0).of_images(width, height).intrinsic_matrix
         # the middle of the border, half a pixel outside of the outermost pixel's centre, is seen under 45 degrees
         border = np.array([-0.5, (height - 1) / 2, 1] if width > height else [(width - 1) / 2, -0.5, 1])
         assert np.abs(np.linalg.inv(matrix) @ border)[:2].max() == pytest.approx(1, abs=1e-6)

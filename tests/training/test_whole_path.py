@@ -9,7 +9,7 @@ from generated_datasets import detections, h36m, mpi_inf_3dhp, mpii, muco, mupot
 
 from training import datasets
 from training.cli import main
-from training.examples import look_at_box, make_crop
+from training.examples import make_crop
 
 SIDE = 64
 # 16 examples or so go through the network; the backbone's own weights are not what is tested
@@ -43,7 +43,7 @@ def check_exported_model(root, test_set, predictions):
     crop, intrinsics, *_ = make_crop(example, dataset.skeleton, SIDE, None)
     exported = tf.saved_model.load(str(root / "export"))
     pose = exported.estimate(crop[None].astype(np.float32) / 255, intrinsics[None])["poses3d"][0].numpy()
-    rotation, _ = look_at_box(example.camera, example.box, SIDE)
+    rotation = example.camera.facing_box(example.box, SIDE).rotation_from(example.camera)
     np.testing.assert_allclose(predictions["coords3d_pred"][row], pose @ rotation, rtol=1e-2, atol=2)
 
 

@@ -14,7 +14,7 @@ from metrabs_core.detection import DETECTORS
 from metrabs_core.errors import UserError
 from training.datasets import data_root_folder
 from training.video import threedpw
-from training.video.calibration import Camera, read_calibration
+from training.video.calibration import VideoCamera, read_calibration
 from training.video.inference import PoseFinder, Settings
 from training.video.processing import OVERLAY, VIEWER, process
 from training.video.sources import open_source
@@ -95,7 +95,7 @@ def _run(args):
     if args.gt_assoc:
         raise UserError("--gt-assoc needs annotated people: give --dataset=3dpw instead of a video.")
     source = open_source(args.input or args.video_path, args.fps)
-    camera = read_calibration(args.calibration) if args.calibration else Camera(args.fov or _FOV_DEGREES)
+    camera = read_calibration(args.calibration) if args.calibration else VideoCamera(args.fov or _FOV_DEGREES)
     finder = PoseFinder(settings)
     poses = process(source, args.output_dir, finder, camera, args.causal_smoothing, args.max_frames)
     per_frame = np.bincount(poses.frame_index, minlength=poses.n_frames)

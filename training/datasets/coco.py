@@ -16,7 +16,7 @@ import rlemasklib
 from metrabs_core.errors import UserError
 from metrabs_core.skeletons import SKELETONS, Skeleton
 from training.datasets.annotations import Annotations, look_for_images
-from training.datasets.example import Camera
+from training.datasets.example import assumed_camera
 from training.datasets.named import NamedDataset, Shrinking
 from training.datasets.preparation import Preparation
 from training.datasets.table import Table, TableBuilder
@@ -73,7 +73,7 @@ def _read(root: Path, path: Path) -> Table:
             table.add(
                 [f"coco/{folder}/{picture['file_name']}"],
                 box,
-                Camera.towards(box),
+                assumed_camera(box),
                 joints2d=np.where(valid[:, None], joints, boxlib.center(box))[None],
                 valid=valid[None],
                 masks=[_mask(person.get("segmentation"), (picture["height"], picture["width"]))],

@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 
 import cdflib
-import cv2
 import h5py
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -153,7 +152,7 @@ def read_cameras(metadata: Path) -> dict[tuple[int, str], Camera]:
             extrinsics = np.eye(4)
             extrinsics[:3, :3] = rotation
             extrinsics[:3, 3] = -rotation @ [x, y, z]
-            cameras[subject, name] = Camera(intrinsics, distortion, extrinsics.astype(np.float32))
+            cameras[subject, name] = Camera(intrinsics, distortion, extrinsic_matrix=extrinsics)
     return cameras
 
 
@@ -224,15 +223,10 @@ def _activity(action: str) -> str:
 def _move_boxes(boxes: np.ndarray, poses: np.ndarray, camera: Camera) -> np.ndarray:
     """Boxes [n, 4] moved like the people, whose corrected poses [n, 17, 3], camera frame, tell how far they are."""
     corners = np.stack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-    undistorted = cv2.undistortPoints(
-        np.float64(corners).reshape(-1, 1, 2), np.float64(camera.intrinsic_matrix), np.float64(camera.distortion_coeffs)
-    )
+    rays = camera.rays(corners)
     shift = camera.extrinsic_matrix[:3, :3] @ _SHIFT
     depth = poses[:, -1:, 2:] - shift[2]
-    points = np.concatenate(
-        [undistorted.reshape(-1, 2, 2) * depth, np.broadcast_to(depth, [*corners.shape[:2], 1])], -1
-    )
-    moved = camera.project(points + shift)
+    moved = camera.project(rays / rays[..., 2:] * depth + shift)
     return np.concatenate([moved[:, 0], moved[:, 1] - moved[:, 0]], axis=-1)
 
 

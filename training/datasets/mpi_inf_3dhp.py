@@ -156,7 +156,7 @@ def read_cameras(path: Path) -> dict[int, tuple[Camera, np.ndarray]]:
             intrinsics, extrinsics = (
                 np.array(entries[name], np.float64).reshape(4, 4) for name in ("intrinsic", "extrinsic")
             )
-            camera = Camera(intrinsics[:3, :3].astype(np.float32), extrinsic_matrix=extrinsics.astype(np.float32))
+            camera = Camera(intrinsics[:3, :3], extrinsic_matrix=extrinsics)
             cameras[int(number)] = camera, np.array(entries["size"], np.int64)
     except (KeyError, ValueError, IndexError) as error:
         raise UserError(f"{path} is no camera calibration of MPI-INF-3DHP: {error!r}.") from error
@@ -221,7 +221,7 @@ def _camera_from_sensor(
     extrinsics = np.eye(4)
     extrinsics[:3, :3] = [right, np.negative(up), np.cross(up, right)]
     extrinsics[:3, 3] = -extrinsics[:3, :3] @ origin
-    return Camera(intrinsics.astype(np.float32), np.array(distortion, np.float32), extrinsics.astype(np.float32))
+    return Camera(intrinsics, distortion, extrinsic_matrix=extrinsics)
 
 
 def _read_test(root: Path, paths: list[Path]) -> Table:

@@ -21,7 +21,7 @@ from metrabs_core.skeletons import Skeleton
 from training.datasets import matlab
 from training.datasets.annotations import Annotations
 from training.datasets.detections import FILE_NAME, detect_people, match_boxes, read_detections
-from training.datasets.example import Camera
+from training.datasets.example import assumed_camera
 from training.datasets.named import Hips, NamedDataset, Shrinking
 from training.datasets.preparation import Preparation
 from training.datasets.table import Table, TableBuilder
@@ -111,7 +111,7 @@ def _add(table: TableBuilder, image: str, joints: np.ndarray, box: np.ndarray, s
     table.add(
         [image],
         box,
-        Camera.towards(box),
+        assumed_camera(box),
         joints2d=np.where(valid[:, None], joints, middle)[None],
         valid=valid[None],
         person=number,

@@ -139,7 +139,7 @@ def _read(root: Path, paths: list[Path], split: str) -> Table:
         table.add(
             [f"mupots/{sequence}/img_{frame:06d}.jpg" for frame in frames[rows]],
             boxes[rows],
-            Camera(matrix.astype(np.float32)),
+            Camera(matrix),
             metric[rows],
             universal[rows],
             joints2d[rows],
@@ -206,7 +206,7 @@ def detected_people(data_root: Path) -> Dataset:
     path, intrinsics = data_root / "mupots" / FILE_NAME, read_intrinsics(data_root)
     if not path.is_file() or not intrinsics:
         raise UserError(f"{path.parent} has no {FILE_NAME} or no intrinsics: run metrabs-train prepare mupots.")
-    cameras = {name: Camera(matrix.astype(np.float32)) for name, matrix in intrinsics.items()}
+    cameras = {name: Camera(matrix) for name, matrix in intrinsics.items()}
     unknown = {"joints2d": np.zeros([SKELETON.n_joints, 2], np.float32), "valid": np.zeros(SKELETON.n_joints, bool)}
     examples = []
     for image, boxes in sorted(read_detections(path).items()):

@@ -7,7 +7,7 @@ import numpy as np
 from metrabs_core.errors import UserError
 from metrabs_core.skeletons import Skeleton
 from training import dataset_format
-from training.datasets.example import Camera, Dataset, Example
+from training.datasets.example import Dataset, Example
 from training.datasets.label_checks import check_labels
 
 # People of whom less is seen (behind others, behind things, outside of the picture) teach nothing.
@@ -28,8 +28,7 @@ def read(folder: Path) -> Dataset:
     description = dataset_format.read_description(folder)
     examples = []
     for picture in dataset_format.read_pictures(folder):
-        extrinsics = np.eye(4, dtype=np.float32) if picture.extrinsics is None else picture.extrinsics
-        camera = Camera(picture.intrinsics, picture.distortion, extrinsics)
+        camera = picture.camera
         for person in picture.people:
             if max(person.box[2:]) < _MIN_BOX_SIDE or person.visible.mean() < _MIN_VISIBLE_FRACTION:
                 continue

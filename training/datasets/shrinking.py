@@ -155,27 +155,22 @@ def shrink_example(example: Example, image: np.ndarray, shrinking: Shrinking) ->
         UserError: the person's box is outside of the picture.
     """
     old = example.camera
-    rotation = np.eye(3) if shrinking.affine else _turn_towards(boxlib.center(example.box), old)
+    view = old if shrinking.affine else old.turned_towards(old.rays(boxlib.center(example.box)))
+    view = view.undistorted()
     whole = np.array([-0.5, -0.5, image.shape[1], image.shape[0]], np.float32)
-    seen = boxlib.bb_of_points(_undistorted(boxlib.side_midpoints(example.box), old, rotation, old.intrinsic_matrix))
-    seen_whole = boxlib.bb_of_points(_undistorted(boxlib.corners(whole), old, rotation, old.intrinsic_matrix))
+    seen = boxlib.bb_of_points(_moved(boxlib.side_midpoints(example.box), old, view))
+    seen_whole = boxlib.bb_of_points(_moved(boxlib.corners(whole), old, view))
     region = boxlib.intersection(_reachable(seen, shrinking.context), seen_whole)
     if min(region[2:]) < 1 or max(seen[2:]) < 1:
         raise UserError(f"The box {example.box.tolist()} is not in the picture {example.image_path}.")
     scale = min(_MAX_ENLARGEMENT, _CROP_SIDE / max(seen[2:]) * _MAX_ZOOM)
     size = np.maximum(1, np.round(region[2:] * scale)).astype(int)
     # pixel centres are integers: the region's left border is at -0.5 in the new picture
-    matrix = old.intrinsic_matrix.astype(np.float64)
-    matrix[:2] *= scale
-    matrix[:2, 2] -= region[:2] * scale + 0.5
-    pixels = _resampled(image, old, rotation, matrix, size, is_light=True)
+    view = view.shifted(region[:2] + 0.5).scaled(scale)
+    pixels = _resampled(image, old, view, size, is_light=True)
     if shrinking.adjust_3dhp:
         pixels = adjust_3dhp_colours(pixels)
-    turned = np.eye(4)
-    turned[:3, :3] = rotation
-    camera = Camera(
-        matrix.astype(np.float32), extrinsic_matrix=(turned @ example.camera.extrinsic_matrix).astype(np.float32)
-    )
+    rotation = view.rotation_from(old)
     joints3d, universal3d = (
         None if pose is None else (pose @ rotation.T).astype(np.float32)
         for pose in (example.joints3d, example.universal3d)
@@ -183,61 +178,32 @@ def shrink_example(example: Example, image: np.ndarray, shrinking: Shrinking) ->
     mask = None
     if example.mask is not None:
         mask_pixels = rlemasklib.decode(example.mask) * np.uint8(255)
-        mask = rlemasklib.encode(
-            (_resampled(mask_pixels, old, rotation, matrix, size, is_light=False) > 127).astype(np.uint8)
-        )
-    labels2d = example.joints2d
-    joints2d = _undistorted(labels2d, old, rotation, matrix) if joints3d is None else camera.project(joints3d)
-    box = boxlib.bb_of_points(_undistorted(boxlib.side_midpoints(example.box), old, rotation, matrix))
+        mask = rlemasklib.encode((_resampled(mask_pixels, old, view, size, is_light=False) > 127).astype(np.uint8))
+    joints2d = _moved(example.joints2d, old, view) if joints3d is None else view.project(joints3d)
+    box = boxlib.bb_of_points(_moved(boxlib.side_midpoints(example.box), old, view))
     return pixels, replace(
         example,
         box=box.astype(np.float32),
         joints2d=joints2d.astype(np.float32),
-        camera=camera,
+        camera=view,
         joints3d=joints3d,
         universal3d=universal3d,
         mask=mask,
     )
 
 
-def _turn_towards(point: np.ndarray, camera: Camera) -> np.ndarray:
-    """Rotation [3, 3] from a camera's frame into that of a camera that looks at an image point, and isn't tilted."""
-    forward = np.append(_undistorted(point[None], camera, np.eye(3), np.eye(3))[0], 1.0)
-    forward /= np.linalg.norm(forward)
-    right = np.cross([0.0, 1.0, 0.0], forward)
-    right /= np.linalg.norm(right)
-    return np.stack([right, np.cross(forward, right), forward])
+def _moved(points: np.ndarray, old: Camera, view: Camera) -> np.ndarray:
+    """Where the pixels [n, 2] of a camera are in the picture of another at the same place."""
+    return view.project(old.rays(points) @ view.rotation_from(old).T)
 
 
-def _undistorted(points: np.ndarray, camera: Camera, rotation: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Pixels [n, 2] of a camera as a turned, undistorted camera with another intrinsic matrix sees them."""
-    moved = cv2.undistortPoints(
-        np.float64(points).reshape(-1, 1, 2),
-        np.float64(camera.intrinsic_matrix),
-        np.float64(camera.distortion_coeffs),
-        R=np.float64(rotation),
-        P=np.float64(matrix),
-    )
-    return moved.reshape(-1, 2)
-
-
-def _resampled(image, old: Camera, rotation, matrix, size, is_light: bool) -> np.ndarray:
-    """The picture of the turned camera; pictures of light are averaged in linear light, with gamma 2.2.
+def _resampled(image, old: Camera, view: Camera, size, is_light: bool) -> np.ndarray:
+    """The picture of another camera; pictures of light are averaged in linear light, with gamma 2.2.
 
     It is sampled finely enough for every pixel of the old picture to count, and averaged to its size.
     """
-    factor = max(2, int(np.ceil(old.intrinsic_matrix[0, 0] / matrix[0, 0])))
-    fine = matrix.copy()
-    fine[:2] *= factor
-    fine[:2, 2] += (factor - 1) / 2
-    map_x, map_y = cv2.initUndistortRectifyMap(
-        np.float64(old.intrinsic_matrix),
-        np.float64(old.distortion_coeffs),
-        rotation,
-        fine,
-        (size * factor).tolist(),
-        cv2.CV_32FC1,
-    )
+    factor = max(2, int(np.ceil(old.intrinsic_matrix[0, 0] / view.intrinsic_matrix[0, 0])))
+    map_x, map_y = cv2.split(old.places(view.scaled(factor), size * factor))
     # only the part of the picture that is needed is converted
     left, top = (max(0, int(np.floor(m.min())) - 2) for m in (map_x, map_y))
     part = image[top : max(0, int(np.ceil(map_y.max()))) + 3, left : max(0, int(np.ceil(map_x.max()))) + 3]

@@ -21,13 +21,13 @@ class Table(Sequence):
     Args:
         root: folder that the image paths are relative to.
         columns: one array per field of ``Example``, n long, ``camera`` being a number, ``mask`` COCO run lengths as
-            bytes (none: no mask) and ``mask_size`` [n, 2]; and one per field of ``Camera``.
+            bytes (none: no mask) and ``mask_size`` [n, 2]; and those of the cameras (no fisheye lenses).
     """
 
     def __init__(self, root: Path, columns: dict[str, np.ndarray]):
         self.root, self.columns = Path(root), columns
         self.cameras = [
-            Camera(matrix, coeffs if coeffs.any() else np.zeros(0, np.float32), extrinsics)
+            Camera(matrix, coeffs, extrinsic_matrix=extrinsics)
             for matrix, coeffs, extrinsics in zip(*(columns[name] for name in _PER_CAMERA))
         ]
 

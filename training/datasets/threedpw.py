@@ -80,9 +80,7 @@ def _read(root: Path, paths: list[Path]) -> Table:
         for frame, pose in enumerate(sequence["cam_poses"]):
             extrinsics = pose.copy()
             extrinsics[:3, 3] *= 1000
-            camera = Camera(
-                sequence["cam_intrinsics"].astype(np.float32), extrinsic_matrix=extrinsics.astype(np.float32)
-            )
+            camera = Camera(sequence["cam_intrinsics"], extrinsic_matrix=extrinsics)
             for person, (joints, detected, valid) in enumerate(people):
                 if frame >= len(joints) or not valid[frame] or not detected[frame].any():
                     continue

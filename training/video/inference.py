@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from metrabs_core.cameras import Camera as CoreCamera
 from metrabs_core.errors import UserError
 from metrabs_core.files import atomic_file
 from metrabs_core.pipeline import PersonPipeline, PipelineSettings
 from metrabs_core.videos import VideoFrame
-from training.video.calibration import Camera
+from training.video.calibration import VideoCamera
 from training.video.poses import VideoPoses, concatenate, with_people
 
 # A piece is written when it is complete: what an interruption can cost.
@@ -86,7 +85,11 @@ class PoseFinder:
         self.state = hashlib.sha256(json.dumps(states).encode()).hexdigest()
 
     def find(
-        self, frames: Iterator[VideoFrame], camera: Camera, batch_size: int, on_frame: Callable[[VideoFrame], object]
+        self,
+        frames: Iterator[VideoFrame],
+        camera: VideoCamera,
+        batch_size: int,
+        on_frame: Callable[[VideoFrame], object],
     ) -> VideoPoses:
         """Find the people in frames.
 
@@ -107,17 +110,16 @@ class PoseFinder:
                     on_frame(frame)
         return concatenate(batches)
 
-    def _find_in_batch(self, batch: list[VideoFrame], camera: Camera) -> VideoPoses:
+    def _find_in_batch(self, batch: list[VideoFrame], camera: VideoCamera) -> VideoPoses:
         height, width = batch[0].image.shape[:2]
-        intrinsics = camera.intrinsics(width, height)
-        core_camera = CoreCamera(intrinsics, camera.distortion_coeffs)
-        people = self._pipeline.detect_batch(np.stack([frame.image for frame in batch]), core_camera)
+        of_images = camera.of_images(width, height)
+        people = self._pipeline.detect_batch(np.stack([frame.image for frame in batch]), of_images)
         return with_people(
             people,
             frame_numbers=np.array([frame.index for frame in batch], np.int64),
             frame_times=np.array([frame.seconds for frame in batch], np.float64),
             image_sizes=np.tile(np.array([[width, height]], np.int32), [len(batch), 1]),
-            intrinsic_matrices=np.tile(intrinsics, [len(batch), 1, 1]),
+            intrinsic_matrices=np.tile(np.float32(of_images.intrinsic_matrix), [len(batch), 1, 1]),
         )
 
     def track(self, candidates: VideoPoses) -> VideoPoses:

@@ -95,14 +95,14 @@ def concatenate(parts: Sequence[VideoPoses]) -> VideoPoses:
     return VideoPoses(**{name: np.concatenate(column) for name, column in columns.items()})
 
 
-def write_json(poses: VideoPoses, path: Path, skeleton: Skeleton, distortion_coeffs: np.ndarray, facts: dict):
+def write_json(poses: VideoPoses, path: Path, skeleton: Skeleton, lens: dict, facts: dict):
     """Write the poses as JSON, one line per frame.
 
     Args:
         poses: what to write.
         path: file to write.
         skeleton: joint names and edges.
-        distortion_coeffs: of the camera, OpenCV's order.
+        lens: `distortion_coeffs` and `distortion_model` of the camera.
         facts: further entries of the document.
     """
     head = {
@@ -111,32 +111,33 @@ def write_json(poses: VideoPoses, path: Path, skeleton: Skeleton, distortion_coe
         "skeleton": skeleton.name,
         "joint_names": list(skeleton.joint_names),
         "joint_edges": [[int(a), int(b)] for a, b in skeleton.edges],
-        "camera": _camera(poses, 0, distortion_coeffs),
+        "camera": _camera(poses, 0, lens),
     }
     with open(path, "w") as file:
         # A document whose last entry is written frame by frame.
         file.write(json.dumps(head, indent=1)[:-2] + ',\n "frames": [\n')
-        for i, line in enumerate(_frames(poses, distortion_coeffs)):
+        for i, line in enumerate(_frames(poses, lens)):
             file.write((",\n" if i else "") + line)
         file.write("\n ]\n}\n")
 
 
-def _camera(poses: VideoPoses, frame: int, distortion_coeffs) -> dict:
+def _camera(poses: VideoPoses, frame: int, lens: dict) -> dict:
     width, height = poses.image_sizes[frame].tolist()
     return {
         "width": width,
         "height": height,
         "intrinsic_matrix": poses.intrinsic_matrices[frame].astype(float).tolist(),
-        "distortion_coeffs": np.asarray(distortion_coeffs, float).tolist(),
+        **lens,
+        "distortion_coeffs": lens["distortion_coeffs"].tolist(),
     }
 
 
-def _frames(poses: VideoPoses, distortion_coeffs) -> Iterator[str]:
+def _frames(poses: VideoPoses, lens: dict) -> Iterator[str]:
     for i in range(poses.n_frames):
         number, time = int(poses.frame_numbers[i]), round(float(poses.frame_times[i]), 6)
         frame = {"frame": number, "time": time}
         if (poses.image_sizes[i] != poses.image_sizes[0]).any():
-            frame["camera"] = _camera(poses, i, distortion_coeffs)
+            frame["camera"] = _camera(poses, i, lens)
         of_frame = poses.select(poses.people(i))
         frame["people"] = [
             {

@@ -18,7 +18,7 @@ from metrabs_core.errors import UserError
 from metrabs_core.skeletons import Skeleton
 from metrabs_core.videos import VideoFrame, VideoWriter
 from training.video import job
-from training.video.calibration import Camera
+from training.video.calibration import VideoCamera
 from training.video.inference import PoseFinder, find_in_pieces
 from training.video.poses import VideoPoses, write_json
 from training.video.smoothing import causal_smooth, reproject
@@ -40,7 +40,7 @@ def process(
     source: Video | Pictures | Webcam,
     output: Path,
     finder: PoseFinder,
-    camera: Camera,
+    camera: VideoCamera,
     causal_smoothing: bool = False,
     max_frames: int | None = None,
 ) -> VideoPoses:
@@ -90,13 +90,13 @@ def process(
         poses, video = find_in_video(source, finder, camera, work / "pieces", max_frames), source
     poses = finder.track(poses)
     if causal_smoothing:
-        poses = reproject(causal_smooth(poses), camera.distortion_coeffs)
+        poses = reproject(causal_smooth(poses), camera.lens)
 
     skeleton = finder.skeleton
     more = {"joint_names": np.array(skeleton.joint_names), "joint_edges": np.array(skeleton.edges, np.int64)}
-    poses.save(work / ARRAYS, distortion_coeffs=camera.distortion_coeffs, **more)
+    poses.save(work / ARRAYS, **camera.lens, **more)
     facts = {"source": source.name, "settings": {**asdict(finder.settings), "causal_smoothing": causal_smoothing}}
-    write_json(poses, work / DOCUMENT, skeleton, camera.distortion_coeffs, facts)
+    write_json(poses, work / DOCUMENT, skeleton, camera.lens, facts)
     _write_videos(video, poses, skeleton, work / OVERLAY, work / "preview.mp4")
     write_viewer(work / VIEWER, poses, skeleton, work / "preview.mp4", Path(source.name).name)
     for name in OUTPUTS:
@@ -105,20 +105,21 @@ def process(
     return poses
 
 
-def describe(finder: PoseFinder, camera: Camera | None) -> dict:
+def describe(finder: PoseFinder, camera: VideoCamera | None) -> dict:
     """What the poses depend on besides the video, as JSON."""
     description = {name.replace("_", " "): value for name, value in asdict(finder.settings).items()}
     description["model"] = finder.state
     if camera:
         description["field of view"] = camera.fov_degrees
-        known = camera.intrinsic_matrix is not None
-        description["intrinsic matrix"] = camera.intrinsic_matrix.tolist() if known else None
-        description["distortion coefficients"] = camera.distortion_coeffs.tolist()
+        calibrated = camera.calibrated
+        description["intrinsic matrix"] = calibrated and calibrated.intrinsic_matrix.tolist()
+        description["distortion coefficients"] = camera.lens["distortion_coeffs"].tolist()
+        description["distortion model"] = camera.lens["distortion_model"]
     return description
 
 
 def find_in_video(
-    source: Video | Pictures, finder: PoseFinder, camera: Camera, pieces: Path, max_frames: int | None = None
+    source: Video | Pictures, finder: PoseFinder, camera: VideoCamera, pieces: Path, max_frames: int | None = None
 ) -> VideoPoses:
     """Find the people in a video, without ids, with a progress bar; interrupted work in the folder is taken up."""
     n_frames = min(source.n_frames or np.inf, max_frames or np.inf)
@@ -137,7 +138,7 @@ def find_in_video(
 
 
 def _find_live(
-    webcam: Webcam, recording: Path, finder: PoseFinder, camera: Camera, pieces: Path, max_frames: int | None
+    webcam: Webcam, recording: Path, finder: PoseFinder, camera: VideoCamera, pieces: Path, max_frames: int | None
 ) -> VideoPoses:
     """Find the people before a webcam until Ctrl-C, and record what it shows."""
     print(f"Recording from {webcam.name}; Ctrl-C ends it.", flush=True)

@@ -1,13 +1,12 @@
 """Smoothing of tracked poses over time."""
 
-import cv2
 import numpy as np
 
+from metrabs_core.cameras import Camera
 from training.video.poses import VideoPoses
 
 # Weights of a frame and the ones before it (T-BIOM 2021, evaluation on 3DPW).
 _CAUSAL_KERNEL = (6, 2, 1)
-_ZERO = np.zeros(3)
 
 
 def causal_smooth(poses: VideoPoses) -> VideoPoses:
@@ -35,20 +34,16 @@ def causal_smooth(poses: VideoPoses) -> VideoPoses:
     return poses.select(slice(None), poses3d=smoothed.astype(np.float32))
 
 
-def reproject(poses: VideoPoses, distortion_coeffs: np.ndarray) -> VideoPoses:
+def reproject(poses: VideoPoses, lens: dict) -> VideoPoses:
     """Put the poses in the image where the 3D poses are seen, after those have changed.
 
     Args:
         poses: people with 3D poses, mm, camera frame.
-        distortion_coeffs: float32 [5 to 12], of the camera.
+        lens: `distortion_coeffs` and `distortion_model` of the camera.
     """
     poses2d = poses.poses2d.copy()
-    # What lies behind the camera is put just before it, far out at the side.
-    points = np.maximum(poses.poses3d.astype(np.float64), [-np.inf, -np.inf, 1.0])
     matrices, which = np.unique(poses.intrinsic_matrices[poses.frame_index], axis=0, return_inverse=True)
-    coeffs = np.float64(distortion_coeffs)
-    for i, matrix in enumerate(matrices.astype(np.float64)):
+    for i, matrix in enumerate(matrices):
         chosen = which.ravel() == i
-        pixels, _ = cv2.projectPoints(points[chosen].reshape(-1, 3), _ZERO, _ZERO, matrix, coeffs)
-        poses2d[chosen] = pixels.reshape(poses2d[chosen].shape)
+        poses2d[chosen] = Camera(matrix, **lens).project(poses.poses3d[chosen])
     return poses.select(slice(None), poses2d=poses2d)

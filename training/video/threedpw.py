@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from metrabs_core.cameras import Camera
 from metrabs_core.errors import UserError
 from metrabs_core.files import atomic_file
 from training.datasets import threedpw
 from training.video import job
-from training.video.calibration import Camera
+from training.video.calibration import VideoCamera
 from training.video.inference import PoseFinder
 from training.video.poses import VideoPoses
 from training.video.processing import describe, find_in_video, process
@@ -46,7 +47,7 @@ class Sequence:
     split: str
     name: str
     pictures: Pictures
-    camera: Camera
+    camera: VideoCamera
     poses2d: np.ndarray
 
 
@@ -67,7 +68,7 @@ def read_sequence(path: Path) -> Sequence:
     content = threedpw.read_sequence(path)
     n_frames = len(content["cam_poses"])
     poses2d = np.stack([person[:n_frames] for person in content["poses2d"]]).swapaxes(2, 3)
-    camera = Camera(None, content["cam_intrinsics"].astype(np.float32))
+    camera = VideoCamera(calibrated=Camera(content["cam_intrinsics"]))
     folder = path.parents[2] / "imageFiles" / path.stem
     files = [folder / f"image_{i:05d}.jpg" for i in range(n_frames)]
     missing = [file for file in files if not file.exists()]
@@ -106,7 +107,7 @@ def process_sequences(
     for i, file in enumerate(files):
         print(f"{file.parent.name}/{file.stem} ({i + 1} of {len(files)})", flush=True)
         sequence = read_sequence(file)
-        camera = Camera(fov) if fov else sequence.camera
+        camera = VideoCamera(fov) if fov else sequence.camera
         folder = output / sequence.split
         if not gt_assoc:
             process(sequence.pictures, folder / sequence.name, finder, camera, causal_smoothing)
