@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
+from metrabs_core.cameras import Camera
 from metrabs_core.errors import UserError
 from metrabs_core.skeletons import SKELETONS
 from training import datasets
 from training.datasets import muco as muco_reader
-from training.datasets.example import Camera, assumed_camera
+from training.datasets.example import assumed_camera
 from training.datasets.frame_selection import moved_frames
 from training.datasets.preparation import Preparation
 from training.datasets.restricted_pickle import load_pickle

@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+from metrabs_core.cameras import Camera
 from metrabs_core.errors import UserError
 from metrabs_core.skeletons import NATIVE
-from training.datasets import Camera, Example
+from training.datasets import Example
 from training.evaluation import crop_model as evaluation
 
 

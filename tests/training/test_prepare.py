@@ -19,12 +19,13 @@ import rlemasklib
 from generated_datasets import coco, h36m, mpi_inf_3dhp, mpii, mupots, pascal_voc, people, threedpw
 from generated_datasets.videos import write_video
 
+from metrabs_core.cameras import Camera
 from metrabs_core.errors import UserError
 from metrabs_core.pictures import read_picture
 from training import datasets
 from training.cli import main
 from training.datasets import shrinking
-from training.datasets.example import Camera, Example
+from training.datasets.example import Example
 from training.datasets.picture_files import jpeg_exists, write_image
 from training.datasets.preparation import Preparation
 from training.datasets.shrinking import Shrinking, shrink_example

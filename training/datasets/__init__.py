@@ -16,11 +16,11 @@ from training.datasets.annotations import (
     report_missing,
     with_existing_images,
 )
-from training.datasets.example import Camera, Dataset, Example
+from training.datasets.example import Dataset, Example
 from training.datasets.named import NamedDataset
 from training.datasets.table import Table
 
-__all__ = ["REGISTRY", "Camera", "Dataset", "Example", "data_root_folder", "full_name", "named", "read"]
+__all__ = ["REGISTRY", "Dataset", "Example", "data_root_folder", "full_name", "named", "read"]
 
 
 # Name of each data set, and the module of this package that has it in its ``DATASETS``

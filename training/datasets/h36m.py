@@ -23,11 +23,11 @@ import h5py
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from metrabs_core.cameras import Camera
 from metrabs_core.errors import UserError
 from metrabs_core.files import atomic_file
 from metrabs_core.skeletons import SKELETONS
 from training.datasets.annotations import Annotations
-from training.datasets.example import Camera
 from training.datasets.frame_selection import moved_frames
 from training.datasets.named import NamedDataset, Shrinking
 from training.datasets.preparation import Preparation

@@ -29,6 +29,7 @@ import h5py
 import numpy as np
 import rlemasklib
 
+from metrabs_core.cameras import Camera
 from metrabs_core.errors import UserError
 from metrabs_core.files import atomic_file
 from metrabs_core.pictures import PictureError, read_picture
@@ -37,7 +38,6 @@ from training.datasets import matlab
 from training.datasets.annotations import Annotations, look_for_images
 from training.datasets.colours import adjust_3dhp_colours
 from training.datasets.detections import FILE_NAME, detect_people, read_detections
-from training.datasets.example import Camera
 from training.datasets.frame_selection import moved_frames
 from training.datasets.named import Hips, NamedDataset, Shrinking
 from training.datasets.preparation import Preparation

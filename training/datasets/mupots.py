@@ -18,13 +18,14 @@ from pathlib import Path
 import boxlib
 import numpy as np
 
+from metrabs_core.cameras import Camera
 from metrabs_core.errors import UserError
 from metrabs_core.files import atomic_file
 from training.datasets import matlab, mpi_inf_3dhp
 from training.datasets.annotations import Annotations
 from training.datasets.colours import brighten
 from training.datasets.detections import FILE_NAME, detect_people, match_boxes, read_detections
-from training.datasets.example import Camera, Dataset, Example
+from training.datasets.example import Dataset, Example
 from training.datasets.named import Hips, NamedDataset
 from training.datasets.preparation import Preparation
 from training.datasets.table import Table, TableBuilder

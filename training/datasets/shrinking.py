@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 import rlemasklib
 
+from metrabs_core.cameras import Camera
 from metrabs_core.errors import UserError
 from metrabs_core.pictures import read_picture
 from training.datasets.annotations import load_table
 from training.datasets.colours import adjust_3dhp_colours
-from training.datasets.example import Camera, Example
+from training.datasets.example import Example
 from training.datasets.named import Shrinking
 from training.datasets.picture_files import write_image
 from training.datasets.preparation import Preparation

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from metrabs_core.cameras import Camera
 from metrabs_core.errors import UserError
 from metrabs_core.files import atomic_file
-from training.datasets.example import Camera, Example
+from training.datasets.example import Example
 
 _PER_PERSON = ("image_path", "box", "joints2d", "valid", "camera", "activity", "scene", "person")
 _OPTIONAL = ("joints3d", "universal3d", "mask", "mask_size")

@@ -11,10 +11,10 @@ from pathlib import Path
 import boxlib
 import numpy as np
 
+from metrabs_core.cameras import Camera
 from metrabs_core.errors import UserError
 from metrabs_core.skeletons import SKELETONS
 from training.datasets.annotations import Annotations, look_for_images
-from training.datasets.example import Camera
 from training.datasets.named import NamedDataset, Shrinking
 from training.datasets.preparation import Preparation
 from training.datasets.restricted_pickle import load_pickle
