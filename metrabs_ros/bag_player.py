@@ -67,28 +67,7 @@ def play(
     try:
         for publisher in filter(None, (images, camera_infos)):
             _wait_for_subscribers(publisher, n_subscribers)
-        n_images, begin = 0, None
-        total = recording.topics[image_topic].count
-        with tqdm(total=total, unit="image", desc="playing", mininterval=0.5, disable=None) as progress:
-            for message in recording.messages([image_topic]):
-                if begin is None:
-                    first = time.monotonic() + _LEAD_TIME
-                    begin = first - message.time_ns * 1e-9
-                if begin + message.time_ns * 1e-9 >= first + seconds:
-                    break
-                try:
-                    image = recording.deserialize(message)
-                except MessageError:
-                    continue
-                info = cameras and cameras.nearest(stamp_ns(image.header))
-                time.sleep(max(0.0, begin + message.time_ns * 1e-9 - time.monotonic()))
-                image.header.stamp = node.get_clock().now().to_msg()
-                if cameras:
-                    info.header = image.header
-                    camera_infos.publish(info)
-                images.publish(image)
-                n_images += 1
-                progress.update()
+        n_images = _publish(recording, image_topic, cameras, images, camera_infos, node.get_clock(), seconds)
         if not n_images:
             raise RecordingError(f"The topic {image_topic} of {recording.path} has no messages.")
         # What is still on its way must not be lost with the publisher.
@@ -96,6 +75,33 @@ def play(
         return n_images
     finally:
         node.destroy_node()
+
+
+def _publish(recording, image_topic, cameras, images, camera_infos, clock, seconds) -> int:
+    """Publish at the recorded rate; see `play`."""
+    n_images, begin = 0, None
+    total = recording.topics[image_topic].count
+    with tqdm(total=total, unit="image", desc="playing", mininterval=0.5, disable=None) as progress:
+        for message in recording.messages([image_topic]):
+            if begin is None:
+                first = time.monotonic() + _LEAD_TIME
+                begin = first - message.time_ns * 1e-9
+            if begin + message.time_ns * 1e-9 >= first + seconds:
+                break
+            try:
+                image = recording.deserialize(message)
+            except MessageError:
+                continue
+            info = cameras and cameras.nearest(stamp_ns(image.header))
+            time.sleep(max(0.0, begin + message.time_ns * 1e-9 - time.monotonic()))
+            image.header.stamp = clock.now().to_msg()
+            if cameras:
+                info.header = image.header
+                camera_infos.publish(info)
+            images.publish(image)
+            n_images += 1
+            progress.update()
+    return n_images
 
 
 def _wait_for_subscribers(publisher, n_subscribers: int):

@@ -82,27 +82,31 @@ def process(
         return VideoPoses.load(output / ARRAYS)
 
     if isinstance(source, Webcam):
-        poses, video = (
-            _find_live(source, recording, finder, camera, work / "pieces", max_frames),
-            Video(recording),
-        )
+        poses, video = _find_live(source, recording, finder, camera, work / "pieces", max_frames), Video(recording)
     else:
         poses, video = find_in_video(source, finder, camera, work / "pieces", max_frames), source
     poses = finder.track(poses)
     if causal_smoothing:
         poses = reproject(causal_smooth(poses), camera.lens)
 
-    skeleton = finder.skeleton
-    more = {"joint_names": np.array(skeleton.joint_names), "joint_edges": np.array(skeleton.edges, np.int64)}
-    poses.save(work / ARRAYS, **camera.lens, **more)
     facts = {"source": source.name, "settings": {**asdict(finder.settings), "causal_smoothing": causal_smoothing}}
-    write_json(poses, work / DOCUMENT, skeleton, camera.lens, facts)
-    _write_videos(video, poses, skeleton, work / OVERLAY, work / "preview.mp4")
-    write_viewer(work / VIEWER, poses, skeleton, work / "preview.mp4", Path(source.name).name)
+    _write(work, poses, video, finder.skeleton, camera, facts)
     for name in OUTPUTS:
         (work / name).replace(output / name)
     shutil.rmtree(work)
     return poses
+
+
+def _write(
+    folder: Path, poses: VideoPoses, video: Video | Pictures, skeleton: Skeleton, camera: VideoCamera, facts: dict
+):
+    """Write all results into a folder; `facts` are further entries of the JSON document."""
+    more = {"joint_names": np.array(skeleton.joint_names), "joint_edges": np.array(skeleton.edges, np.int64)}
+    poses.save(folder / ARRAYS, **camera.lens, **more)
+    write_json(poses, folder / DOCUMENT, skeleton, camera.lens, facts)
+    preview = folder / "preview.mp4"
+    _write_videos(video, poses, skeleton, folder / OVERLAY, preview)
+    write_viewer(folder / VIEWER, poses, skeleton, preview, Path(facts["source"]).name)
 
 
 def describe(finder: PoseFinder, camera: VideoCamera | None) -> dict:
