@@ -1,6 +1,7 @@
 """The state of an interrupted training run."""
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,20 @@ class Checkpoint:
 
     Args:
         path: the file.
+
+    Raises:
+        UserError: there is one, and it is damaged.
     """
 
     def __init__(self, path: Path):
         self.path = path
         self.stage, self.step = 0, 0
         if path.exists():
-            with np.load(path) as archive:
-                self.stage, self.step = int(archive["stage"]), int(archive["step"])
+            try:
+                with np.load(path) as archive:
+                    self.stage, self.step = int(archive["stage"]), int(archive["step"])
+            except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+                raise UserError(f"The checkpoint {path} is damaged: remove it to train from the beginning.") from error
 
     def exists(self) -> bool:
         """Whether there is one."""

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import cv2
@@ -148,16 +149,13 @@ class CropBatches:
                     rows = make_rows(self.examples_of(step), self.settings)
                     step += 1
                 else:
-                    while len(pending) < self._ahead:
-                        pending.append(self._pool.submit(_make_rows, self.examples_of(step)))
-                        step += 1
-                    rows = pending.popleft().result()
+                    with _killed_workers_told():
+                        while len(pending) < self._ahead:
+                            pending.append(self._pool.submit(_make_rows, self.examples_of(step)))
+                            step += 1
+                        rows = pending.popleft().result()
                 self.latest = as_batch(rows)
                 yield self.latest
-        except BrokenProcessPool:
-            self.error = UserError(
-                "A process that makes crops was killed, perhaps because memory ran out: try fewer --workers."
-            )
         except Exception as error:
             if not self._closed:
                 self.error = error
@@ -189,7 +187,7 @@ def plain_batches(
                 bar.update(len(task))
             return
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, _start_worker, (settings,)) as pool:
+        with _killed_workers_told(), ProcessPoolExecutor(workers, context, _start_worker, (settings,)) as pool:
             pending = deque()
             for task in tasks:
                 pending.append((len(task), pool.submit(_make_rows, task)))
@@ -200,6 +198,16 @@ def plain_batches(
             for count, rows in pending:
                 yield as_batch(rows.result())
                 bar.update(count)
+
+
+@contextmanager
+def _killed_workers_told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise UserError(
+            "A process that makes crops was killed, perhaps because memory ran out: try fewer --workers."
+        ) from error
 
 
 def make_rows(task: list, settings: CropSettings) -> list[np.ndarray]:

@@ -11,7 +11,9 @@ from metrabs_core.network.crop_model import CropModel
 from training.crop_batches import CropSettings, plain_batches
 
 
-def predict_poses(model: CropModel, examples: list, batch_size: int = 32, workers: int = 0):
+def predict_poses(
+    model: CropModel, examples: list, batch_size: int = 32, workers: int = 0, adjust_colours: Callable | None = None
+):
     """Run a crop model on plain crops around the people's boxes.
 
     Args:
@@ -19,6 +21,7 @@ def predict_poses(model: CropModel, examples: list, batch_size: int = 32, worker
         examples: people, with the model's joints.
         batch_size: crops per call of the network.
         workers: processes that make crops; 0 to make them in this one.
+        adjust_colours: see ``training.datasets.named.NamedDataset``; None to leave colours as they are.
 
     Returns:
         poses float32 [n, J, 3] mm in the camera frame of the picture (relative to an arbitrary origin for ``metro``),
@@ -27,7 +30,8 @@ def predict_poses(model: CropModel, examples: list, batch_size: int = 32, worker
     Raises:
         UserError: a picture can't be read; ``bone-lengths-true`` or ``true-root-depth``, and the truth is not known.
     """
-    return tuple(np.concatenate(column) for column in zip(*predict_batches(model, examples, batch_size, workers)))
+    batches = predict_batches(model, examples, batch_size, workers, adjust_colours)
+    return tuple(np.concatenate(column) for column in zip(*batches))
 
 
 def predict_batches(

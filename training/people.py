@@ -74,7 +74,8 @@ def read_people(config: TrainingConfig) -> People:
 
 def _any_hips(names: list[str], hips: Hips) -> bool:
     """Whether one of the data sets has its labels of hips there."""
-    return any(name in datasets.REGISTRY and datasets.named(name).hips is hips for name in names)
+    found = [datasets.named(name) for name in names]
+    return any(dataset is not None and dataset.hips is hips for dataset in found)
 
 
 def _skeleton_of(dataset: datasets.Dataset) -> str:

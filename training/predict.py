@@ -56,7 +56,7 @@ def predict_test_part(
     """
     folder = model_folder(run)
     model = load_weights_dir(folder, **overrides)
-    named = datasets.named(name) if name in datasets.REGISTRY else None
+    named = datasets.named(name)
     root = datasets.data_root_folder(data_root) if named else Path(name).parent
     if named and named.detected_people and not true_boxes:
         dataset = named.detected_people(root)

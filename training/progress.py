@@ -31,8 +31,7 @@ class TrainingLog:
 
     def __init__(self, run_dir: Path, step: int, gui: bool):
         self.path = run_dir / "history.jsonl"
-        rows = [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
-        self.rows = [row for row in rows if row["step"] <= step]
+        self.rows = [row for row in _read_rows(self.path) if row["step"] <= step]
         self._started = time.time() - (self.rows[-1]["seconds"] if self.rows else 0)
         with atomic_file(self.path) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
@@ -61,6 +60,17 @@ class TrainingLog:
     def close(self) -> None:
         """Write what is left."""
         self._tensorboard.close()
+
+
+def _read_rows(path: Path) -> list[dict]:
+    """The rows of a history; a process may have been killed while it wrote the last one."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
 
 
 class TensorBoardLog:

@@ -17,11 +17,17 @@ class RunFolder:
 
     Args:
         path: the folder; made if missing.
+
+    Raises:
+        UserError: it can't be made.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"The folder {path} can't be made: {error.strerror}.") from error
         self.checkpoint = self.path / "checkpoint.npz"
         self.model = self.path / "model"
         self._settings = self.path / "settings.json"
@@ -34,7 +40,10 @@ class RunFolder:
         """
         if not self._settings.exists():
             return {}
-        begun = json.loads(self._settings.read_text())
+        try:
+            begun = json.loads(self._settings.read_text())
+        except ValueError as error:
+            raise UserError(f"{self._settings} is damaged: choose another --logdir.") from error
         settings = json.loads(json.dumps(asdict(config)))
         changed = [n for n in settings if n not in _MAY_CHANGE and begun.get(n, settings[n]) != settings[n]]
         if changed:

@@ -1,5 +1,6 @@
 """Batches depend on the seed and their number alone, whoever makes them."""
 
+import multiprocessing
 from collections import Counter
 from itertools import islice
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from tiny_training import make_dataset
 
+from metrabs_core.errors import UserError
 from metrabs_core.skeletons import NATIVE
 from training.augmentation import Appearance
 from training.crop_batches import CropBatches, CropSettings, plain_batches
@@ -81,7 +83,20 @@ def test_what_goes_wrong_in_a_worker_is_told(tmp_path):
     with CropBatches(people, [], SETTINGS, 3, 1, seed=1) as batches:
         batches.start(1)
         assert list(batches.stream(0)) == []
-    assert isinstance(batches.error, OSError) and "2.png is missing" in str(batches.error)
+    with pytest.raises(UserError, match="2.png can't be read"):
+        batches.raise_error()
+
+
+def test_a_killed_worker_is_told(people):
+    with _batches(people) as batches:
+        batches.start(1)
+        stream = batches.stream(0)
+        next(stream)
+        for process in multiprocessing.active_children():
+            process.kill()
+        list(stream)  # what was made before, and then the end
+    with pytest.raises(UserError, match="was killed, perhaps because memory ran out: try fewer --workers"):
+        batches.raise_error()
 
 
 def test_plain_batches_are_the_plain_crops_in_order(people):

@@ -237,6 +237,24 @@ def test_another_training_in_the_same_folder_is_refused(dataset, tmp_path, tiny_
         _run(f"--dataset={dataset}", f"--logdir={tmp_path}", "--steps=1", "--seed=2")
 
 
+def test_damaged_files_of_a_run(dataset, tmp_path, tiny_backbone):
+    flags = [f"--dataset={dataset}", f"--logdir={tmp_path}", "--checkpoint-steps=1", "--steps=3"]
+    _run(*flags, "--minutes=1e-9")
+    with (tmp_path / "history.jsonl").open("a") as file:
+        file.write('{"stage": "all", "st')  # as if killed in the middle of a row
+    _run(*flags)
+    assert [row["step"] for row in _history(tmp_path)] == [1, 2, 3]
+    (tmp_path / "checkpoint.npz").write_bytes((tmp_path / "checkpoint.npz").read_bytes()[:1000])
+    with pytest.raises(SystemExit, match="checkpoint.npz is damaged: remove it to train from the beginning"):
+        _run(*flags)
+    (tmp_path / "settings.json").write_text("{")
+    with pytest.raises(SystemExit, match="settings.json is damaged: choose another --logdir"):
+        _run(*flags)
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="file/run can't be made: Not a directory"):
+        _run(f"--dataset={dataset}", f"--logdir={tmp_path / 'file' / 'run'}")
+
+
 def test_flags_override_the_recipe_and_epochs_are_passes_over_the_3d_examples(dataset, tmp_path, tiny_backbone):
     flags = [
         "--epochs=1.5",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from metrabs_core.errors import UserError
 from metrabs_core.files import write_json
+from training import datasets
 from training.evaluation import protocols, report
 from training.evaluation.options import Options
 from training.examples import read_examples
@@ -86,7 +87,9 @@ def _evaluate_model(args):
     from training.evaluation.crop_model import evaluate
 
     model = load_weights_dir(model_folder(args.model))
-    metrics = evaluate(model, read_examples(args.dataset, model.skeleton, "test", args.data_root))
+    examples = read_examples(args.dataset, model.skeleton, "test", args.data_root)
+    named = datasets.named(args.dataset)
+    metrics = evaluate(model, examples, adjust_colours=named and named.adjust_colours)
     width = max(len(name) for name in metrics)
     for name, value in metrics.items():
         print(f"{name:<{width}}  {value:10.2f}")

@@ -43,9 +43,13 @@ REGISTRY = {
 _FOLDERS = {"3dhp": "mpi-inf-3dhp"}
 
 
-def named(name: str) -> NamedDataset:
-    """One of the data sets in the registry; its module, with what it needs to read the files, is imported only now."""
-    return importlib.import_module(f"training.datasets.{REGISTRY[name]}").DATASETS[name]
+def named(name: str | Path) -> NamedDataset | None:
+    """The data set of that name in the registry; None for a folder.
+
+    Its module, with what it needs to read the files, is imported only now.
+    """
+    module = REGISTRY.get(str(name))
+    return importlib.import_module(f"training.datasets.{module}").DATASETS[str(name)] if module else None
 
 
 def full_name(text: str) -> str:
@@ -72,13 +76,14 @@ def read(
         UserError: there is neither a data set of that name nor such a folder, or files of it are missing: all of them
             are listed; something in it does not follow its format, there is no such part, or nobody is left.
     """
-    if str(name) not in REGISTRY:
+    dataset = named(name)
+    if dataset is None:
         if not Path(name).is_dir():
             known = ", ".join(REGISTRY)
             raise UserError(f"There is no data set named {name} (but {known}), and no folder {Path(name)}.")
         return own_format.read(Path(name))
     name = str(name)
-    parts, root = named(name).parts, data_root_folder(data_root)
+    parts, root = dataset.parts, data_root_folder(data_root)
     splits = [s for s in ("train", "val") if s in parts] if split == "trainval" else [split]
     if not splits or not set(splits) <= set(parts):
         raise UserError(f"The data set {name} has no part {split!r}; it has {', '.join(parts) or 'nobody in it'}.")

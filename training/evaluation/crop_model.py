@@ -1,5 +1,7 @@
 """Errors of a crop model on plain crops, and the size of its uncertainties."""
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.stats import spearmanr
 
@@ -12,13 +14,14 @@ from training.metrics import align_similarity, joint_distances
 _TRUNCATED_FRACTION = 1 / 3
 
 
-def evaluate(model, examples: list, batch_size: int = 32) -> dict[str, float]:
+def evaluate(model, examples: list, batch_size: int = 32, adjust_colours: Callable | None = None) -> dict[str, float]:
     """Errors of a crop model on plain crops (no test-time augmentation) around the annotated boxes.
 
     Args:
         model: the ``CropModel``.
         examples: people, as ``read_examples`` gives them; those without a known root joint in 3D are left out.
         batch_size: crops per call of the network.
+        adjust_colours: see ``training.datasets.named.NamedDataset``; None to leave colours as they are.
 
     Returns:
         dict of ``mpjpe_mm`` (root-relative), ``pa_mpjpe_mm`` (after similarity alignment), ``absolute_error_percent``
@@ -30,7 +33,8 @@ def evaluate(model, examples: list, batch_size: int = 32) -> dict[str, float]:
         UserError: no example has 3D labels.
     """
     examples, root = _with_root(model.skeleton.joint_names, examples)
-    return pose_errors(*predict_poses(model, examples, batch_size), examples, root)
+    predicted, sigma = predict_poses(model, examples, batch_size, adjust_colours=adjust_colours)
+    return pose_errors(predicted, sigma, examples, root)
 
 
 def pose_errors(predicted: np.ndarray, sigma: np.ndarray, examples: list, root: int) -> dict[str, float]:

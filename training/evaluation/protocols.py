@@ -26,10 +26,11 @@ def score(
     Raises:
         UserError: there is no protocol for the data set, it lacks an option, or files are missing or damaged.
     """
-    if dataset not in datasets.REGISTRY or not datasets.named(dataset).protocol:
+    named = datasets.named(dataset)
+    if named is None or not named.protocol:
         known = [name for name in datasets.REGISTRY if datasets.named(name).protocol]
         raise UserError(f"There is no protocol for {dataset}; there is one for {', '.join(known)}.")
-    protocol = datasets.named(dataset).load_protocol()
+    protocol = named.load_protocol()
     for name in ("procrustes", "universal_skeleton", "smoothing"):
         if getattr(options, name) and name not in protocol.OPTIONS:
             raise UserError(f"The protocol of {dataset} has no {name.replace('_', ' ')}.")
