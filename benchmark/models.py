@@ -72,7 +72,7 @@ def only_after_networks(boxes, crop_model, card) -> Model:
     """Everything after the crop model: poses judged, averaged, converted, projected."""
     combined = CombinedModel(_NoNetwork(crop_model), KnownPeople(boxes))
 
-    def estimate(images, boxes, image_index, camera, options):
+    def estimate(images, boxes, image_index, cameras, world_up_vector, options):
         shape = tf.stack([tf.shape(boxes)[0], options["num_aug"]])
         poses, uncertainties = _same_poses(crop_model.skeleton.n_joints, shape)
         return {"poses3d": poses, "uncertainties": uncertainties}

@@ -90,6 +90,8 @@ def test_bad_images_are_skipped(tmp_path, closed_form_model_path, capsys):
     [
         ([picture()], {"camera_info": False}, "/cam/camera_info of .* has no messages"),
         ([picture()], {"k": [0.0] * 9}, "None of the 1 images could be used: camera_info's K is all zeros"),
+        ([picture()], {"k": MATRIX.T.ravel().tolist()}, "None of the 1 images .* is it transposed"),
+        ([picture()], {"d": [1e20, 0.0, 0.0, 0.0, 0.0]}, "None of the 1 images .* of no lens"),
         ([], {}, "has no messages"),
     ],
 )
@@ -117,6 +119,23 @@ def test_rectified_images_use_the_projection_matrix(tmp_path, closed_form_model_
         ((person,),) = [persons.persons for persons in results(tmp_path / name, PERSONS_TOPIC, PersonArray)]
         expected = expected_pose((left - 0.5, top - 0.5, width, height), matrix, distortion) / 1000
         np.testing.assert_allclose([(p.x, p.y, p.z) for p in person.joints], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("model", "given_coeffs", "distortion", "kind"),
+    [
+        ("equidistant", [0.25, 0.0, 0.0, 0.0], [0.25], "fisheye"),
+        ("plumb_bob", [0.25, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0], [0.25, 0.5], ""),
+    ],
+)
+def test_lenses_reach_the_model(tmp_path, closed_form_model_path, model, given_coeffs, distortion, kind):
+    image = picture(red=red_box(0))
+    source = write_bag(tmp_path / "in", [image], distortion_model=model, d=given_coeffs)
+    assert bag.main([str(source), str(tmp_path / "out"), f"--model={closed_form_model_path}"]) == 0
+    ((person,),) = [persons.persons for persons in results(tmp_path / "out", PERSONS_TOPIC, PersonArray)]
+    left, top, width, height = red_box(0)
+    expected = expected_pose((left - 0.5, top - 0.5, width, height), MATRIX, distortion, kind) / 1000
+    np.testing.assert_allclose([(p.x, p.y, p.z) for p in person.joints], expected, atol=1e-4)
 
 
 def test_topic_of_another_system_is_named_and_left_out(tmp_path, closed_form_model_path, capsys):

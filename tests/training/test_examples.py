@@ -85,6 +85,38 @@ def _distances(points):
     return np.linalg.norm(points[:, None] - points, axis=-1)
 
 
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_labels_sit_on_the_dots_of_a_fisheye_picture(dataset, seed):
+    """People of dots seen 60 degrees aside."""
+    matrix, coeffs = np.array([[300, 0, 330], [0, 300, 250], [0, 0, 1.0]]), np.array([0.03, -0.01, 0, 0])
+    zero = np.zeros(3)
+    path = dataset / "shard" / "annotations.json"
+    pictures = json.loads(path.read_text())
+    person = pictures[0]["people"][0]
+    joints = np.array(person["joints3d"]) @ cv2.Rodrigues(np.array([0, 0.75, 0]))[0].T
+    pixels = cv2.fisheye.projectPoints(joints[:, None], zero, zero, matrix, coeffs)[0][:, 0]
+    image = np.zeros([500, 700, 3], np.uint8)
+    for j, (x, y) in enumerate(pixels):
+        cv2.circle(image, (round(x * 16), round(y * 16)), 24, _colour(j), -1, cv2.LINE_AA, 4)
+    cv2.imwrite(str(dataset / "shard" / "0.png"), image[..., ::-1])
+    person["box"] = [*(pixels.min(0) - 8), *(np.ptp(pixels, axis=0) + 16)]
+    person["joints3d"], person["joints2d"] = joints.tolist(), pixels.tolist()
+    lens = {"intrinsic_matrix": matrix.tolist(), "distortion_coeffs": coeffs.tolist(), "distortion_model": "fisheye"}
+    path.write_text(json.dumps([{"image": "0.png", "camera": lens, "people": [person, {**person, "joints3d": None}]}]))
+    example, only_2d = read_examples(dataset, NATIVE)
+    crop, intrinsics, joints3d, joints2d, *_ = make_crop(example, NATIVE, 256, _rng(seed))
+    projected = joints3d @ intrinsics.T
+    np.testing.assert_allclose(projected[:, :2] / projected[:, 2:], joints2d, atol=0.05)
+    *_, joints2d_again, _, _ = make_crop(only_2d, NATIVE, 256, _rng(seed))
+    np.testing.assert_allclose(joints2d_again, joints2d, atol=0.1)
+    inside = ((joints2d > 4) & (joints2d < 251)).all(1)
+    assert inside.sum() > 15
+    hues, lit = _hues_at(crop, joints2d)
+    same, mirrored = np.arange(NATIVE.n_joints), np.array(NATIVE.mirror)
+    shares = [((np.abs(hues - order * 5) <= 4) & lit)[inside].mean() for order in (same, mirrored)]
+    assert max(shares) > 0.7
+
+
 def test_plain_crop_is_filled_by_the_longer_side_of_the_box(dataset):
     example, _ = read_examples(dataset, NATIVE)
     _, _, _, joints2d, *_ = make_crop(example, NATIVE, 256, None)

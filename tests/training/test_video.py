@@ -130,6 +130,27 @@ def test_video_with_calibration_distortion_skeleton_and_smoothing(tmp_path, mode
     np.testing.assert_allclose(poses["distortion_coeffs"], distortion)
 
 
+def test_a_fisheye_lens_and_its_name_reach_the_model_and_the_results(tmp_path, model_path):
+    matrix, coeffs = np.array([[60.0, 0, 80], [0, 62, 60], [0, 0, 1]]), np.array([0.05, -0.01, 0, 0])
+    calibration = tmp_path / "camera.json"
+    document = {"K": matrix.tolist(), "D": coeffs.tolist(), "distortion_model": "equidistant"}
+    calibration.write_text(json.dumps(document))
+    with VideoWriter(tmp_path / "in.mkv", quality=1) as video:
+        for i in range(3):
+            video.write(picture(blue=(40, 30, 20, 40), size=(160, 120)), i / 5)
+    run("--video-path", tmp_path / "in.mkv", "--output-dir", tmp_path / "out", "--model-path", model_path,
+        "--calibration", calibration, "--causal-smoothing")  # fmt: skip
+    with np.load(tmp_path / "out/poses.npz") as poses:
+        expected = expected_poses3d(poses["boxes"][0, :4], matrix, coeffs, "fisheye")
+        np.testing.assert_allclose(poses["poses3d"][2], expected, rtol=1e-4, atol=0.5)
+        points, zero = np.float64(poses["poses3d"][2])[:, np.newaxis], np.zeros(3)
+        pixels = cv2.fisheye.projectPoints(points, zero, zero, matrix, coeffs)[0]
+        np.testing.assert_allclose(poses["poses2d"][2], pixels[:, 0], atol=0.02)
+        assert str(poses["distortion_model"]) == "fisheye"
+    camera = json.loads((tmp_path / "out/poses.json").read_text())["camera"]
+    assert camera["distortion_model"] == "fisheye" and camera["distortion_coeffs"] == coeffs.tolist()
+
+
 def start_process(*arguments):
     command = [sys.executable, "-m", "training", "video", *map(str, arguments)]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
