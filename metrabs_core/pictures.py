@@ -14,7 +14,8 @@ from metrabs_core.errors import UserError
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 _JPEG_START, _PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
-_STARTS = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|BM.{4}\0\0\0\0|RIFF.{4}WEBP|II\*\0|MM\0\*", re.DOTALL)
+# Not TIFF's, with which cameras' raw photographs begin, too: OpenCV would show the thumbnail in those.
+_STARTS = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|BM.{4}\0\0\0\0|RIFF.{4}WEBP", re.DOTALL)
 
 # A JPEG marker other than those inside of compressed data (stuffed zeros and restarts), which have no length.
 _JPEG_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")

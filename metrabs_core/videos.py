@@ -20,6 +20,9 @@ VIDEO_SUFFIXES = (
 # playlist for the videos that it names.
 _FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,obu,ivf,flv,asf,gif,ogg,mxf,dv,rm,wtv,nut,yuv4mpegpipe"
 
+# Photographs in the container of MP4 (HEIF, AVIF), of which FFmpeg shows one tile.
+_PHOTOGRAPHS = ("heic", "heix", "heim", "heis", "mif1", "avif")
+
 # Of videos that are written: time stamps are whole milliseconds.
 _TIME_BASE = Fraction(1, 1000)
 # Larger frames libx264 does not encode, px.
@@ -123,6 +126,8 @@ def _open(path: Path):
 
 def _moving_pictures(container) -> "av.VideoStream | None":
     """The first stream of a file that is a video, not a cover picture."""
+    if container.metadata.get("major_brand") in _PHOTOGRAPHS:
+        return None
     covers = av.stream.Disposition.attached_pic
     return next((stream for stream in container.streams.video if not stream.disposition & covers), None)
 

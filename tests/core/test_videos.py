@@ -6,6 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from metrabs_core.videos import VideoError, VideoReader, VideoWriter, is_video
 
@@ -132,6 +133,14 @@ def test_text_and_playlists_are_no_videos(tmp_path, content):
     assert not is_video(tmp_path / "file.txt")
     with pytest.raises(VideoError, match="file.txt can't be read"):
         VideoReader(tmp_path / "file.txt")
+
+
+def test_a_photograph_in_the_container_of_mp4_is_no_video(tmp_path):
+    path = tmp_path / "IMG_0001"
+    Image.fromarray(corner_picture()).save(path, "AVIF")
+    assert not is_video(path)
+    with pytest.raises(VideoError, match="IMG_0001 holds no moving pictures"):
+        VideoReader(path)
 
 
 @pytest.mark.parametrize(
