@@ -1,8 +1,6 @@
 """Readers, on generated data sets whose truth is known; OpenCV projects."""
 
-import importlib
 import os
-import pickle
 import warnings
 from pathlib import Path
 
@@ -11,21 +9,14 @@ import numpy as np
 import pytest
 import rlemasklib
 from generated_datasets import coco, h36m, mpi_inf_3dhp, mpii, muco, mupots, people, threedpw
-from hypothesis import example as tried_with
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from metrabs_core.cameras import Camera
 from metrabs_core.errors import UserError
 from metrabs_core.skeletons import SKELETONS
 from training import datasets
 from training.datasets import muco as muco_reader
-from training.datasets.example import assumed_camera
 from training.datasets.frame_selection import moved_frames
 from training.datasets.preparation import Preparation
-from training.datasets.restricted_pickle import load_pickle
-from training.datasets.table import Table, TableBuilder
 from training.prepare import prepare
 
 
@@ -466,44 +457,6 @@ def test_3dpw(tmp_path):
         assert len(dataset.examples) == sum(truth.valid[n].sum() for n, part in parts.items() if part in folders)
 
 
-class Bomb:
-    def __reduce__(self):
-        return os.system, (f"touch {self.path}",)
-
-
-@pytest.mark.parametrize("protocol", [0, 2, 5])
-def test_pickles_that_would_run_code_are_refused(tmp_path, protocol):
-    threedpw.generate(tmp_path)
-    path = tmp_path / "3dpw/sequenceFiles/train/courtyard_arguing_00.pkl"
-    bomb = Bomb()
-    bomb.path = tmp_path / "exploded"
-    path.write_bytes(pickle.dumps({"sequence": "courtyard_arguing_00", "cam_poses": bomb}, protocol))
-    with pytest.raises(ValueError, match=r"courtyard_arguing_00.pkl .*system"):
-        datasets.read("3dpw", "train", tmp_path)
-    assert not bomb.path.exists()
-
-
-@pytest.mark.parametrize(
-    "text", [b"cos\nsystem\n(S'true'\ntR.", b"c__builtin__\neval\n(S'1'\ntR.", b"cbuiltins\ngetattr\n."]
-)
-def test_pickles_may_not_ask_for_functions(tmp_path, text):
-    (tmp_path / "file.pkl").write_bytes(text)
-    with pytest.raises(ValueError, match="system|eval|getattr"):
-        load_pickle(tmp_path / "file.pkl")
-
-
-@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
-def test_pickles_of_arrays_and_containers_can_be_read(tmp_path, protocol):
-    content = {"a": np.arange(6.0).reshape(2, 3), "b": [np.float64(2), {"x"}, ("y", None)], "c": np.array(["s", None])}
-    (tmp_path / "file.pkl").write_bytes(pickle.dumps(content, protocol))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        result = load_pickle(tmp_path / "file.pkl")
-    np.testing.assert_array_equal(result["a"], content["a"])
-    assert result["b"] == content["b"]
-    assert result["c"].tolist() == ["s", None]
-
-
 @pytest.mark.parametrize("year", [2017, 2014])
 def test_coco(tmp_path, year):
     truth = coco.generate(tmp_path, year=year)
@@ -538,115 +491,6 @@ def test_unknown_names_parts_and_roots(tmp_path, monkeypatch):
 def test_data_root_of_the_environment(small_h36m, monkeypatch):
     monkeypatch.setenv("DATA_ROOT", str(small_h36m[0]))
     assert len(datasets.read("h36m", "test").examples)
-
-
-@pytest.mark.parametrize("name", datasets.REGISTRY)
-def test_every_data_set_says_what_is_missing(tmp_path, name):
-    for split in datasets.named(name).parts:
-        with pytest.raises(UserError, match=rf"{name} in .* is not complete"):
-            datasets.read(name, split, tmp_path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with pytest.raises(ValueError, match="nobody left"):
-                datasets.read(name, split, tmp_path, allow_missing=True)
-
-
-def test_the_registry_has_every_data_set():
-    folder = Path(datasets.__file__).parent
-    modules = [importlib.import_module(f"training.datasets.{path.stem}") for path in folder.glob("[a-z]*.py")]
-    defined = [name for module in modules for name in getattr(module, "DATASETS", ())]
-    assert sorted(defined) == sorted(datasets.REGISTRY)
-
-
-def test_every_skeleton_has_both_sides(tmp_path):
-    for name in datasets.REGISTRY:
-        named = datasets.named(name)
-        if not named.parts:  # things and backgrounds
-            continue
-        skeleton = named.find(tmp_path, "train" if "train" in named.parts else "test").skeleton
-        sides = {joint[1:] for joint in skeleton.joint_names if joint[0] in "lr"}
-        assert all({f"l{side}", f"r{side}"} <= set(skeleton.joint_names) for side in sides), name
-        assert {i for edge in skeleton.edges for i in edge} == set(range(skeleton.n_joints)), name
-
-
-def make_table(root, rng, n=7, masks=True):
-    builder = TableBuilder(root, 3)
-    for camera in range(2):
-        coeffs = np.zeros(0, np.float32) if camera else np.float32([0.1, 0, 0, 0, 0])
-        runs = [rlemasklib.encode(rng.integers(0, 2, [5, 6]).astype(np.uint8)) for _ in range(n - 1)]
-        builder.add(
-            [f"b/{9 - i}.jpg" for i in range(n)],
-            rng.uniform(0, 9, [n, 4]),
-            Camera(np.diag([900, 900, 1]), coeffs),
-            rng.uniform(1, 2, [n, 3, 3]),
-            masks=[*runs, None] if masks else None,
-            activity=[f"a{i}" for i in range(n)],
-            scene="here",
-            person=camera,
-        )
-    return builder.build()
-
-
-def test_tables_are_kept_as_they_are(tmp_path):
-    table = make_table(tmp_path, np.random.default_rng(0))
-    table.save(tmp_path / "table.npz", key="x")
-    again = Table.load(tmp_path / "table.npz", tmp_path)
-    assert len(again) == len(table) == 14
-    assert [e.image_path.name for e in again] == sorted(e.image_path.name for e in table)
-    for a, b in zip(table, again, strict=True):
-        assert (a.image_path, a.mask, a.activity, a.scene, a.person) == (
-            b.image_path,
-            b.mask,
-            b.activity,
-            b.scene,
-            b.person,
-        )
-        for name in ("box", "joints2d", "valid", "joints3d"):
-            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
-        np.testing.assert_array_equal(a.camera.distortion_coeffs, b.camera.distortion_coeffs)
-    assert table[3:5][1].image_path == table[4].image_path
-    assert sum(e.mask is None for e in again) == 2
-    assert {e.camera.is_pinhole for e in again} == {True, False}
-
-
-def test_tables_are_put_together(tmp_path):
-    rng = np.random.default_rng(0)
-    first, second = make_table(tmp_path, rng), make_table(tmp_path, rng, masks=False)
-    whole = Table.concatenate([first, second])
-    assert len(whole) == 28
-    assert sum(e.mask is not None for e in whole) == 12
-    for table in (first, second):
-        for example in table:
-            assert any(np.array_equal(example.box, e.box) and e.camera.is_pinhole == example.camera.is_pinhole
-                       for e in whole)  # fmt: skip
-
-
-@given(
-    angles=st.tuples(*[st.floats(-3, 3)] * 3),
-    eye=st.tuples(*[st.floats(-5000, 5000)] * 3),
-    point=st.tuples(st.floats(-1500, 1500), st.floats(-1500, 1500), st.floats(2000, 9000)),
-    coeffs=st.sampled_from([[], [-0.2, 0.1, 0.001, -0.002], [-0.2, 0.2, 0.001, 0.002, -0.01]]),
-)
-@tried_with(angles=(0.0, 1e-5, 0.0), eye=(0.0, 0.0, 0.0), point=(0.0, 0.0, 2000.0), coeffs=[])
-def test_cameras_agree_with_opencv(angles, eye, point, coeffs):
-    rotation, _ = cv2.Rodrigues(np.float64(angles))
-    extrinsics = np.eye(4)
-    extrinsics[:3, :3], extrinsics[:3, 3] = rotation, -rotation @ eye
-    matrix = np.array([[1100, 0, 500], [0, 1090, 510], [0, 0, 1]], np.float32)
-    camera = Camera(matrix, np.float32(coeffs), extrinsic_matrix=extrinsics)
-    world = camera.to_world(np.array([point]))
-    np.testing.assert_allclose(rotation @ (world[0] - eye), point, atol=1e-6)
-    np.testing.assert_allclose(camera.to_camera(world)[0], point, atol=1e-6)
-    expected = people.project(world, extrinsics, matrix, np.float64(np.float32([*coeffs, *[0] * (5 - len(coeffs))])))
-    # OpenCV takes the rotation for none up to an angle of 1e-5, which is 0.02 pixels at the edge of this picture
-    np.testing.assert_allclose(camera.project(np.array(point)), expected[0], atol=3e-2)
-
-
-@given(st.tuples(st.floats(-500, 3000), st.floats(-500, 3000), st.floats(1, 2000), st.floats(1, 2000)))
-def test_cameras_of_unknown_pictures_look_at_the_box(box):
-    camera = assumed_camera(np.array(box))
-    pixels = camera.project(np.array([[0, 0, 1.0], [0, 0, 5000.0]]))
-    np.testing.assert_allclose(pixels, [[box[0] + box[2] / 2, box[1] + box[3] / 2]] * 2, atol=1e-2)
 
 
 def test_examples_of_a_picture_share_a_camera(small_h36m):
