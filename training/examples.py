@@ -110,13 +110,7 @@ def make_crop(
             order = _mirrored_order(skeleton)
     crop = _draw_crop(example, view, crop_side)
     if rng is not None and appearance is not None:
-        if example.mask is not None and rng.uniform() < appearance.background_prob:
-            mask = np.ascontiguousarray(255 * rlemasklib.decode(example.mask))
-            mask = example.camera.reprojected(mask, view, (crop_side, crop_side))
-            crop = swap_background(crop, mask, rng, appearance.backgrounds)
-        if rng.uniform() < appearance.occlude_prob:
-            crop = cover(crop, rng, appearance.cutouts)
-        crop = change_colours(crop, rng)
+        crop = _change_appearance(crop, example, view, rng, appearance)
 
     valid = example.valid[order].astype(np.float32)
     rotation = view.rotation_from(example.camera)
@@ -136,6 +130,17 @@ def make_crop(
 @lru_cache
 def _mirrored_order(skeleton):
     return np.array(skeleton.mirror)
+
+
+def _change_appearance(crop, example, view, rng, appearance):
+    """Swap the background, cover a part of the person, and change the colours, each if it happens to this crop."""
+    if example.mask is not None and rng.uniform() < appearance.background_prob:
+        mask = np.ascontiguousarray(255 * rlemasklib.decode(example.mask))
+        mask = example.camera.reprojected(mask, view, crop.shape[1::-1])
+        crop = swap_background(crop, mask, rng, appearance.backgrounds)
+    if rng.uniform() < appearance.occlude_prob:
+        crop = cover(crop, rng, appearance.cutouts)
+    return change_colours(crop, rng)
 
 
 def _draw_crop(example: Example, view: Camera, crop_side: int) -> np.ndarray:
