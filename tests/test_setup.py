@@ -95,6 +95,15 @@ def test_a_python_without_tensorflow_gets_a_sentence(tmp_path):
     assert "3.10 to 3.13, but ROS 2 lyrical uses Python 3.14.0; supported are Humble, Jazzy and Kilted" in done.stderr
 
 
+def test_a_missing_tensorflow_is_told_in_a_sentence():
+    code = "import sys; sys.modules['tensorflow'] = None; import metrabs_core; metrabs_core.load()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    version = ".".join(map(str, sys.version_info[:3]))
+    last = done.stderr.splitlines()[-1]
+    assert f"TensorFlow is not installed for this Python ({version}): it has packages for Python 3.10 to 3.13" in last
+    assert last.startswith("metrabs_core.errors.UserError")
+
+
 def test_installed_versions_are_the_pinned_ones():
     from importlib.metadata import PackageNotFoundError, version
 
