@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from concurrent.futures import CancelledError, wait
+from traceback import format_exception
 from typing import NoReturn
 
 import numpy as np
@@ -96,7 +97,7 @@ class MetrabsNode(LifecycleNode):
             if not self.context.ok():
                 raise KeyboardInterrupt  # SIGTERM raises nothing by itself
         if loading.exception():
-            self.get_logger().error(_one_line(loading.exception()))
+            self.get_logger().error(_explained(loading.exception()))
             self.stop_inference()
             return TransitionCallbackReturn.FAILURE
         self._state = "inactive"
@@ -208,6 +209,7 @@ class MetrabsNode(LifecycleNode):
             response.message = "The node was shut down."
         except Exception as error:
             response.message = f"The model failed: {_one_line(error)}"
+            self._warn("model_error", f"A request could not be answered: {_explained(error)}")
         return response
 
     def _done(self, answer) -> Future:
@@ -240,7 +242,7 @@ class MetrabsNode(LifecycleNode):
         except Exception as error:
             if self.context.ok():  # else the process is about to end, and nothing can be published
                 self._statistics.count_skipped("model_error")
-                self._warn("model_error", f"A frame could not be processed: {_one_line(error)}")
+                self._warn("model_error", f"A frame could not be processed: {_explained(error)}")
             return
         latency = self.get_clock().now().nanoseconds * 1e-9 - frame.seconds
         self._statistics.count_processed(latency, time.monotonic() - frame.arrival, end - begin, len(people))
@@ -293,6 +295,11 @@ class MetrabsNode(LifecycleNode):
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _explained(error: BaseException) -> str:
+    """What a user can mend in a line; anything else is a fault of the program, and keeps its traceback."""
+    return _one_line(error) if isinstance(error, (UserError, OSError)) else "".join(format_exception(error))
 
 
 def main(args=None) -> NoReturn:
