@@ -11,7 +11,7 @@ from metrabs_core.errors import UserError
 from training.synthesis.bodies import BodyModel, sample_phenotype
 from training.synthesis.bvh import read_bvh
 from training.synthesis.motions import JOINT_NAMES, read_motions
-from training.synthesis.poses import Pose
+from training.synthesis.pose import Pose
 from training.synthesis.retargeting import follow
 
 J = {name: i for i, name in enumerate(JOINT_NAMES)}

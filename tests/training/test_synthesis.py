@@ -25,11 +25,12 @@ if "tensorflow" in sys.modules:
     pytest.skip("run this file by itself: the renderer and TensorFlow do not share a process", allow_module_level=True)
 
 from training.dataset_format import read_description, read_pictures
-from training.synthesis import assets, clothing, furniture, poses, shapes, synthesize
+from training.synthesis import assets, clothing, furniture, physics, poses, shapes, synthesize
 from training.synthesis.backgrounds import Backgrounds
 from training.synthesis.bodies import PART_NAMES, load_anny, read_blend_shape, sample_phenotype
+from training.synthesis.pose import Pose, two_bones
 from training.synthesis.renderer import FAR, NEAR, Lights, Solid, _contact, metric_depth
-from training.synthesis.rotations import about_z
+from training.synthesis.rotations import about_x, about_z
 from training.synthesis.scene import Camera, Person, _ambient_occlusion, _label, _look_at, _sample_camera
 from training.synthesis.worker import Worker
 
@@ -189,13 +190,13 @@ def test_who_sits_on_the_floor_does_not_stand_on_the_hands(worker):
     bodies = worker.body.build(np.full((1, len(worker.body.phenotype_labels)), 0.6, np.float32))
     index, lean = worker.body.bone_index, {}
     for name, flex in (("flat", 86.0), ("up", 20.0)):  # legs ahead, or hanging down from a pelvis in the air
-        pose = poses.Pose(bodies.heads[0], index)
+        pose = Pose(bodies.heads[0], index)
         for s in "LR":
             pose.set_leg(s, flex, 5, 0, 5)
             pose.aim_arm(s, np.array([0.0, -1.0, 0.2]), np.array([0.0, -1.0, 0.2]))
         rotations = pose.rotations()[None]
         _, positions = worker.body.bone_poses(bodies.heads, worker.body.alignments(bodies.heads), rotations)
-        lean[name] = poses.floating("sit_on_floor", positions[0], index)
+        lean[name] = physics.floating("sit_on_floor", positions[0], index)
     assert lean["flat"] < 0.03 < 0.3 < lean["up"]
 
 
@@ -205,7 +206,7 @@ vectors = st.tuples(*[st.floats(-1, 1)] * 3).map(np.array).filter(lambda v: np.l
 @settings(max_examples=60, deadline=None)
 @given(reach=vectors, pole=vectors, first=st.floats(0.2, 0.5), second=st.floats(0.2, 0.5))
 def test_two_bones_reach_the_target_or_stretch_toward_it(reach, pole, first, second):
-    u, f = poses._two_bones(reach, first, second, pole)
+    u, f = two_bones(reach, first, second, pole)
     np.testing.assert_allclose([np.linalg.norm(u), np.linalg.norm(f)], 1, atol=1e-6)
     end = first * u + second * f
     distance = np.linalg.norm(reach)
@@ -217,7 +218,7 @@ def test_two_bones_reach_the_target_or_stretch_toward_it(reach, pole, first, sec
 
 def test_a_hand_goes_where_it_is_sent(worker):
     bodies = worker.body.build(np.full((1, len(worker.body.phenotype_labels)), 0.6, np.float32))
-    pose = poses.Pose(bodies.heads[0], worker.body.bone_index)
+    pose = Pose(bodies.heads[0], worker.body.bone_index)
     pose.bend_spine(20, 5, 15)
     target = np.array([0.25, -0.35, -0.1])
     pose.reach("L", target, np.array([1.0, 0, -1]))
@@ -231,25 +232,25 @@ def test_penetration_sees_a_hand_in_the_belly_only(worker):
     bodies = worker.body.build(np.full((1, len(worker.body.phenotype_labels)), 0.6, np.float32))
     depth = {}
     for name, y in (("before", -0.5), ("inside", 0.0)):
-        pose = poses.Pose(bodies.heads[0], worker.body.bone_index)
+        pose = Pose(bodies.heads[0], worker.body.bone_index)
         pose.reach("R", np.array([0.0, y, -0.2]), np.array([-1.0, 0, -1]))
         _, positions = worker.body.bone_poses(
             bodies.heads, worker.body.alignments(bodies.heads), pose.rotations()[None]
         )
-        depth[name] = poses.penetration(positions, worker.body.bone_index)[0]
+        depth[name] = physics.penetration(positions, worker.body.bone_index)[0]
     assert depth["before"] < 0.02 < 0.05 < depth["inside"]
 
 
 def test_balance_brings_the_mass_above_the_feet(worker):
     bodies = worker.body.build(np.full((1, len(worker.body.phenotype_labels)), 0.6, np.float32))
-    pose = poses.Pose(bodies.heads[0], worker.body.bone_index)
-    pose.turn("root", poses.about_x(80))
+    pose = Pose(bodies.heads[0], worker.body.bone_index)
+    pose.turn("root", about_x(80))
     for s in "LR":
         pose.set_leg(s, 80, 5, 5, 0)
         pose.aim_arm(s, np.array([0.0, -0.2, 1.0]), np.array([0.0, -0.2, 1.0]))
     index = worker.body.bone_index
     before = worker.body.bone_poses(bodies.heads, worker.body.alignments(bodies.heads), pose.rotations()[None])[1][0]
-    parts = poses.balance(pose.rotations(), before, index)
+    parts = physics.balance(pose.rotations(), before, index)
     after = worker.body.bone_poses(bodies.heads, worker.body.alignments(bodies.heads), parts[None])[1][0]
 
     def overhang(positions):

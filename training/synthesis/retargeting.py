@@ -7,8 +7,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from training.synthesis.motions import JOINT_NAMES, SEGMENTS
-from training.synthesis.poses import Pose
-from training.synthesis.rotations import about_z, cross, frame
+from training.synthesis.pose import Pose
+from training.synthesis.rotations import about_z, cross, frame, shortest_rotation, unit
 
 _SPINE = ("spine05", "spine04", "spine03", "spine02", "spine01")
 _SPINE_SHARES = (0.2, 0.45, 0.7, 0.9, 1.0)  # of the turn from pelvis to chest
@@ -56,7 +56,7 @@ def _follow_trunk(pose: Pose, place: dict, turned: dict) -> None:
     wanted = place["neck"] / np.linalg.norm(place["neck"])
     along = wanted @ below  # |t wanted - below| = |above|
     reach = along + np.sqrt(max(0.0, along**2 - below @ below + above @ above))
-    lean = _shortest(above, reach * wanted - below)
+    lean = _turn(above, reach * wanted - below)
     pose.world["root"] = pelvis
     for part, turn in zip(_SPINE, spine):
         pose.world[part] = lean @ turn
@@ -68,7 +68,7 @@ def _follow_head(pose: Pose, place: dict, turned: dict) -> None:
     neck = [chest @ Rotation.from_rotvec(share * bend).as_matrix() for share in _NECK_SHARES]
     heads = [pose.bone(part) for part in _NECK]
     above = sum(turn @ (end - start) for turn, start, end in zip(neck, heads, heads[1:]))
-    lean = _shortest(above, place["head"] - place["neck"])
+    lean = _turn(above, place["head"] - place["neck"])
     for part, turn in zip(_NECK, neck):
         pose.world[part] = lean @ turn
 
@@ -77,9 +77,9 @@ def _follow_arm(pose: Pose, s: str, side: str, place: dict, turned: dict, rng: n
     chest = pose.world["spine01"]
     shrug = Rotation.from_matrix(turned["chest"].T @ turned[f"clavicle.{s}"]).as_rotvec()
     pose.world[f"clavicle.{s}"] = chest @ Rotation.from_rotvec(_limited(shrug, _MAX_CLAVICLE)).as_matrix()
-    upper = _unit(place[f"{side}elb"] - place[f"{side}sho"])
-    lower = _unit(place[f"{side}wri"] - place[f"{side}elb"])
-    swing = _shortest(_DOWN, chest.T @ upper)
+    upper = unit(place[f"{side}elb"] - place[f"{side}sho"])
+    lower = unit(place[f"{side}wri"] - place[f"{side}elb"])
+    swing = _turn(_DOWN, chest.T @ upper)
     hinge = _hinge(cross(lower, upper), chest @ swing[:, 0], upper, lower, _ELBOW_BLEND)
     # As in `Pose.aim_arm`: half of the turn about the upper arm happens at the shoulder, half further down.
     shoulder = _keep_third(-upper, hinge)
@@ -94,7 +94,7 @@ def _follow_arm(pose: Pose, s: str, side: str, place: dict, turned: dict, rng: n
     pose.world[f"wrist.{s}"] = forearm @ about_z(twist)
     hand = place[f"{side}han"] - place[f"{side}wri"]
     if np.linalg.norm(hand) > 0.02:  # false for NaN
-        bend = Rotation.from_matrix(_shortest(lower, hand)).as_rotvec()
+        bend = Rotation.from_matrix(_turn(lower, hand)).as_rotvec()
         bent = Rotation.from_rotvec(_limited(bend, _MAX_WRIST)).as_matrix()
         pose.world[f"wrist.{s}"] = bent @ pose.world[f"wrist.{s}"]
     pose.curl_fingers(s, rng.uniform(5, 60))
@@ -107,17 +107,17 @@ def _straighten(pose: Pose, parts: tuple, end: str, turns: tuple, direction: np.
     hinge = cross(elbow - shoulder, wrist - elbow)
     start, middle, end = (pose.bone(name) for name in (*parts, end))
     align = _keep_third(-_DOWN, _LEFT) @ _keep_third(start - end, -hinge).T  # as in `BodyModel.alignments`
-    lean = _shortest(turns[0] @ align @ (middle - start) + turns[1] @ align @ (end - middle), direction)
+    lean = _turn(turns[0] @ align @ (middle - start) + turns[1] @ align @ (end - middle), direction)
     for part, turn in zip(parts, turns):
         pose.world[part] = lean @ turn
 
 
 def _follow_leg(pose: Pose, s: str, side: str, place: dict, turned: dict) -> None:
-    thigh = _unit(place[f"{side}kne"] - place[f"{side}hip"])
-    shin = _unit(place[f"{side}ank"] - place[f"{side}kne"])
+    thigh = unit(place[f"{side}kne"] - place[f"{side}hip"])
+    shin = unit(place[f"{side}ank"] - place[f"{side}kne"])
     foot = turned[f"foot.{s}"]
     known = np.isfinite(foot).all()
-    natural = pose.world["root"] @ _shortest(_DOWN, pose.world["root"].T @ thigh)[:, 0]
+    natural = pose.world["root"] @ _turn(_DOWN, pose.world["root"].T @ thigh)[:, 0]
     if known:
         natural = natural + foot[:, 0]
     hinge = _hinge(cross(thigh, shin), natural, thigh, shin, _KNEE_BLEND)
@@ -133,7 +133,7 @@ def _follow_leg(pose: Pose, s: str, side: str, place: dict, turned: dict) -> Non
 
 def _sits(place: dict) -> bool:
     """Whether something must carry the bottom: both thighs level, and the feet far before the hips."""
-    thighs = [_unit(place[f"{side}kne"] - place[f"{side}hip"]) for side in "lr"]
+    thighs = [unit(place[f"{side}kne"] - place[f"{side}hip"]) for side in "lr"]
     feet = (place["lank"] + place["rank"]) / 2
     before = np.linalg.norm(feet[:2])
     return bool(all(abs(t[2]) < 0.45 for t in thighs) and before > 0.25 and feet[2] < -0.2 and place["neck"][2] > 0.3)
@@ -143,13 +143,13 @@ def _hinge(bend: np.ndarray, natural: np.ndarray, first: np.ndarray, second: np.
     """Axis of a hinge between two bones: the cross product of their directions, unless they are nearly in line."""
     angle = np.degrees(np.arccos(np.clip(first @ second, -1, 1)))
     share = np.clip((angle - blend[0]) / (blend[1] - blend[0]), 0, 1)
-    return share * bend / (np.linalg.norm(bend) + 1e-9) + (1 - share) * _unit(natural)
+    return share * bend / (np.linalg.norm(bend) + 1e-9) + (1 - share) * unit(natural)
 
 
 def _keep_first(first: np.ndarray, third: np.ndarray) -> np.ndarray:
     """Rotation whose first axis is given and whose third lies nearest to another vector, float64 [3, 3]."""
-    x = _unit(first)
-    y = _unit(cross(third, x))
+    x = unit(first)
+    y = unit(cross(third, x))
     return np.stack([x, y, cross(x, y)], 1)
 
 
@@ -158,21 +158,12 @@ def _keep_third(third: np.ndarray, first: np.ndarray) -> np.ndarray:
     return frame(-third[None], first[None])[0]
 
 
-def _shortest(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _turn(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The smallest rotation that turns the direction of a into that of b, float64 [3, 3]."""
-    axis = cross(a, b)
-    sine, cosine = np.linalg.norm(axis), a @ b
-    if sine < 1e-9 * np.linalg.norm(a) * np.linalg.norm(b):
-        axis, sine = (np.array([1.0, 0, 0]), 0.0) if cosine > 0 else (cross(a, np.array([1.0, 0.3, 0.2])), 0.0)
-    axis = axis / (np.linalg.norm(axis) + 1e-12)
-    return Rotation.from_rotvec(np.arctan2(sine, cosine) * axis).as_matrix()
+    return shortest_rotation(unit(a), unit(b))
 
 
 def _limited(rotvec: np.ndarray, degrees: float) -> np.ndarray:
     """A rotation vector that is no longer than an angle."""
     angle = np.degrees(np.linalg.norm(rotvec))
     return rotvec * min(1.0, degrees / max(angle, 1e-9))
-
-
-def _unit(v: np.ndarray) -> np.ndarray:
-    return v / (np.linalg.norm(v) + 1e-12)

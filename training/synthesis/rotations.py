@@ -59,3 +59,34 @@ def frame(direction: np.ndarray, hinge: np.ndarray) -> np.ndarray:
 def random_rotation(rng: np.random.Generator, degrees: float) -> np.ndarray:
     """Rotation by a normally distributed vector of the given standard deviation per axis. Returns [3, 3]."""
     return about_z(rng.normal(0, degrees)) @ about_y(rng.normal(0, degrees)) @ about_x(rng.normal(0, degrees))
+
+
+def norm(v: np.ndarray) -> float:
+    """Length of a single vector; `numpy.linalg.norm` takes much longer."""
+    return float(np.sqrt(v @ v))
+
+
+def unit(v: np.ndarray) -> np.ndarray:
+    """A single vector [3] made one long."""
+    return v / (np.sqrt(v @ v) + 1e-9)
+
+
+def shortest_rotation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The smallest rotation that turns unit vector a into b, float64 [3, 3]."""
+    v, c = cross(a, b), float(a @ b)
+    if c < -0.9999:
+        return about_x(180.0)
+    k = np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
+    return np.eye(3) + k + k @ k / (1 + c)
+
+
+def partial_rotation(rotation: np.ndarray, fraction: float) -> np.ndarray:
+    """A fraction of a rotation about the same axis."""
+    if fraction >= 1:
+        return rotation
+    angle = np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))
+    axis = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
+    axis = axis / (norm(axis) + 1e-12)
+    k = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    a = angle * fraction
+    return np.eye(3) + np.sin(a) * k + (1 - np.cos(a)) * k @ k

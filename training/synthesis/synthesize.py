@@ -119,7 +119,7 @@ def _describe(
     """Write ``dataset.json``, or make sure that the one that is there says the same."""
     from training.synthesis.backgrounds import Backgrounds
     from training.synthesis.furniture import Rooms
-    from training.synthesis.poses import Clips
+    from training.synthesis.humanoid_clips import Clips
 
     other = {
         "generator": "metrabs-train synthesize, version 2",  # another version, other pictures of the same seed

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from metrabs_core.skeletons import NATIVE
-from training.synthesis import accessories, clothing, poses
+from training.synthesis import accessories, clothing, physics, poses
 from training.synthesis.backgrounds import Backgrounds
 from training.synthesis.bodies import BATCH, PART_INDEX, PART_NAMES, Bodies, BodyModel, sample_phenotype
 from training.synthesis.furniture import Rooms
+from training.synthesis.humanoid_clips import Clips
 from training.synthesis.joints import JointRegressor
 from training.synthesis.motions import read_motions
+from training.synthesis.pose import Pose
 from training.synthesis.renderer import Renderer, Solid
 from training.synthesis.retargeting import follow
 from training.synthesis.scene import Person, make_scene
@@ -51,7 +53,7 @@ class Worker:
         self.joints = JointRegressor(self.body)
         self.rooms = Rooms(rooms)
         self.backgrounds = Backgrounds(backgrounds, part, self.rooms.textures)
-        self.clips = poses.Clips(motions)
+        self.clips = Clips(motions)
         self.motions = read_motions(motions)
         surface = clothing.surface_coordinates(self.body)
         self.renderer = Renderer(self.body.faces, surface[: self.body.n_shown], clothing.landmarks(self.body))
@@ -105,7 +107,7 @@ class Worker:
         """Posed and dressed people, [B] each; `wanted` holds the shares of the families of poses, "" for any."""
         bodies = self.body.build(phenotypes)
         n = len(phenotypes)
-        chosen: list[poses.Pose | None] = [None] * n
+        chosen: list[Pose | None] = [None] * n
         best = np.full(n, np.inf)
         bone_rotations = np.zeros([n, len(self.body.bone_names), 3, 3], np.float32)
         positions = np.zeros([n, len(self.body.bone_names), 3], np.float32)
@@ -123,13 +125,13 @@ class Worker:
             parts = np.stack([pose.rotations() for pose in tried])
             _, heads = self.body.bone_poses(*rest, parts)
             for k, pose in enumerate(tried):
-                if pose.kind in poses.BALANCED:
-                    parts[k] = poses.balance(parts[k], heads[k], self.body.bone_index)
+                if pose.kind in physics.BALANCED:
+                    parts[k] = physics.balance(parts[k], heads[k], self.body.bone_index)
             rotations, heads = self.body.bone_poses(*rest, parts)
-            depth = poses.penetration(heads, self.body.bone_index)
+            depth = physics.penetration(heads, self.body.bone_index)
             for k, i in enumerate(open_):
                 kinds[i] = tried[k].kind
-                depth[k] += poses.floating(kinds[i], heads[k], self.body.bone_index)
+                depth[k] += physics.floating(kinds[i], heads[k], self.body.bone_index)
                 if depth[k] < best[i]:
                     best[i], chosen[i] = depth[k], tried[k]
                     bone_rotations[i], positions[i], part_rotations[i] = rotations[k], heads[k], parts[k]
@@ -158,11 +160,11 @@ class Worker:
             )
         return people
 
-    def _sample_pose(self, rng: np.random.Generator, heads: np.ndarray, kind: str) -> poses.Pose:
+    def _sample_pose(self, rng: np.random.Generator, heads: np.ndarray, kind: str) -> Pose:
         """A random pose of a family ("" for any) for a body with these rest bone heads, float32 [n_bones, 3]."""
         if kind != "motion":
             return poses.sample_pose(rng, heads, self.body.bone_index, self.clips, kind)
-        pose = poses.Pose(heads, self.body.bone_index)
+        pose = Pose(heads, self.body.bone_index)
         pose.kind = kind
         follow(pose, *self.motions.sample(rng), rng)
         return pose
