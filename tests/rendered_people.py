@@ -21,7 +21,7 @@ BACKGROUND = 150  # grey: before a busy picture the person detector overlooks re
 
 def standing_people(n: int, seed: int = 11) -> tuple[Worker, list[Person]]:
     """Adults of different statures, outfits and stances, on their feet."""
-    worker = Worker(None, "all", None, "cpu")
+    worker = Worker()
     generators = [np.random.default_rng([seed, i]) for i in range(n)]
     labels = worker.body.phenotype_labels
     phenotypes = np.full([n, len(labels)], 0.5, np.float32)

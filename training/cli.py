@@ -24,7 +24,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "synthesize": Command("training.synthesis.synthesize", "render an annotated data set"),
+    "synthesize": Command("training.commands.synthesize", "render an annotated data set"),
     "prepare": Command("training.commands.prepare", "make a downloaded data set ready for training and evaluation"),
     "train": Command("training.commands.train", "train a crop model; the same command resumes"),
     "predict": Command("training.commands.predict", "predict the poses of a data set's test part, for evaluate"),

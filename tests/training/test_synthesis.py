@@ -24,8 +24,9 @@ if "tensorflow" in sys.modules:
     # Two versions of LLVM, Mesa's and TensorFlow's, end a process that has both; `make test` gives this file its own.
     pytest.skip("run this file by itself: the renderer and TensorFlow do not share a process", allow_module_level=True)
 
+from training import cli
 from training.dataset_format import read_description, read_pictures
-from training.synthesis import assets, clothing, furniture, physics, poses, shapes, synthesize
+from training.synthesis import assets, clothing, furniture, physics, poses, shapes
 from training.synthesis.backgrounds import Backgrounds
 from training.synthesis.bodies import PART_NAMES, load_anny, read_blend_shape, sample_phenotype
 from training.synthesis.pose import Pose, two_bones
@@ -37,14 +38,26 @@ from training.synthesis.worker import Worker
 ROOT = Path(__file__).parents[2]
 J = {name: i for i, name in enumerate(NATIVE.joint_names)}
 # A run without photographs and clips, in shards of two scenes, so that few scenes make many shards.
-DRIVER = "from training.synthesis import synthesize as s; s.SCENES_PER_SHARD = 2; s.main()"
+DRIVER = "from training import cli; from training.synthesis import dataset as d; d.SCENES_PER_SHARD = 2; cli.main()"
 
 
 def command(out, scenes, seed=1, workers=1):
     options = {"--out": out, "--scenes": scenes, "--seed": seed, "--workers": workers}
     flat = [str(x) for pair in options.items() for x in pair]
     nothing = str(Path(__file__).parent)  # neither photographs nor clips nor furniture
-    return [sys.executable, "-c", DRIVER, *flat, "--backgrounds", nothing, "--motions", nothing, "--rooms", nothing]
+    return [
+        sys.executable,
+        "-c",
+        DRIVER,
+        "synthesize",
+        *flat,
+        "--backgrounds",
+        nothing,
+        "--motions",
+        nothing,
+        "--rooms",
+        nothing,
+    ]
 
 
 def contents(folder):
@@ -60,7 +73,7 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def worker():
-    return Worker(None, "all", None, None)
+    return Worker()
 
 
 @pytest.fixture(scope="module")
@@ -538,22 +551,16 @@ def running(pid):
         return False
 
 
-def test_another_seed_does_not_go_into_the_same_folder(dataset, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["synthesize", *command(dataset, 8, seed=2)[3:]])
-    with pytest.raises(SystemExit) as error:
-        synthesize.main()
-    assert error.value.code == 2
-    assert "holds a dataset made with another seed; choose another folder" in capsys.readouterr().err
+def test_another_seed_does_not_go_into_the_same_folder(dataset):
+    with pytest.raises(SystemExit, match="holds a dataset made with another seed; choose another folder"):
+        cli.main(command(dataset, 8, seed=2)[3:])
 
 
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [(["--scenes", "0"], "--scenes is 0; ask for at least one"), (["--backgrounds", "/nowhere"], "which is no folder")],
 )
-def test_senseless_arguments_are_refused(tmp_path, capsys, monkeypatch, options, complaint):
-    monkeypatch.setattr(sys, "argv", ["synthesize", "--out", str(tmp_path / "x"), "--scenes", "1", *options])
-    with pytest.raises(SystemExit) as error:
-        synthesize.main()
-    assert error.value.code == 2
-    assert complaint in capsys.readouterr().err
+def test_senseless_arguments_are_refused(tmp_path, options, complaint):
+    with pytest.raises(SystemExit, match=complaint):
+        cli.main(["synthesize", "--out", str(tmp_path / "x"), "--scenes", "1", *options])
     assert not (tmp_path / "x").exists()

@@ -6,6 +6,7 @@ import cv2
 import moderngl
 import numpy as np
 
+from metrabs_core.errors import UserError
 from training.synthesis.rotations import cross
 
 NEAR, FAR = 0.08, 120.0  # metres
@@ -464,7 +465,7 @@ def _create_context() -> moderngl.Context:
     try:
         return moderngl.create_standalone_context(backend="egl")
     except Exception as error:  # what it raises depends on the driver
-        raise RuntimeError(
+        raise UserError(
             f"OpenGL can't be used off screen ({error}); install the system packages libegl1 and libgl1-mesa-dri."
         ) from error
 
@@ -473,7 +474,7 @@ def check_context() -> None:
     """Make sure that this machine can render.
 
     Raises:
-        RuntimeError: it can't; the message says what to install.
+        UserError: it can't; the message says what to install.
     """
     _create_context().release()
 

@@ -1,6 +1,7 @@
 """One process's share of the work: from a seed and scene numbers to pictures and labels."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,23 +39,33 @@ _POSES = {
 }
 
 
-class Worker:
-    """Body model, renderer and pictures of one process.
+@dataclass(frozen=True)
+class Sources:
+    """What scenes are made of, besides bodies.
 
-    Args:
-        backgrounds: folder of photographs or None.
+    Attributes:
+        backgrounds: folder of photographs, or None to do without.
         part: which of them, see `Backgrounds`.
-        motions: folder of motion capture clips or None.
-        rooms: folder of furniture and textures or None.
+        motions: folder of motion capture clips, or None.
+        rooms: folder of furniture and textures, or None.
     """
 
-    def __init__(self, backgrounds: Path | None, part: str, motions: Path | None, rooms: Path | None):
+    backgrounds: Path | None = None
+    part: str = "all"
+    motions: Path | None = None
+    rooms: Path | None = None
+
+
+class Worker:
+    """Body model, renderer and pictures of one process."""
+
+    def __init__(self, sources: Sources = Sources()):
         self.body = BodyModel()
         self.joints = JointRegressor(self.body)
-        self.rooms = Rooms(rooms)
-        self.backgrounds = Backgrounds(backgrounds, part, self.rooms.textures)
-        self.clips = Clips(motions)
-        self.motions = read_motions(motions)
+        self.rooms = Rooms(sources.rooms)
+        self.backgrounds = Backgrounds(sources.backgrounds, sources.part, self.rooms.textures)
+        self.clips = Clips(sources.motions)
+        self.motions = read_motions(sources.motions)
         surface = clothing.surface_coordinates(self.body)
         self.renderer = Renderer(self.body.faces, surface[: self.body.n_shown], clothing.landmarks(self.body))
         self._down = np.where(surface[:, 3] > 0, 9.0, surface[:, 4])
