@@ -9,8 +9,9 @@ import sys
 import cv2
 import numpy as np
 
+from training.synthesis.person import Person
 from training.synthesis.renderer import Lights
-from training.synthesis.scene import Camera, Person
+from training.synthesis.views import View
 from training.synthesis.worker import Worker
 
 WIDTH, HEIGHT = 768, 576
@@ -42,20 +43,20 @@ def take_picture(worker: Worker, people: list[Person], focal_length: float) -> n
     drawn = [(p.vertices, p.normals, p.look) for p in people]
     solids = [solid for person in people for solid in person.solids]
     colour, *_ = worker.renderer.render(
-        camera.intrinsics, camera.extrinsics, WIDTH, HEIGHT, lights, drawn, solids, [], 1.0, False
+        camera.intrinsic_matrix, camera.extrinsic_matrix, WIDTH, HEIGHT, lights, drawn, solids, [], 1.0, False
     )
     seen = cv2.resize((colour[..., 3] > 0).astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)[..., None]
     people_only = cv2.resize(colour[..., :3], (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
     return np.clip(people_only + BACKGROUND * (1 - seen), 0, 255).astype(np.uint8)
 
 
-def camera_of(focal_length: float) -> Camera:
+def camera_of(focal_length: float) -> View:
     """The camera of ``take_picture``."""
     intrinsics = np.array([[focal_length, 0, (WIDTH - 1) / 2], [0, focal_length, (HEIGHT - 1) / 2], [0, 0, 1.0]])
     extrinsics = np.eye(4)
     extrinsics[:3, :3] = [[-1, 0, 0], [0, 0, -1], [0, -1, 0]]
     extrinsics[:3, 3] = [0, CAMERA_HEIGHT, 0]
-    return Camera(intrinsics, np.zeros(0), extrinsics, WIDTH, HEIGHT)
+    return View(intrinsics, extrinsic_matrix=extrinsics, width=WIDTH, height=HEIGHT)
 
 
 def in_front(person: Person, distance: float, aside: float = 0.0, yaw: float = 180.0) -> Person:
@@ -65,7 +66,7 @@ def in_front(person: Person, distance: float, aside: float = 0.0, yaw: float = 1
 
 def true_joints(person: Person) -> np.ndarray:
     """Native joints float [34, 3] in millimetres in the frame of the camera of ``take_picture``."""
-    extrinsics = camera_of(1.0).extrinsics
+    extrinsics = camera_of(1.0).extrinsic_matrix
     return 1000 * (person.joints @ extrinsics[:3, :3].T + extrinsics[:3, 3])
 
 
@@ -82,7 +83,7 @@ def main(path: str) -> None:
     for name, placed in scenes.items():
         arrays[f"image_{name}"] = take_picture(worker, placed, FOCAL_LENGTH)
         arrays[f"joints_{name}"] = np.array([true_joints(person) for person in placed])
-    np.savez(path, intrinsic_matrix=camera_of(FOCAL_LENGTH).intrinsics, **arrays)
+    np.savez(path, intrinsic_matrix=camera_of(FOCAL_LENGTH).intrinsic_matrix, **arrays)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from bvh_files import SKELETON, movement, write_bvh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metrabs_core.cameras import Camera
 from metrabs_core.skeletons import NATIVE
 
 if "tensorflow" in sys.modules:
@@ -29,10 +30,14 @@ from training.dataset_format import read_description, read_pictures
 from training.synthesis import assets, clothing, furniture, physics, poses, shapes
 from training.synthesis.backgrounds import Backgrounds
 from training.synthesis.bodies import PART_NAMES, load_anny, read_blend_shape, sample_phenotype
+from training.synthesis.labels import label_person
+from training.synthesis.person import Person
+from training.synthesis.photography import ambient_occlusion
 from training.synthesis.pose import Pose, two_bones
-from training.synthesis.renderer import FAR, NEAR, Lights, Solid, _contact, metric_depth
+from training.synthesis.renderer import FAR, NEAR, Lights, _contact, metric_depth
 from training.synthesis.rotations import about_x, about_z
-from training.synthesis.scene import Camera, Person, _ambient_occlusion, _label, _look_at, _sample_camera
+from training.synthesis.solids import Solid
+from training.synthesis.views import View, sample_view
 from training.synthesis.worker import Worker
 
 ROOT = Path(__file__).parents[2]
@@ -94,14 +99,23 @@ def draw(worker, camera, people, solids=()):
     lights = Lights(np.tile([0, 0, 1.0], (3, 1)), np.full((3, 3), 0.2), np.full(3, 0.5), np.full(3, 0.5), 0.5)
     drawn = [(p.vertices, p.normals, p.look) for p in people]
     colour, depth, _, _ = worker.renderer.render(
-        camera.intrinsics, camera.extrinsics, camera.width, camera.height, lights, drawn, list(solids), [], 1.0, False
+        camera.intrinsic_matrix,
+        camera.extrinsic_matrix,
+        camera.width,
+        camera.height,
+        lights,
+        drawn,
+        list(solids),
+        [],
+        1.0,
+        False,
     )
     return np.ascontiguousarray(colour[..., 3]), depth
 
 
 def camera_at(position, target):
     intrinsics = np.array([[400, 0, 199.5], [0, 400, 199.5], [0, 0, 1.0]])
-    return Camera(intrinsics, np.zeros(0), _look_at(np.array(position, float), np.array(target, float), 0.0), 400, 400)
+    return View.looking_at(Camera(intrinsics), (400, 400), np.array(position, float), np.array(target, float), 0.0)
 
 
 # -- bodies and poses -----------------------------------------------------------------------------------------------
@@ -282,12 +296,14 @@ def test_a_box_is_drawn_where_opencv_projects_it(worker, standing):
     positions, normals = shapes.box([0.3, 0.5, 0.2], np.array([0.9, 0.5, 1.4]))
     ids, depth = draw(worker, camera, [standing], [Solid(positions, normals, np.ones_like(positions), 0.0)])
     rows, columns = np.nonzero(ids == 255)
-    rotation = cv2.Rodrigues(camera.extrinsics[:3, :3])[0]
-    expected = cv2.projectPoints(positions, rotation, camera.extrinsics[:3, 3], camera.intrinsics, None)[0][:, 0]
+    rotation = cv2.Rodrigues(camera.extrinsic_matrix[:3, :3])[0]
+    expected = cv2.projectPoints(positions, rotation, camera.extrinsic_matrix[:3, 3], camera.intrinsic_matrix, None)[0][
+        :, 0
+    ]
     scale = ids.shape[1] / camera.width
     drawn = (np.array([[columns.min(), rows.min()], [columns.max(), rows.max()]]) + 0.5) / scale - 0.5
     np.testing.assert_allclose(drawn, [expected.min(0), expected.max(0)], atol=0.85)
-    nearest = (positions @ camera.extrinsics[:3, :3].T + camera.extrinsics[:3, 3])[:, 2].min()
+    nearest = (positions @ camera.extrinsic_matrix[:3, :3].T + camera.extrinsic_matrix[:3, 3])[:, 2].min()
     np.testing.assert_allclose(metric_depth(depth[ids == 255].astype(np.float64)).min(), nearest, rtol=0.01)
 
 
@@ -297,7 +313,7 @@ def test_the_face_is_seen_from_the_front_alone(worker, standing):
         camera = camera_at([0, y, 1.3], [0, 0, 0.9])
         ids, depth = draw(worker, camera, [standing])
         at_pixels = cv2.resize(ids, (400, 400), interpolation=cv2.INTER_NEAREST)
-        label = _label(standing, 1, camera, camera.intrinsics, ids, depth, at_pixels)
+        label = label_person(standing, 1, camera, camera.intrinsic_matrix, ids, depth, at_pixels)
         seen[name] = np.array(label["visible"], bool)
         points = np.array(label["joints2d"])
         # The left shoulder is on the right in a picture of somebody who faces the camera.
@@ -312,15 +328,15 @@ def test_who_stands_behind_a_wall_is_not_labelled(worker, standing):
     wall = Solid(*shapes.box([4, 0.1, 4], np.array([0, -1.5, 1.0])), np.ones((36, 3)), 0.0)
     ids, depth = draw(worker, camera, [standing], [wall])
     at_pixels = cv2.resize(ids, (400, 400), interpolation=cv2.INTER_NEAREST)
-    assert _label(standing, 1, camera, camera.intrinsics, ids, depth, at_pixels) is None
+    assert label_person(standing, 1, camera, camera.intrinsic_matrix, ids, depth, at_pixels) is None
 
 
 def test_corners_are_darker_than_planes():
     near, far = (FAR * (1 - NEAR / z) / (FAR - NEAR) for z in (2.0, 2.2))  # the depth buffer's values at these metres
     depth = np.full([100, 100], near, np.float32)
-    assert (_ambient_occlusion(depth, 80, 80, 100.0) >= 254).all()
+    assert (ambient_occlusion(depth, 80, 80, 100.0) >= 254).all()
     depth[:, 50:] = far
-    light = _ambient_occlusion(depth, 80, 80, 100.0)
+    light = ambient_occlusion(depth, 80, 80, 100.0)
     assert light[40, 41] < 240 < 250 < light[40, 36]
     assert light[40, 75] >= 254
 
@@ -494,11 +510,11 @@ def test_everyday_people_move_as_in_the_clips_and_stand_on_the_floor(tmp_path, d
 def test_everyday_cameras_are_where_robots_have_theirs(standing):
     heights, distances, tilts, cut = [], [], [], []
     for seed in range(200):
-        camera = _sample_camera(np.random.default_rng(seed), standing, "everyday")
+        camera = sample_view(np.random.default_rng(seed), standing, "everyday")
         away = camera.position - standing.vertices.mean(0)
         heights.append(camera.position[2])
         distances.append(np.linalg.norm(away[:2]))
-        tilts.append(np.degrees(np.arcsin(camera.extrinsics[2, 2])))
+        tilts.append(np.degrees(np.arcsin(camera.extrinsic_matrix[2, 2])))
         points = camera.to_camera(standing.joints)
         if points[:, 2].min() > 0:
             pixels = camera.project(points)

@@ -4,8 +4,8 @@ import numpy as np
 
 from training.synthesis import shapes
 from training.synthesis.clothing import random_colour
-from training.synthesis.renderer import Solid
 from training.synthesis.rotations import about_x, about_z, cross, random_rotation
+from training.synthesis.solids import Solid
 
 OWN = -1  # owner of solids that count as the person
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from metrabs_core.errors import UserError
 from metrabs_core.files import atomic_folder, cache_folder
-from training.synthesis import bodies
+from training.synthesis import bodies, furniture
 
 ASSETS = ("body", "backgrounds", "rooms", "motions")
 BACKGROUND_PACKAGES = ("lomiri-wallpapers-16.04", "mate-backgrounds", "plasma-workspace-wallpapers")
@@ -91,8 +91,6 @@ def _unpack_pictures(package: str, folder: Path) -> None:
 
 
 def _unpack_rooms(folder: Path) -> None:
-    from training.synthesis import furniture  # which needs the renderer's packages
-
     unpacked = _unpack_debian("sweethome3d", folder)
     furniture.unpack(unpacked / "usr/share/sweethome3d/sweethome3d.jar", folder)
     shutil.rmtree(unpacked)

@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.synthesis.renderer import Solid
 from training.synthesis.rotations import about_z
+from training.synthesis.solids import Solid
 
 _PACKAGE = "com/eteks/sweethome3d/io/resources"
 _AT_WALLS = [

@@ -14,10 +14,12 @@ from training.synthesis.furniture import Rooms
 from training.synthesis.humanoid_clips import Clips
 from training.synthesis.joints import JointRegressor
 from training.synthesis.motions import read_motions
+from training.synthesis.person import Person
 from training.synthesis.pose import Pose
-from training.synthesis.renderer import Renderer, Solid
+from training.synthesis.renderer import Renderer
 from training.synthesis.retargeting import follow
-from training.synthesis.scene import Person, make_scene
+from training.synthesis.scene import make_scene
+from training.synthesis.solids import Solid
 
 _TRUNK = NATIVE.index("neck"), NATIVE.index("pelv")
 _MAX_PENETRATION = 0.03  # metres that limbs may sink into each other before another pose is tried
