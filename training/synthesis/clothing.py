@@ -165,6 +165,13 @@ def sample_outfit(rng: np.random.Generator, female: float, age: float) -> Outfit
         "glove": float(rng.random() < 0.03),
         "phase": rng.uniform(0, 6.28, 3),
     }
+    skirt_hem, flare, colours = _choose_skirt(rng, look, woman)
+    return Outfit(look, rng.uniform(0.1, 1.0) if long_hair and not bald else 0.0, skirt_hem, flare, colours)
+
+
+def _choose_skirt(rng: np.random.Generator, look: dict, woman: bool) -> tuple[float | None, float, tuple]:
+    """Hem (None without a skirt), flare and colours of a skirt, dress or coat; changes the look that goes with it."""
+    shirt, pants = look["shirt_a"], look["pants_a"]
     style = rng.random()
     skirt_hem, flare, colours = None, 0.0, (pants, look["pants_b"])
     if woman and style < 0.3:  # skirt or dress, over bare legs or tights
@@ -177,4 +184,4 @@ def sample_outfit(rng: np.random.Generator, female: float, age: float) -> Outfit
     elif style > 0.88:  # coat
         skirt_hem, flare, colours = float(rng.uniform(0.35, 1.2)), float(rng.uniform(0.0, 0.07)), (shirt, shirt)
         look["sleeve"], look["hem"] = 1.95, 0.1
-    return Outfit(look, rng.uniform(0.1, 1.0) if long_hair and not bald else 0.0, skirt_hem, flare, colours)
+    return skirt_hem, flare, colours

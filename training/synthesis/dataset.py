@@ -22,7 +22,7 @@ from metrabs_core.errors import UserError
 from metrabs_core.files import atomic_folder, write_json
 from metrabs_core.skeletons import NATIVE
 from training.dataset_format import read_description, write_description
-from training.synthesis import bodies
+from training.synthesis import anny_body
 from training.synthesis.backgrounds import Backgrounds
 from training.synthesis.contact_sheet import draw_contact_sheet
 from training.synthesis.furniture import Rooms
@@ -51,7 +51,7 @@ def render_dataset(out: Path, n_scenes: int, seed: int, n_workers: int, sources:
     Raises:
         UserError: nothing can be rendered on this machine, or the folder holds a data set that was made otherwise.
     """
-    bodies.prepare()
+    anny_body.prepare()
     check_context()
     _describe(out, seed, sources)
     shards = _missing_shards(out, n_scenes, seed)

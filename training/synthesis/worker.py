@@ -9,12 +9,13 @@ import numpy as np
 from metrabs_core.skeletons import NATIVE
 from training.synthesis import accessories, clothing, physics, poses
 from training.synthesis.backgrounds import Backgrounds
-from training.synthesis.bodies import BATCH, PART_INDEX, PART_NAMES, Bodies, BodyModel, sample_phenotype
+from training.synthesis.bodies import BATCH, PART_INDEX, PART_NAMES, Bodies, BodyModel
 from training.synthesis.furniture import Rooms
 from training.synthesis.humanoid_clips import Clips
 from training.synthesis.joints import JointRegressor
 from training.synthesis.motions import read_motions
 from training.synthesis.person import Person
+from training.synthesis.phenotypes import sample_phenotype
 from training.synthesis.pose import Pose
 from training.synthesis.renderer import Renderer
 from training.synthesis.retargeting import follow
