@@ -90,15 +90,20 @@ def _in_pocket(pose: Pose, s: str, rng: np.random.Generator) -> None:
     pose.bend_wrist(s, rng.uniform(-5, 15), 0, rng.uniform(0, 20))
 
 
-def _fold_both(pose: Pose, rng: np.random.Generator) -> None:
-    """Arms crossed before the chest."""
+def _fold_both(pose: Pose, rng: np.random.Generator, lead_depth: float = 0.36, other_depth: float = 0.27) -> None:
+    """Arms crossed before the chest, the wrists so far before the spine, in lengths of the trunk."""
     lead = rng.choice(["L", "R"])
     height = rng.uniform(-0.22, -0.05)
     for s in "LR":
-        depth = 0.36 if s == lead else 0.27
+        depth = lead_depth if s == lead else other_depth
         target = _scaled(pose, -SIGN[s] * rng.uniform(0.12, 0.24), depth, height + rng.uniform(-0.03, 0.05))
         pose.reach(s, target, np.array([SIGN[s], -0.25, -1.0]), rng.normal(0, 10))
         pose.bend_wrist(s, rng.uniform(0, 20), 0, rng.uniform(10, 40))
+
+
+def _fold_loosely(pose: Pose, rng: np.random.Generator) -> None:
+    """Arms crossed, far enough before the chest that hardly any body is in their way."""
+    _fold_both(pose, rng, 0.42, 0.3)
 
 
 def _clasp(pose: Pose, rng: np.random.Generator) -> None:
@@ -164,7 +169,7 @@ def pose_arms(pose: Pose, rng: np.random.Generator, habits: dict[str, float]) ->
             _EACH[choice](pose, s, rng)
 
 
-_BOTH = {"fold": _fold_both, "clasp": _clasp, "carry": _carry}
+_BOTH = {"fold": _fold_both, "fold_loosely": _fold_loosely, "clasp": _clasp, "carry": _carry}
 
 
 _EACH = {
@@ -196,4 +201,6 @@ STANDING_ARMS = {
 }
 
 
+# Of people who stand about: what motion capture clips seldom show.
+IDLE_ARMS = {"fold_loosely": 40, "clasp": 18, "pocket": 16, "hip": 12, "front": 14, "head": 5, "each": 10}
 SITTING_ARMS = {"thigh": 30, "each": 20, "front": 25, "fold": 6, "clasp": 8, "random": 6, "hang": 5}

@@ -5,7 +5,7 @@ import numpy as np
 from training.synthesis.bodies import PART_INDEX
 from training.synthesis.rotations import partial_rotation, shortest_rotation, unit
 
-BALANCED = ("stand", "bend", "crouch", "lunge")
+BALANCED = ("stand", "idle", "bend", "crouch", "lunge")
 
 
 # Rough shares of the body's mass along the bones (after de Leva 1996).

@@ -3,6 +3,7 @@
 import numpy as np
 
 from training.synthesis.arms import (
+    IDLE_ARMS,
     SITTING_ARMS,
     STANDING_ARMS,
     hang_arm,
@@ -24,7 +25,7 @@ def _look_around(pose: Pose, rng: np.random.Generator) -> None:
         pose.turn_head(rng.normal(3, 12), rng.normal(0, 8), np.clip(rng.normal(0, 28), -70, 70))
 
 
-def _stand(pose: Pose, rng: np.random.Generator) -> None:
+def _stand(pose: Pose, rng: np.random.Generator, arms: dict[str, float] = STANDING_ARMS) -> None:
     pose.turn("root", about_x(rng.normal(0, 3)) @ about_y(rng.normal(0, 3)))
     pose.bend_spine(rng.normal(4, 7), rng.normal(0, 5), rng.normal(0, 10))
     spread = abs(rng.normal(4, 5))
@@ -33,8 +34,13 @@ def _stand(pose: Pose, rng: np.random.Generator) -> None:
         bent = abs(rng.normal(0, 15)) if s == relaxed and rng.random() < 0.5 else abs(rng.normal(2, 3))
         pose.set_leg(s, bent * 0.55 + rng.normal(0, 4), spread + rng.normal(0, 2), rng.normal(8, 8), bent)
         pose.flatten_foot(s, rng.normal(2, 5))
-    pose_arms(pose, rng, STANDING_ARMS)
+    pose_arms(pose, rng, arms)
     _look_around(pose, rng)
+
+
+def _idle(pose: Pose, rng: np.random.Generator) -> None:
+    """Standing about: arms crossed, hands clasped, in the pockets, on the hips, or busy with a phone."""
+    _stand(pose, rng, IDLE_ARMS)
 
 
 def _walk(pose: Pose, rng: np.random.Generator) -> None:
@@ -222,6 +228,7 @@ _FAMILIES = {
     "kneel": (_kneel, 2.5),
     "lie": (_lie, 2),
     "free": (_free, 2),
+    "idle": (_idle, 0),  # only where it is asked for
 }
 
 

@@ -38,7 +38,7 @@ _POSES = {
     "close": {"stand": 0.5, "sit": 0.28, "walk": 0.1, "clip": 0.06, "": 0.06},
     "street": {"stand": 0.4, "walk": 0.6},
     # Clips seldom show people on chairs, or with crossed arms and hands in their pockets.
-    "everyday": {"motion": 0.8, "sit": 0.12, "stand": 0.08},
+    "everyday": {"motion": 0.74, "sit": 0.13, "idle": 0.13},
 }
 
 
