@@ -90,6 +90,11 @@ def test_muco_with_mpii_on_mupots(tmp_path):
     assert not predictions["joint_validity_mask"].any() and np.isnan(predictions["coords3d_true_world"]).all()
     assert len(result["metrics"]) == 9
     assert 0 <= result["metrics"]["recall"]["mean"] <= 60
+    # joints that have neither pelvis nor neck, by which hips are moved to where MPII has them
+    other = [f"--data-root={tmp_path}", f"--logdir={tmp_path / 'coco'}", "--skeleton=coco_17", "--workers=0"]
+    main(["train", *SMALL, *flags, *other, "--steps=1", "--verbose=0"])
+    (row,) = map(json.loads, (tmp_path / "coco/history.jsonl").read_text().splitlines())
+    assert row["weak"] > 0
 
 
 def write_background(root):
