@@ -212,6 +212,8 @@ Frame Time: 0.03
         (GOOD.replace("CHANNELS 3", "CHANNELS 6"), "hierarchy is broken at 'CHANNELS 6"),
         (GOOD.replace("ROOT Hips\n{", "ROOT Hips"), "hierarchy is broken"),
         (GOOD[: len(GOOD) // 3], "no BVH"),
+        (GOOD.replace("0.03", "nan"), "frame time is nan"),
+        (GOOD.replace("0.03", "0"), "frame time is 0"),
     ],
 )
 def test_a_damaged_file_is_named_and_left_out(tmp_path, text, complaint):
@@ -223,6 +225,25 @@ def test_a_damaged_file_is_named_and_left_out(tmp_path, text, complaint):
     (sentence,) = motions.left_out
     assert sentence.startswith(f"{tmp_path / 'bad.bvh'} is left out: ")
     assert complaint in sentence
+
+
+def test_line_ends_byte_order_marks_and_case_make_no_difference(tmp_path):
+    write_bvh(tmp_path / "a.bvh", SKELETON, movement(np.random.default_rng(0)))
+    text = (tmp_path / "a.bvh").read_text()
+    (tmp_path / "b.BVH").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    (tmp_path / "c.bvh").write_bytes(text.replace("\n", "\r").replace("rotation", "ROTATION").encode())
+    a, *others = read_motions(tmp_path).clips
+    assert len(others) == 2
+    for other in others:
+        np.testing.assert_array_equal(other.joints, a.joints)
+
+
+def test_a_root_at_the_end_of_the_world_is_left_out(tmp_path):
+    values = movement(np.random.default_rng(0))
+    values[2, :3] = 1e300
+    write_bvh(tmp_path / "a.bvh", SKELETON, values)
+    (sentence,) = read_motions(tmp_path).left_out
+    assert "lengths of its bones change" in sentence
 
 
 def test_a_skeleton_without_limbs_or_length_is_left_out(tmp_path):

@@ -127,7 +127,7 @@ def _read_hierarchy(text: str):
         elif word == "OFFSET" and ancestors and opened and len(words) == 4:
             offsets[ancestors[-1]] = _numbers(words[1:])
         elif word == "CHANNELS" and ancestors and opened:
-            known = [name for name in words[2:] if name in _AXES or name in _POSITIONS]
+            known = [name for name in map(str.capitalize, words[2:]) if name in _AXES or name in _POSITIONS]
             if words[1:2] != [str(len(known))] or len(known) != len(words) - 2 or len(set(known)) < len(known):
                 raise UserError(f"its hierarchy is broken at {' '.join(words)!r}.")
             channels[ancestors[-1]] = known
@@ -141,19 +141,21 @@ def _read_hierarchy(text: str):
 def _read_motion(text: str, n_channels: int) -> tuple[np.ndarray, float]:
     """The numbers of all frames, float64 [n_frames, n_channels], and the time between two of them, seconds."""
     head, _, body = text.partition("Frame Time:")
-    time, _, body = body.lstrip().partition("\n")
+    time, *numbers = body.split() or [""]
     count = head.strip().removeprefix("Frames:").strip()
     if not count.isdecimal():
         raise UserError("it doesn't say how many frames it has.")
     if int(count) == 0:
         raise UserError("it has 0 frames.")
-    values = _numbers(body.split())
+    values, frame_time = _numbers(numbers), float(_numbers([time])[0])
+    if not 0 < frame_time < np.inf:
+        raise UserError(f"its frame time is {time}.")
     if n_channels == 0 or len(values) != int(count) * n_channels:
         raise UserError(
             f"its {count} frames of {n_channels} channels need {int(count) * n_channels} numbers, "
             f"but it has {len(values)}."
         )
-    return values.reshape(int(count), n_channels), float(_numbers([time.strip()])[0])
+    return values.reshape(int(count), n_channels), frame_time
 
 
 def _numbers(words: list[str]) -> np.ndarray:

@@ -40,6 +40,7 @@ _SIDED = {
 _MIDDLE = {"neck": ("neck", "lowerneck", "neckbase"), "head": ("head", "skull")}
 _CHAINS = (("hip", "kne", "ank", "toe"), ("sho", "elb", "wri", "han"))
 _OPTIONAL = {"toe", "han"}
+_RIGID = (("lhip", "lkne"), ("rhip", "rkne"), ("lsho", "lelb"), ("rsho", "relb"))
 _PREFIX = re.compile(
     r"^(.*:|mixamorig\d*[_.]?|(bip\d*|j|b|bone|def|org|cc_base|sk|skeleton|character\d*)[\s_.-]+)", re.I
 )
@@ -197,12 +198,16 @@ def _read_clip(path: Path) -> Clip:
     size = _size(standing)
     if not size > 0:
         raise UserError("its skeleton has no size.")
+    for a, b in _RIGID:
+        lengths = np.linalg.norm(joints[:, _INDEX[b]] - joints[:, _INDEX[a]], axis=-1)
+        if not (abs(lengths / np.linalg.norm(standing[_INDEX[b]] - standing[_INDEX[a]]) - 1) < 0.1).all():
+            raise UserError("the lengths of its bones change from frame to frame.")
     if _stands(standing):
         segments = _segments_from_rotations(bvh, found, turns, standing)
     else:
         segments = _segments_from_directions(joints)
     joints = (joints - joints[:, :1]) * (_MEASURED_SHARE * _ADULT / size)
-    seconds = len(joints) * max(bvh.frame_time, 1e-3)
+    seconds = len(joints) * bvh.frame_time
     return Clip(path.name, joints.astype(np.float32), segments.astype(np.float32), seconds)
 
 
