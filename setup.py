@@ -13,7 +13,7 @@ setup(
     maintainer_email="maintainers@example.com",
     python_requires=">=3.10",
     packages=find_packages(include=["metrabs_core*", "metrabs_ros*", "training*"]),
-    package_data={"metrabs_core": ["model/*", "detection/*.npz"], "training": ["video/viewer.html"]},
+    package_data={"metrabs_core": ["models/*/*", "detection/*.npz"], "training": ["video/viewer.html"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml"]),

@@ -3,13 +3,14 @@
 import numpy as np
 import tensorflow as tf
 
+from metrabs_core import models
 from metrabs_core.combined import CombinedModel
-from metrabs_core.packaging import PACKAGED_MODEL_DIR, Model, load_crop_model
+from metrabs_core.packaging import Model, load_crop_model
 
 
 def packaged_crop_model(weights_dtype: str = "float32"):
     """The packaged model's crop model and card."""
-    return load_crop_model(PACKAGED_MODEL_DIR, weights_dtype)
+    return load_crop_model(models.DEFAULT, weights_dtype)
 
 
 class KnownPeople(tf.Module):

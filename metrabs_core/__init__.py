@@ -8,8 +8,8 @@
 import sys
 
 
-def load(path=None, warm_up_image_size=None):
-    """Load a model: see ``metrabs_core.packaging.load``. TensorFlow is imported only now."""
+def load(path=None, warm_up_image_size=None, detector_input_side=None):
+    """Load a model by name or path: see ``metrabs_core.packaging.load``. TensorFlow is imported only now."""
     try:
         import tensorflow  # noqa: F401
     except ModuleNotFoundError as error:
@@ -21,4 +21,4 @@ def load(path=None, warm_up_image_size=None):
         ) from error
     from metrabs_core import packaging
 
-    return packaging.load(path, warm_up_image_size)
+    return packaging.load(path, warm_up_image_size, detector_input_side)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from metrabs_core import models
 from metrabs_core.errors import UserError
 from metrabs_core.pipeline import People, PersonPipeline, PipelineSettings
 from metrabs_core.skeletons import Skeleton
@@ -191,10 +192,8 @@ def _describe_job(recording, model_path, *arguments) -> dict:
         files = [file for file in files if not file.name.endswith("-shm")]  # which SQLite makes while it reads
         return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
-    from metrabs_core.packaging import PACKAGED_MODEL_DIR
-
-    model = Path(model_path) if model_path else PACKAGED_MODEL_DIR
-    return {"input": state(recording.path.resolve()), "model": state(model.resolve()), "arguments": list(arguments)}
+    model = models.locate(model_path).resolve()
+    return {"input": state(recording.path.resolve()), "model": state(model), "arguments": list(arguments)}
 
 
 def _fov(text: str) -> float:

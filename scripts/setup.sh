@@ -194,6 +194,6 @@ step run "installing TensorFlow and what else the node needs (a minute or two)" 
     "$(contents requirements/ros.txt scripts/relocate_ros_wheels.py)" install_ros
 step interfaces "building metrabs_msgs" "$(contents metrabs_msgs)" build_interfaces
 step package "linking metrabs_ros" \
-    "$(contents setup.py setup.cfg package.xml) $(ls launch/*.py config/* metrabs_core/model/* 2>/dev/null)" link_package
+    "$(contents setup.py setup.cfg package.xml) $(ls launch/*.py config/* metrabs_core/models/*/* 2>/dev/null)" link_package
 [[ $purpose != dev ]] || step dev "installing what the tests need (a minute or two)" \
     "$(cat requirements/dev.txt requirements/torch.txt)" install_dev

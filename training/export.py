@@ -1,11 +1,12 @@
 """A trained crop model as a SavedModel: by itself, behind full images and boxes, or with a person detector, too."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 from metrabs_core import packaging
 from metrabs_core.combined import CombinedModel, MultipersonModel
 from metrabs_core.detection import load_detector
+from metrabs_core.model_card import ModelCard
 from training.run_folder import model_folder
 
 KINDS = ("crop_model", "multiperson", "combined")
@@ -43,15 +44,15 @@ def export(
     if kind == "multiperson":
         model = MultipersonModel(model)
     elif kind == "combined":
-        model, card = CombinedModel(model, person_detector), {**card, "detector": detector[0]}
+        model, card = CombinedModel(model, person_detector), replace(card, detector=detector[0])
     packaging.export(model, target, card)
     return _summary(Path(target))
 
 
 def _summary(path: Path) -> str:
-    card = json.loads((path / "model_card.json").read_text())
+    card = ModelCard.read(path)
     megabytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6
-    details = [card["skeleton"], f"crops of {card['crop_side']} px", f"{card['weights_dtype']} weights"]
-    if "detector" in card:
-        details.append(f"detector {card['detector']}")
-    return f"{path}: {card['kind'].replace('_', ' ')}, {', '.join(details)}, {megabytes:.1f} MB"
+    details = [card.skeleton, f"crops of {card.crop_side} px", f"{card.weights_dtype} weights"]
+    if card.detector:
+        details.append(f"detector {card.detector}")
+    return f"{path}: {card.kind.replace('_', ' ')}, {', '.join(details)}, {megabytes:.1f} MB"

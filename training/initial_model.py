@@ -1,14 +1,14 @@
 """The crop model that training begins with: a new one on a pretrained backbone, or one that was trained before."""
 
-import json
 from pathlib import Path
 
+from metrabs_core import models
 from metrabs_core.errors import UserError
+from metrabs_core.model_card import ModelCard
 from metrabs_core.network.crop_model import CropModel, load_weights_dir
 from training import pretrained
 from training.config import TrainingConfig
 
-PACKAGED_MODEL = Path(__file__).parents[1] / "metrabs_core" / "model"
 _BACKBONE = "resnet50"
 
 
@@ -50,14 +50,11 @@ def crop_model_arguments(init: str) -> dict:
     Raises:
         UserError: it is no crop model.
     """
-    card = _folder(init) / "model_card.json"
-    if not card.is_file():
-        raise UserError(f"{init} is no crop model: it has no model_card.json.")
-    return json.loads(card.read_text())["crop_model"]
+    return ModelCard.read(_folder(init)).crop_model
 
 
 def _folder(init: str) -> Path:
-    return PACKAGED_MODEL if init == "packaged" else Path(init)
+    return models.locate(None if init == "packaged" else init)
 
 
 def _continue_from(folder: Path, overrides: dict) -> CropModel:

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from metrabs_core import models
 from metrabs_core.errors import UserError
 from metrabs_core.files import write_json
 from training.config import TrainingConfig
@@ -59,6 +60,6 @@ class RunFolder:
 
 
 def model_folder(path: str | Path) -> Path:
-    """The folder of a crop model: the one given, or ``model`` in the folder of a training run."""
-    folder = Path(path)
+    """The folder of a crop model: the one given or named, or ``model`` in the folder of a training run."""
+    folder = models.locate(path)
     return folder / "model" if (folder / "model" / "model_card.json").is_file() else folder

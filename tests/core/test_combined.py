@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from metrabs_core import packaging
 from metrabs_core.combined import CombinedModel, MultipersonModel
+from metrabs_core.model_card import ModelCard
 
 SIZE = (360, 480)
 K = np.float32([[300, 0, 235], [0, 300, 180], [0, 0, 1]])
@@ -36,7 +37,7 @@ def made(request, tmp_path_factory):
 
     def saved(model):
         path = tmp_path_factory.mktemp("models") / "model"
-        packaging.export(model, path, {})
+        packaging.export(model, path, ModelCard())
         return tf.saved_model.load(str(path))
 
     return saved if request.param == "saved" else lambda model: model

@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 
 import metrabs_core
-from metrabs_core import packaging
+from metrabs_core import models, packaging
 from metrabs_core.combined import CombinedModel, MultipersonModel
 from metrabs_core.errors import UserError
+from metrabs_core.model_card import ModelCard
 from metrabs_core.network.crop_model import CropModel, save_weights_dir
 from metrabs_core.skeletons import NATIVE, SKELETONS
 
@@ -41,7 +42,7 @@ def combined(keras_model):
 @pytest.fixture(scope="module")
 def exported(combined, tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "combined"
-    packaging.export(combined, path, {"name": "test"})
+    packaging.export(combined, path, ModelCard(about={"name": "test"}))
     return path
 
 
@@ -72,7 +73,7 @@ def test_loaded_models_have_the_same_methods_and_plain_attributes(combined, expo
 
 def test_models_without_detector(keras_model, tmp_path):
     multiperson = MultipersonModel(packaging.FrozenCropModel(keras_model, weights_dtype="float16"))
-    packaging.export(multiperson, tmp_path / "multiperson", {})
+    packaging.export(multiperson, tmp_path / "multiperson", ModelCard())
     model = metrabs_core.load(tmp_path / "multiperson", warm_up_image_size=(100, 120))
     assert not model.has_detector and not hasattr(model, "detect_poses")
     expected = multiperson.predict_single_image(IMAGE, K, BOXES, n_aug=1)
@@ -82,7 +83,7 @@ def test_models_without_detector(keras_model, tmp_path):
 def test_float16_takes_half_the_space(keras_model, tmp_path):
     sizes = {}
     for dtype in ("float16", "float32"):
-        packaging.export(packaging.FrozenCropModel(keras_model, dtype), tmp_path / dtype, {})
+        packaging.export(packaging.FrozenCropModel(keras_model, dtype), tmp_path / dtype, ModelCard())
         sizes[dtype] = (tmp_path / dtype / "saved_model.pb").stat().st_size
     n_bytes = 4 * sum(np.prod(w.shape) for w in keras_model.weights)
     assert sizes["float32"] - sizes["float16"] == pytest.approx(n_bytes / 2, rel=0.05)
@@ -92,11 +93,11 @@ def test_float16_takes_half_the_space(keras_model, tmp_path):
 
 def test_an_export_appears_whole_or_not_at_all(combined, tmp_path):
     with pytest.raises(TypeError):
-        packaging.export(combined.crop_model, tmp_path / "model", {"unwritable": object()})
+        packaging.export(combined.crop_model, tmp_path / "model", ModelCard(about={"unwritable": object()}))
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "model").mkdir()
-    with pytest.raises(FileExistsError, match="exists already"):
-        packaging.export(combined.crop_model, tmp_path / "model", {})
+    with pytest.raises(UserError, match="exists already"):
+        packaging.export(combined.crop_model, tmp_path / "model", ModelCard())
     assert list((tmp_path / "model").iterdir()) == []
 
 
@@ -168,8 +169,8 @@ def test_wrong_boxes_and_unknown_arguments_are_refused(exported_model):
         exported_model.detect_poses(IMAGE, n_augmentations=2)
 
 
-def test_what_is_no_model_is_refused_in_one_sentence(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match="There is no model at .*nowhere"):
+def test_what_is_no_model_is_refused_in_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="There is no model .*nowhere: no such folder, and the packaged models are acc"):
         metrabs_core.load(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="is not a model: it has neither saved_model.pb nor model_card.json"):
         metrabs_core.load(tmp_path)
@@ -179,9 +180,6 @@ def test_what_is_no_model_is_refused_in_one_sentence(tmp_path, monkeypatch):
     tf.saved_model.save(tf.Module(), str(tmp_path / "other"))
     with pytest.raises(ValueError, match="none of full images"):
         metrabs_core.load(tmp_path / "other")
-    monkeypatch.setattr(packaging, "PACKAGED_MODEL_DIR", tmp_path / "missing")
-    with pytest.raises(FileNotFoundError, match="packaged model is missing"):
-        metrabs_core.load()
 
 
 def test_a_folder_of_weights_is_combined_with_the_default_detector(keras_model, tmp_path):
@@ -196,6 +194,39 @@ def test_a_folder_of_weights_is_combined_with_the_default_detector(keras_model, 
 
 def test_the_card_lies_beside_the_model(exported):
     assert json.loads((exported / "model_card.json").read_text())["name"] == "test"
+    card = ModelCard.read(exported)
+    assert (card.kind, card.skeleton, card.about) == ("combined", NATIVE.name, {"name": "test"})
+    assert (card.crop_side, card.detector) == (128, None)
+
+
+def test_damaged_cards_are_named(tmp_path):
+    with pytest.raises(UserError, match="is no crop model: it has no model_card.json"):
+        ModelCard.read(tmp_path)
+    for content in ("{", "[1]", b"\xff\xfe\x00"):
+        (tmp_path / "model_card.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+        with pytest.raises(UserError, match="model_card.json is damaged"):
+            ModelCard.read(tmp_path)
+
+
+def test_packaged_models_have_names(tmp_path, monkeypatch):
+    assert models.locate() == models.locate("") == models.locate("accurate")
+    assert set(models.names()) >= {"accurate"}
+    for name in models.names():
+        assert ModelCard.read(models.locate(name)).crop_model["crop_side"] > 0
+    assert models.locate(tmp_path) == tmp_path
+    # a packaged model's name means that one wherever one is
+    (tmp_path / "accurate").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert models.locate("accurate").parent != tmp_path
+    with pytest.raises(UserError, match="There is no model precise: no such folder, and the packaged models are acc"):
+        metrabs_core.load("precise")
+
+
+def test_the_detectors_input_side_is_chosen_before_the_export(exported):
+    with pytest.raises(UserError, match="is exported already: the detector's input side is chosen by build-combined"):
+        metrabs_core.load(exported, detector_input_side=640)
+    with pytest.raises(UserError, match="input side is 500 pixels; it must be a multiple of 32"):
+        metrabs_core.load(detector_input_side=500)
 
 
 def test_importing_the_package_does_not_import_tensorflow():

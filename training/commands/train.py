@@ -6,6 +6,7 @@ import pkgutil
 import sys
 from dataclasses import fields, replace
 
+from metrabs_core import models
 from metrabs_core.network.backbones import BACKBONES
 from metrabs_core.network.crop_model import SCALE_RECOVERIES
 from metrabs_core.skeletons import SKELETONS
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flag("--train-on", choices=["train", "trainval"], help="part of the data sets to train on")
     flag("--validation", action="append", help="name or folder to validate on; may be given several times")
     flag("--data-root", help="folder that holds the named data sets (default: $DATA_ROOT)")
-    flag("--init", help="folder of a crop model to start from, or: packaged")
+    flag("--init", help=f"model to start from: a folder, or {', '.join(models.names())} (packaged: {models.DEFAULT})")
     flag("--backbone", choices=list(BACKBONES), help="network below the heads (default: resnet50)")
     flag(
         "--backbone-weights",

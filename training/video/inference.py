@@ -57,11 +57,11 @@ class PoseFinder:
             UserError: there is no such model, it has no detector, or no such skeleton.
         """
         # only now: TensorFlow takes seconds, and mistakes in the arguments are told without it
-        from metrabs_core import packaging
+        from metrabs_core import models, packaging
         from metrabs_core.combined import CombinedModel
         from metrabs_core.detection import load_detector
 
-        folder = Path(settings.model or packaging.PACKAGED_MODEL_DIR)
+        folder = models.locate(settings.model)
         if settings.detector:
             crop_model, card = packaging.load_crop_model(folder)
             packaging.check_absolute(card)
