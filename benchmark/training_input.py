@@ -44,11 +44,11 @@ def _main(dataset: str, n_batches: int) -> None:
     from training.augmentation import find_appearance
     from training.crop_batches import CropBatches, CropSettings
     from training.examples import select_joints
-    from training.initial_model import PACKAGED_MODEL
+    from metrabs_core import models
     from training.recipes.packaged import CONFIG
     from training.trainer import Trainer, freeze_before
 
-    model = load_weights_dir(PACKAGED_MODEL)
+    model = load_weights_dir(models.locate())
     freeze_before(model.backbone, CONFIG.trainable_from, CONFIG.train_depthwise)
     examples = select_joints(datasets.read(dataset, "train"), model.skeleton)
     appearance = find_appearance(CONFIG.occlude_aug_prob, CONFIG.background_aug_prob, None)

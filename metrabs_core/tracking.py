@@ -26,7 +26,7 @@ _MAX_MISSES = 100
 
 
 # The detector's threshold is this part of the tracker's.
-_WEAK = 0.5
+_WEAK = 0.7
 
 
 def weak_threshold(threshold: float) -> float:

@@ -74,7 +74,7 @@ def test_stamps_that_jump_back_forget_everybody_and_the_next_images_are_followed
 
 
 def test_both_halves_make_the_step_and_batches_make_no_difference(model):
-    images = [picture(score) for score in (0.8, 0.3, 0.2, 0.1)]
+    images = [picture(score) for score in (0.8, 0.3, 0.29, 0.1)]
     whole, halves, batched = (PersonPipeline(model, PipelineSettings(detector_threshold=0.4)) for _ in range(3))
     candidates = batched.detect_batch(np.stack(images), CAMERA)
     assert [len(people) for people in candidates] == [1, 1, 1, 0]
@@ -114,9 +114,9 @@ def test_a_fisheye_camera_is_told_to_the_model(model):
 
 def test_settings_change_between_steps_and_a_wrong_one_leaves_them(model):
     pipeline = PersonPipeline(model)
-    assert pipeline.step(picture(0.3), CAMERA, 0.0).poses3d.shape == (1, 34, 3)
+    assert pipeline.step(picture(0.4), CAMERA, 0.0).poses3d.shape == (1, 34, 3)
     pipeline.settings = PipelineSettings(skeleton="smpl_24", detector_threshold=0.5)
-    assert len(pipeline.step(picture(0.3), CAMERA, 0.1)) == 0
+    assert len(pipeline.step(picture(0.4), CAMERA, 0.1)) == 0
     people = pipeline.step(picture(0.8), CAMERA, 0.2)
     assert people.skeleton == SKELETONS["smpl_24"] and people.poses3d.shape == (1, 24, 3)
     assert people.ids.tolist() == [1]

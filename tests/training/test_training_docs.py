@@ -15,7 +15,7 @@ from metrabs_core.network.crop_model import load_weights_dir
 from metrabs_core.skeletons import NATIVE
 from training import cli, datasets
 from training.commands.train import add_arguments
-from training.initial_model import PACKAGED_MODEL
+from metrabs_core import models
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "training.md"
@@ -65,7 +65,7 @@ def test_the_example_fine_tunes_the_packaged_model_on_ones_own_pictures(tmp_path
     assert re.search(r"^0000.jpg: \d+ people$", done.stdout, re.MULTILINE)
     people = datasets.read(tmp_path / "runs/mine/my_people").examples
     assert [int((~person.valid).sum()) for person in people] == [1, 1]
-    packaged, tuned = (load_weights_dir(p) for p in (PACKAGED_MODEL, tmp_path / "runs/mine/model"))
+    packaged, tuned = (load_weights_dir(p) for p in (models.locate(), tmp_path / "runs/mine/model"))
     assert tuned.skeleton is NATIVE and tuned.crop_side == packaged.crop_side
     same = [np.array_equal(a, b) for a, b in zip(packaged.get_weights(), tuned.get_weights())]
     assert any(same) and not all(same)

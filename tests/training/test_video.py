@@ -234,7 +234,7 @@ def test_pictures_of_different_sizes(tmp_path, model_path):
 
 def test_weak_detections_only_prolong(tmp_path, model_path):
     """The red person's score is weak for a while, the blue one's always."""
-    folder = write_pictures(tmp_path / "in", scores=lambda i: (0.3 if i in (4, 5, 8) else 0.9, 0.3))
+    folder = write_pictures(tmp_path / "in", scores=lambda i: (0.4 if i in (4, 5, 8) else 0.9, 0.4))
     run(folder, "--output-dir", tmp_path / "out", "--model-path", model_path, "--detector-threshold", 0.5)
     with np.load(tmp_path / "out/poses.npz") as poses:
         np.testing.assert_array_equal(poses["frame_index"], np.arange(12))

@@ -30,8 +30,8 @@ class Settings:
             none.
         crops: per person (test-time augmentation).
         skeleton: joint convention; '' for the model's own.
-        detector_threshold: score from which a box counts as a person; somebody who is tracked is followed down to half
-            of it.
+        detector_threshold: score from which a box counts as a person; somebody who is tracked is followed down to
+            0.7 times that.
     """
 
     model: str = ""
