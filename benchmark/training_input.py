@@ -39,12 +39,12 @@ def tables(numbers: dict) -> list[Table]:
 def _main(dataset: str, n_batches: int) -> None:
     import keras
 
+    from metrabs_core import models
     from metrabs_core.network.crop_model import load_weights_dir
     from training import datasets
     from training.augmentation import find_appearance
     from training.crop_batches import CropBatches, CropSettings
     from training.examples import select_joints
-    from metrabs_core import models
     from training.recipes.packaged import CONFIG
     from training.trainer import Trainer, freeze_before
 

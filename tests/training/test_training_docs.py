@@ -11,11 +11,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from metrabs_core import models
 from metrabs_core.network.crop_model import load_weights_dir
 from metrabs_core.skeletons import NATIVE
 from training import cli, datasets
 from training.commands.train import add_arguments
-from metrabs_core import models
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "training.md"
