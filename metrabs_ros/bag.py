@@ -241,7 +241,7 @@ def _parse(args) -> argparse.Namespace:
         action="store_true",
         help="the images are rectified (image_rect): use camera_info's projection matrix P, and no distortion",
     )
-    parser.add_argument("--model", default="", help="directory of an exported model (default: the packaged model)")
+    parser.add_argument("--model", default="", help="name of a packaged model, or folder of any (default: accurate)")
     parser.add_argument("--skeleton", help="joint convention, for example smpl_24 (default: all joints)")
     parser.add_argument(
         "--num-aug",

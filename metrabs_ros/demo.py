@@ -338,7 +338,7 @@ def main(args=None) -> int:
     parser.add_argument(
         "--rectified", action="store_true", help="the images are rectified (image_rect), as the node's parameter"
     )
-    parser.add_argument("--model", default="", help="directory of an exported model (default: the packaged model)")
+    parser.add_argument("--model", default="", help="name of a packaged model, or folder of any (default: accurate)")
     arguments = parser.parse_args(args)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interruption.on_signal)

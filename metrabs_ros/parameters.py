@@ -121,7 +121,9 @@ PIPELINE_PARAMETERS = (
 
 PARAMETERS = (
     Parameter("autostart", True, "Configure and activate the node when it starts.", BEFORE_CONFIGURE),
-    Parameter("model", "", "Directory of an exported model. Empty: the packaged model.", BEFORE_CONFIGURE),
+    Parameter(
+        "model", "", "Name of a packaged model, or directory of an exported one. Empty: accurate.", BEFORE_CONFIGURE
+    ),
     Parameter(
         "image_transport",
         "raw",

@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--video-path", metavar="INPUT", help="the same")
     source.add_argument("--dataset", choices=["3dpw"], help="all sequences of a data set")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--model-path", default=defaults.model, help="an exported model (default: the packaged one)")
+    parser.add_argument(
+        "--model-path", default=defaults.model, help="name of a packaged model, or folder of any (default: accurate)"
+    )
     parser.add_argument(
         "--detector-path",
         metavar="DETECTOR",
