@@ -44,9 +44,11 @@ class ModelCard:
             raise UserError(f"{folder} is no crop model: it has no {FILE_NAME}.")
         try:
             content = json.loads(path.read_text())
-            known = {name: content.pop(name) for name in _KNOWN if name in content}
-        except (ValueError, AttributeError) as error:
+        except ValueError as error:
             raise UserError(f"The model card {path} is damaged: {error}") from error
+        if not isinstance(content, dict):
+            raise UserError(f"The model card {path} is damaged: it holds no names and values.")
+        known = {name: content.pop(name) for name in _KNOWN if name in content}
         return cls(**known, about=content)
 
     def write(self, folder: Path) -> None:
