@@ -101,7 +101,12 @@ def _tf_function(arguments, call, name, doc):
     method.__name__ = method.__qualname__ = name
     method.__signature__ = signature
     method.__doc__ = _with_arguments(doc, arguments)
-    return tf.function(method, autograph=False, input_signature=[a.spec for a in arguments])
+    return tf.function(method, autograph=False, input_signature=[_named(a.spec, a.name) for a in arguments])
+
+
+def _named(spec, name):
+    """A spec with the argument's name, which TensorFlow's messages say; ragged ones have none."""
+    return tf.TensorSpec(spec.shape, spec.dtype, name) if isinstance(spec, tf.TensorSpec) else spec
 
 
 def _with_arguments(doc, arguments):
