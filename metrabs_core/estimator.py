@@ -52,8 +52,8 @@ class PoseEstimator(tf.Module):
         """
         n_boxes, n_aug, n_joints = tf.shape(boxes)[0], options["num_aug"], self.skeleton.n_joints
         n_crops, crop_side = n_boxes * n_aug, self.crop_model.crop_side
-        batch_size = tf.where(options["internal_batch_size"] < 1, n_crops, options["internal_batch_size"])
-        batch_size = tf.maximum(batch_size, 1)
+        batch_size = options["internal_batch_size"]
+        batch_size = tf.maximum(tf.where(batch_size < 1, n_crops, batch_size), 1)
         n_batches = -(-n_crops // batch_size)
 
         up = geometry.transform(cameras.extrinsic_matrix[:, :3, :3], world_up_vector[tf.newaxis])[:, 0]
