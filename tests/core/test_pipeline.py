@@ -11,6 +11,7 @@ import tensorflow as tf
 from metrabs_core.cameras import Camera
 from metrabs_core.combined import CombinedModel, MultipersonModel
 from metrabs_core.errors import UserError
+from metrabs_core.model_card import ModelCard
 from metrabs_core.packaging import Model
 from metrabs_core.pipeline import UNTRACKED, People, PersonPipeline, PipelineSettings
 from metrabs_core.skeletons import NATIVE, SKELETONS
@@ -36,7 +37,7 @@ class ScoredBox(tf.Module):
 @pytest.fixture(scope="module")
 def model():
     crop_model = dot_people.DotCropModel(np.linalg.norm(DOTS, axis=-1))
-    return Model(CombinedModel(crop_model, ScoredBox()), card={})
+    return Model(CombinedModel(crop_model, ScoredBox()), ModelCard())
 
 
 def picture(score):
@@ -126,7 +127,7 @@ def test_settings_change_between_steps_and_a_wrong_one_leaves_them(model):
 
 
 def test_a_model_without_detector_is_refused():
-    model = Model(MultipersonModel(dot_people.DotCropModel(np.ones(4))), card={})
+    model = Model(MultipersonModel(dot_people.DotCropModel(np.ones(4))), ModelCard())
     with pytest.raises(UserError, match="no person detector"):
         PersonPipeline(model)
 
