@@ -136,7 +136,7 @@ def test_stride_and_weights_dtype_are_the_users_choice(keras_model, folder):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["export", "--checkpoint-dir={}/nowhere", "--export-file={}/x"], "export: There is no model at .*nowhere"),
+        (["export", "--checkpoint-dir={}/nowhere", "--export-file={}/x"], "export: There is no model .*nowhere"),
         (["export", "--checkpoint-dir={}/run", "--export-file={}/combined"], "combined exists already"),
         (["export", "--checkpoint-dir={}/combined", "--export-file={}/x", "--stride-test=16"], "is exported already"),
         (
