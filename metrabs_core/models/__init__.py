@@ -28,4 +28,4 @@ def locate(model: str | Path | None = None) -> Path:
         return _FOLDER / model
     if Path(model).is_dir():
         return Path(model)
-    raise UserError(f"There is no model {model}: no such folder, and the packaged models are {', '.join(names())}.")
+    raise UserError(f"There is no model at {model}: no such folder, and the packaged models are {', '.join(names())}.")

@@ -170,7 +170,7 @@ def test_wrong_boxes_and_unknown_arguments_are_refused(exported_model):
 
 
 def test_what_is_no_model_is_refused_in_one_sentence(tmp_path):
-    with pytest.raises(UserError, match="There is no model .*nowhere: no such folder, and the packaged models are acc"):
+    with pytest.raises(UserError, match="There is no model .*nowhere: no such folder, and the packaged models are a"):
         metrabs_core.load(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="is not a model: it has neither saved_model.pb nor model_card.json"):
         metrabs_core.load(tmp_path)
@@ -218,7 +218,7 @@ def test_packaged_models_have_names(tmp_path, monkeypatch):
     (tmp_path / "accurate").mkdir()
     monkeypatch.chdir(tmp_path)
     assert models.locate("accurate").parent != tmp_path
-    with pytest.raises(UserError, match="There is no model precise: no such folder, and the packaged models are acc"):
+    with pytest.raises(UserError, match="There is no model at precise: no such folder, and the packaged models are a"):
         metrabs_core.load("precise")
 
 
