@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metrabs_core.errors import UserError
+
 
 @dataclass(frozen=True)
 class Skeleton:
@@ -138,14 +140,14 @@ def conversion_matrix(target: Skeleton, source: Skeleton = NATIVE) -> np.ndarray
         equivariant to rotation and translation.
 
     Raises:
-        ValueError: a joint of the target can't be had from the source's joints.
+        UserError: a joint of the target can't be had from the source's joints.
     """
     matrix = np.zeros([target.n_joints, source.n_joints], np.float32)
     recipes = _RECIPES.get(target.name, {}) if target.name != source.name else {}
     for row, joint in enumerate(target.joint_names):
         for name, weight in recipes.get(joint, {joint: 1.0}).items():
             if name not in source.joint_names:
-                raise ValueError(
+                raise UserError(
                     f"Skeleton {source.name!r} has no joint {name!r}, which joint {joint!r} of {target.name!r} needs."
                 )
             matrix[row, source.index(name)] += weight
