@@ -134,7 +134,7 @@ def _as_ragged(boxes):
 def require(condition, message, *values):
     """Context whose nodes are computed only after a check, which ends the call with message and values if it fails."""
     # the node itself: tf.debugging.Assert makes a conditional of it, with two functions
-    return tf.control_dependencies([tf.raw_ops.Assert(condition=condition, data=[message, *values])])
+    return tf.control_dependencies([tf.raw_ops.Assert(condition=condition, data=[message, *values], summarize=16)])
 
 
 def _spec(shape, dtype=tf.float32):

@@ -39,7 +39,7 @@ MAX_FISHEYE_ANGLE = np.deg2rad(140.0)
 # At those radii: powers of r^2, and 2 r^2 times their derivatives by r^2. [5, 2, n]
 RADIAL_POWERS = np.array([[RADII ** (2 * n), 2 * n * RADII ** (2 * n)] for n in range(5)])
 UP = (0.0, -1.0, 0.0)
-_MAX_NEWTON_STEPS, _CONVERGED = 30, 1e-12
+_MAX_NEWTON_STEPS, _CONVERGED = 30, 1e-9
 # Pictures whose rays come closer than this to the image plane (per unit length) are not drawn by a homography.
 _MIN_DEPTH = 0.05
 # Pixels between the places where a lens is computed; it is smooth enough to be interpolated in between.
@@ -135,14 +135,20 @@ class Camera:
     @property
     def is_pinhole(self) -> bool:
         """Whether straight lines are seen straight."""
-        return not self.is_fisheye and not self.distortion_coeffs.any()
+        return not self.is_fisheye and not self._has_coeffs
 
     @cached_property
-    def _lens(self) -> np.ndarray:
+    def _has_coeffs(self) -> bool:
+        return bool(self.distortion_coeffs.any())
+
+    @cached_property
+    def _lens(self) -> tuple[float, ...]:
         """The coefficients as one row of 13 numbers, see ``FISHEYE_ORDER``."""
         if self.is_fisheye:
-            return np.append(self.distortion_coeffs, 0.0)[list(FISHEYE_ORDER)]
-        return np.pad(self.distortion_coeffs, (0, N_COEFFS + 1 - len(self.distortion_coeffs)))
+            coeffs = np.append(self.distortion_coeffs, 0.0)[list(FISHEYE_ORDER)]
+        else:
+            coeffs = np.pad(self.distortion_coeffs, (0, N_COEFFS + 1 - len(self.distortion_coeffs)))
+        return tuple(coeffs.tolist())
 
     @cached_property
     def valid_radius(self) -> float:
@@ -152,7 +158,7 @@ class Camera:
         in the picture.
         """
         limit = MAX_FISHEYE_ANGLE if self.is_fisheye else RADII[-1]
-        if not self.distortion_coeffs.any():
+        if not self._has_coeffs:
             return float(limit)
         (numerator, numerator_slope), (denominator, denominator_slope) = (
             np.einsum("c,csn->sn", coeffs, RADIAL_POWERS)
@@ -171,9 +177,12 @@ class Camera:
 
         What the lens does not see, since it is too far aside or behind, is put at or outside of the picture's border.
         """
-        ideal, _ = self._ideal(points)
-        distorted, _ = self._distort(ideal)
-        return distorted @ self.intrinsic_matrix[:2, :2].T + self.intrinsic_matrix[:2, 2]
+        return self._pixels(self._ideal(points)[0])
+
+    def _pixels(self, ideal):
+        if self._has_coeffs:
+            ideal = np.stack(self._distort(ideal[..., 0], ideal[..., 1]), -1)
+        return ideal @ self.intrinsic_matrix[:2, :2].T + self.intrinsic_matrix[:2, 2]
 
     def sees(self, points: np.ndarray) -> np.ndarray:
         """Whether the lens shows points [..., 3] of the camera frame, in the picture or beside it: bool [...]."""
@@ -185,56 +194,63 @@ class Camera:
         The inverse of ``project``, by Newton's method. For a pixel that the lens can't produce, the direction is one
         near the edge of what it sees.
         """
-        pixels = np.asarray(pixels, np.float64)
-        target = (pixels - self.intrinsic_matrix[:2, 2]) @ np.linalg.inv(self.intrinsic_matrix[:2, :2]).T
-        ideal = self._limited(target)
-        for _ in range(0 if not self.distortion_coeffs.any() else _MAX_NEWTON_STEPS):
-            distorted, jacobian = self._distort(ideal)
-            determinant = jacobian[0] * jacobian[3] - jacobian[1] * jacobian[2]
-            scale = np.where(determinant == 0, 0, 1 / np.where(determinant == 0, 1, determinant))
-            x, y = np.moveaxis(distorted - target, -1, 0)
-            step = np.stack([jacobian[3] * x - jacobian[1] * y, jacobian[0] * y - jacobian[2] * x], -1)
-            step *= scale[..., np.newaxis]
-            ideal = self._limited(ideal - step)
-            if not (np.abs(step) > _CONVERGED).any():
+        matrix = self.intrinsic_matrix
+        target = (np.asarray(pixels, np.float64) - matrix[:2, 2]) @ np.linalg.inv(matrix[:2, :2]).T
+        target_x, target_y = target[..., 0], target[..., 1]
+        x, y = self._limited(target_x, target_y)
+        for _ in range(_MAX_NEWTON_STEPS if self._has_coeffs else 0):
+            distorted_x, distorted_y = self._distort(x, y)
+            error_x, error_y = distorted_x - target_x, distorted_y - target_y
+            xx, xy, yx, yy = self._jacobian(x, y)
+            determinant = xx * yy - xy * yx
+            determinant = np.where(determinant == 0, np.inf, determinant)
+            step_x, step_y = (yy * error_x - xy * error_y) / determinant, (xx * error_y - yx * error_x) / determinant
+            x, y = self._limited(x - step_x, y - step_y)
+            if not (np.maximum(abs(step_x), abs(step_y)) > _CONVERGED).any():
                 break
-        radius = np.maximum(np.linalg.norm(ideal, axis=-1, keepdims=True), 1e-12)
+        radius = np.sqrt(np.maximum(x * x + y * y, 1e-24))
         z = radius / np.tan(radius) if self.is_fisheye else np.ones_like(radius)
-        rays = np.concatenate([ideal, z], axis=-1)
-        return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+        return np.stack([x, y, z], -1) / np.sqrt(x * x + y * y + z * z)[..., np.newaxis]
 
     def _ideal(self, points):
         """Where an ideal lens puts points [..., 3], within the valid radius: [..., 2]; and which were there, [...]."""
         points = np.asarray(points, np.float64)
         xy, z = points[..., :2], points[..., 2:]
-        aside = np.maximum(np.linalg.norm(xy, axis=-1, keepdims=True), 1e-20)
+        aside = np.sqrt(np.maximum((xy * xy).sum(-1, keepdims=True), 1e-40))
         # what is behind a pinhole is very far aside
         radius = np.arctan2(aside, z) if self.is_fisheye else aside / np.maximum(z, 1e-6 * aside)
         limited = np.minimum(radius, self.valid_radius)
         return xy * (limited / aside), radius[..., 0] <= self.valid_radius
 
-    def _limited(self, ideal):
-        radius = np.linalg.norm(ideal, axis=-1, keepdims=True)
-        return ideal * (self.valid_radius / np.maximum(self.valid_radius, radius))
+    def _limited(self, x, y):
+        """Points [...] of the ideal picture, those beyond the valid radius moved onto it."""
+        scale = self.valid_radius / np.maximum(self.valid_radius, np.sqrt(x * x + y * y))
+        return x * scale, y * scale
 
-    def _distort(self, ideal):
-        """What the lens makes of an ideal picture's points [..., 2]: [..., 2]; and its Jacobian, four of [...]."""
+    def _distort(self, x, y):
+        """What the lens makes of points [...] of the ideal picture: the same."""
         k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, k7 = self._lens
-        x, y = ideal[..., 0], ideal[..., 1]
+        r2 = x * x + y * y
+        factor = (1 + r2 * (k1 + r2 * (k2 + r2 * (k3 + r2 * k7)))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+        factor = factor + 2 * (p1 * y + p2 * x)
+        return x * factor + r2 * (p2 + s1 + s2 * r2), y * factor + r2 * (p1 + s3 + s4 * r2)
+
+    def _jacobian(self, x, y):
+        """Of ``_distort``, row by row: four of [...]."""
+        k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, k7 = self._lens
         r2 = x * x + y * y
         denominator = 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
         factor = (1 + r2 * (k1 + r2 * (k2 + r2 * (k3 + r2 * k7)))) / denominator
         slope = k1 + r2 * (2 * k2 + r2 * (3 * k3 + r2 * 4 * k7)) - factor * (k4 + r2 * (2 * k5 + 3 * r2 * k6))
         slope = slope / denominator
         factor = factor + 2 * (p1 * y + p2 * x)
-        distorted = np.stack([x * factor + r2 * (p2 + s1 + s2 * r2), y * factor + r2 * (p1 + s3 + s4 * r2)], -1)
         # derivatives by r2 of what is not multiplied by x and y, then the Jacobian
         side_x, side_y = p2 + s1 + 2 * s2 * r2, p1 + s3 + 2 * s4 * r2
         xx = factor + 2 * x * (x * slope + p2 + side_x)
         xy = 2 * (x * (y * slope + p1) + y * side_x)
         yx = 2 * (y * (x * slope + p2) + x * side_y)
         yy = factor + 2 * y * (y * slope + p1 + side_y)
-        return distorted, (xx, xy, yx, yy)
+        return xx, xy, yx, yy
 
     # Other cameras at the same place
 
@@ -246,27 +262,33 @@ class Camera:
         """With focal lengths so many times as long, the principal point staying where it is."""
         matrix = self.intrinsic_matrix.copy()
         matrix[:2, :2] *= factor
-        return replace(self, intrinsic_matrix=matrix)
+        return self._changed(intrinsic_matrix=matrix)
 
     def scaled(self, factor) -> "Camera":
         """Of the picture resized by a factor, or by factors of width and height."""
         x, y = np.broadcast_to(np.asarray(factor, np.float64), 2)
-        return replace(
-            self,
-            intrinsic_matrix=np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]]) @ self.intrinsic_matrix,
-        )
+        resize = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+        return self._changed(intrinsic_matrix=resize @ self.intrinsic_matrix)
 
     def shifted(self, offset) -> "Camera":
         """Of the picture cut so that the pixel at ``offset`` [2] becomes the one at (0, 0)."""
         matrix = self.intrinsic_matrix.copy()
         matrix[:2, 2] -= offset
-        return replace(self, intrinsic_matrix=matrix)
+        return self._changed(intrinsic_matrix=matrix)
 
     def turned(self, rotation: np.ndarray) -> "Camera":
         """Turned by a rotation [3, 3] of the camera frame: ``rotation @ p`` is p in the new frame."""
         extrinsics = self.extrinsic_matrix.copy()
         extrinsics[:3] = np.asarray(rotation, np.float64) @ extrinsics[:3]
-        return replace(self, extrinsic_matrix=extrinsics)
+        return self._changed(extrinsic_matrix=extrinsics)
+
+    def _changed(self, **matrices):
+        """With other matrices that need no check, and the same lens; ten times as fast as ``dataclasses.replace``."""
+        camera = object.__new__(type(self))
+        camera.__dict__.update(self.__dict__)
+        for name, matrix in matrices.items():
+            camera._set(name, matrix)
+        return camera
 
     def turned_towards(self, direction: np.ndarray, up=UP) -> "Camera":
         """Turned to look in a direction [3], with a direction up [3] in the upper half; both in the camera frame."""
@@ -296,7 +318,7 @@ class Camera:
         if not np.isfinite(focal * rotation).all():
             raise UserError(f"The box {np.asarray(box).tolist()} is nowhere that the camera could see.")
         middle = np.full(2, (side - 1) / 2)
-        return replace(Camera.pinhole(focal, middle), extrinsic_matrix=self.extrinsic_matrix).turned(rotation)
+        return Camera.pinhole(focal, middle)._changed(extrinsic_matrix=self.extrinsic_matrix).turned(rotation)
 
     # World and other cameras
 
@@ -331,17 +353,15 @@ class Camera:
             float32 [height, width, 2], pixels; far outside of the picture for what this camera's lens does not see.
         """
         width, height = int(size[0]), int(size[1])
-        # every fourth pixel, and one more at the end
-        along, down = (_LENS_STEP * np.arange((n - 1) // _LENS_STEP + 2) for n in (width, height))
+        # the middles of blocks of four, and one more on both sides
+        along, down = (_LENS_STEP * np.arange(-1, n // _LENS_STEP + 2) + (_LENS_STEP - 1) / 2 for n in (width, height))
         points = view.rays(np.stack(np.meshgrid(along, down), -1)) @ self.rotation_from(view).T
-        coarse = np.concatenate([self.project(points), self.sees(points)[..., np.newaxis]], -1).astype(np.float32)
-        finer = np.array([[1 / _LENS_STEP, 0, 0], [0, 1 / _LENS_STEP, 0]])
-        x, y, seen = cv2.split(
-            cv2.warpAffine(coarse, finer, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-        )
-        # what lenses see is convex, so that a pixel is seen if the four around it are
-        x[seen < 0.999] = _NOWHERE
-        return cv2.merge([x, y])
+        ideal, seen = self._ideal(points)
+        places = _interpolated(self._pixels(ideal), width, height)
+        if not seen.all():
+            # what lenses see is convex, so that a pixel is seen if the four around it are
+            places[_interpolated(seen, width, height) < 0.999] = _NOWHERE
+        return places
 
     def reprojected(self, picture: np.ndarray, view: "Camera", size) -> np.ndarray:
         """What another camera at the same place sees of this camera's picture, interpolated bilinearly.
@@ -362,6 +382,13 @@ class Camera:
                 flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
                 return cv2.warpPerspective(picture, self.intrinsic_matrix @ to_ray, (width, height), flags=flags)
         return cv2.remap(picture, self.places(view, size), None, cv2.INTER_LINEAR)
+
+
+def _interpolated(coarse, width, height):
+    """Values for every pixel, float32, from values [h, w] or [h, w, c] for blocks of four by four, see ``places``."""
+    size = _LENS_STEP * coarse.shape[1], _LENS_STEP * coarse.shape[0]
+    fine = cv2.resize(coarse.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(fine[_LENS_STEP : _LENS_STEP + height, _LENS_STEP : _LENS_STEP + width])
 
 
 def look_at_rotation(direction, up=UP) -> np.ndarray:
@@ -399,7 +426,7 @@ def _numbers(values, size, name):
 
 def _check_last_row(matrix, name):
     expected = np.eye(len(matrix))[-1]
-    if not np.allclose(matrix[-1], expected, rtol=0, atol=1e-5):
+    if np.abs(matrix[-1] - expected).max() > 1e-5:
         last = " ".join(f"{value:g}" for value in expected)
         raise UserError(f"The last row of the {name} must be {last}; is it transposed? It is {matrix.tolist()}.")
 
