@@ -156,6 +156,7 @@ class PersonPipeline:
         path: str = "",
         settings: PipelineSettings = PipelineSettings(),
         warm_up_image_size: tuple[int, int] | None = None,
+        detector_input_side: int | None = None,
     ) -> "PersonPipeline":
         """Load a model and make a pipeline of it.
 
@@ -164,6 +165,7 @@ class PersonPipeline:
             settings: how to use it.
             warm_up_image_size: height and width of the images to come, to make the first call as fast as the later
                 ones; None to save that time.
+            detector_input_side: see ``metrabs_core.packaging.load``; None for the model's own.
 
         Raises:
             OSError, ValueError: there is no such model; the message is one sentence.
@@ -172,7 +174,7 @@ class PersonPipeline:
         # TensorFlow would otherwise take all memory of a GPU that others need, too. It reads this when it starts.
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        pipeline = cls(metrabs_core.load(path or None), settings)
+        pipeline = cls(metrabs_core.load(path or None, detector_input_side=detector_input_side), settings)
         if warm_up_image_size:
             # Not the graph for given boxes: two seconds more at every start, to save them at its first call
             pipeline.model.warm_up(warm_up_image_size)

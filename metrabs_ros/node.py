@@ -158,7 +158,8 @@ class MetrabsNode(LifecycleNode):
     def _load_model(self):
         start = time.monotonic()
         path = self.get_parameter("model").value
-        self._pipeline = PersonPipeline.load(path, self._settings(), _WARM_UP_SIZE)
+        side = self.get_parameter("detector_input_side").value or None
+        self._pipeline = PersonPipeline.load(path, self._settings(), _WARM_UP_SIZE, side)
         seconds = time.monotonic() - start
         if self.context.ok():
             name = path or "the packaged model"

@@ -125,6 +125,14 @@ PARAMETERS = (
         "model", "", "Name of a packaged model, or directory of an exported one. Empty: accurate.", BEFORE_CONFIGURE
     ),
     Parameter(
+        "detector_input_side",
+        0,
+        "Side of what the person detector sees, pixels, a multiple of 32: larger finds smaller people, smaller is "
+        "faster. 0: the model's own. An exported model has only its own.",
+        BEFORE_CONFIGURE,
+        limits=(0, 2048),
+    ),
+    Parameter(
         "image_transport",
         "raw",
         "raw: subscribe to `image`; compressed: to `image/compressed` (JPEG or PNG).",

@@ -29,11 +29,15 @@ def test_a_signal_while_loading_ends_the_process_cleanly(ros, start_node, closed
     assert "Traceback" not in process.log and "[ERROR]" not in process.log
 
 
-def test_a_missing_model_ends_the_process_with_one_sentence(start_node, tmp_path):
-    process = start_node(model=tmp_path / "nothing")
-    assert process.end() == 1
-    assert process.log.count("[ERROR]") == 1 and str(tmp_path / "nothing") in process.log
-    assert "Traceback" not in process.log
+def test_a_model_that_can_not_be_had_ends_the_process_with_one_sentence(start_node, tmp_path, closed_form_model_path):
+    missing = start_node(model=tmp_path / "nothing")
+    fixed = start_node(model=closed_form_model_path, detector_input_side=640)
+    odd = start_node(detector_input_side=333)
+    words = str(tmp_path / "nothing"), "detector", "input side is 333 pixels; it must be a multiple of 32"
+    for process, expected in zip((missing, fixed, odd), words):
+        assert process.end() == 1
+        assert process.log.count("[ERROR]") == 1 and expected in process.wait_for_log(r"\[ERROR\]")
+        assert "Traceback" not in process.log
 
 
 def test_what_can_not_be_is_refused_with_a_sentence_and_exit_code_1(start_node, tmp_path):
