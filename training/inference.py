@@ -6,7 +6,6 @@ import numpy as np
 from keras import ops
 
 from metrabs_core.errors import UserError
-from metrabs_core.network import scale_recovery
 from metrabs_core.network.crop_model import CropModel
 from training.crop_batches import CropSettings, plain_batches
 
@@ -63,17 +62,10 @@ def predict_batches(
 
 
 def _with_truth(model, out, intrinsics, labels):
-    """Poses in the crop camera's frame; two ways of scale recovery need to be told the truth."""
-    if model.scale_recovery not in ("bone-lengths-true", "true-root-depth"):
+    """Poses in the crop camera's frame; some ways of scale recovery need to be told the truth."""
+    recover = model.recovery.recover_with_truth
+    if recover is None:
         return np.asarray(out["poses3d"])
     if not labels["valid3d"].all():
-        raise UserError(f"--scale-recovery={model.scale_recovery} needs the true 3D position of every joint.")
-    true, coords3d = labels["joints3d"], np.asarray(out["coords3d"])
-    if model.scale_recovery == "bone-lengths-true":
-        lengths = np.stack([np.linalg.norm(true[:, a] - true[:, b], axis=-1) for a, b in model.skeleton.edges], axis=1)
-        poses = model.reconstruct_from_bones(out["points2d"], coords3d, intrinsics, lengths)
-    else:
-        root = model.skeleton.index("pelv")
-        depths = coords3d[..., 2] - coords3d[:, [root], 2] + true[:, [root], 2]
-        poses = scale_recovery.back_project(scale_recovery.normalize(out["points2d"], intrinsics), depths[..., None])
-    return ops.convert_to_numpy(poses)
+        raise UserError(f"--scale-recovery={model.recovery.name} needs the true 3D position of every joint.")
+    return ops.convert_to_numpy(recover(model, out["points2d"], out["coords3d"], intrinsics, labels["joints3d"]))

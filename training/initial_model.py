@@ -9,7 +9,6 @@ from metrabs_core.network.crop_model import CropModel, load_weights_dir
 from training import pretrained
 from training.config import TrainingConfig
 
-_BACKBONE = "resnet50"
 
 
 def initial_model(
@@ -32,15 +31,17 @@ def initial_model(
     if config.init:
         model, origin = _continue_from(_folder(config.init), config.model), config.init
     else:
-        defaults = {"backbone": _BACKBONE, "bone_lengths": bone_lengths, "skeleton": skeleton_name}
-        model = CropModel(**{**defaults, **config.model})
-        name = model.config["backbone"]
+        model = CropModel(**{"bone_lengths": bone_lengths, "skeleton": skeleton_name, **config.model})
         # what is about to be restored needs no pretrained weights
-        origin = origin or pretrained.initialize_backbone(model.backbone, name, config.backbone_weights)
-    if model.scale_recovery == "bone-lengths" and model.bone_lengths is None:
+        origin = origin or pretrained.initialize_backbone(
+            model.backbone, model.config.backbone, config.backbone_weights
+        )
+    if model.recovery.name == "bone-lengths" and model.bone_lengths is None:
         raise UserError("No example has 3D labels for all joints, so there are no mean bone lengths.")
-    if model.overview is not None and config.stride_test not in (0, model.stride):
-        raise UserError(f"With an overview, the stride is that of training, {model.stride}: leave --stride-test out.")
+    if model.overview is not None and config.stride_test not in (0, model.config.stride):
+        raise UserError(
+            f"With an overview, the stride is that of training, {model.config.stride}: leave --stride-test out."
+        )
     return model, origin
 
 
@@ -62,7 +63,7 @@ def _continue_from(folder: Path, overrides: dict) -> CropModel:
     if crop_model_arguments(str(folder)).get("overview_channels") or not overrides.get("overview_channels"):
         return load_weights_dir(folder, **overrides)
     source = load_weights_dir(folder, **{**overrides, "overview_channels": 0})
-    model = CropModel(**{**source.config, **overrides})
+    model = CropModel(source.config, **overrides)
     for name in ("backbone", "neck", "head"):
         if getattr(source, name) is not None:
             getattr(model, name).set_weights(getattr(source, name).get_weights())

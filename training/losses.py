@@ -8,6 +8,7 @@ coordinates.
 import numpy as np
 from keras import ops
 
+from metrabs_core.network.scale_recovery import ScaleRecovery
 from metrabs_core.skeletons import Skeleton
 
 # Metres per pixel of a crop that is P pixels wide is BOX_SIZE_M / P, as the volumetric heatmap assumes
@@ -18,7 +19,7 @@ _WEIGHT_2D = 0.1
 def pose_losses(
     truth: dict,
     predicted: dict,
-    scale_recovery: str,
+    recovery: ScaleRecovery,
     crop_side: int,
     root: int,
     as_labelled_2d: np.ndarray | None = None,
@@ -30,7 +31,7 @@ def pose_losses(
         truth: ``joints3d`` float32 [N, J, 3] mm, crop camera frame; ``joints2d`` float32 [N, J, 2] px; ``valid3d`` and
             ``valid2d`` float32 [N, J], 0 or 1. An example without 3D labels has ``valid3d`` all 0. Finite everywhere.
         predicted: what ``CropModel`` returns.
-        scale_recovery: the crop model's.
+        recovery: the crop model's way of scale recovery.
         crop_side: P, pixels.
         root: index of the joint that the relative loss takes for the origin; where it is not valid, the mean of the
             valid joints is.
@@ -58,14 +59,14 @@ def pose_losses(
     relative = _about_root(true, truth["valid3d"], root)
 
     terms = {}
-    if scale_recovery in ("metrabs", "metro"):
+    if recovery.is_metric:
         error = _l1(_about_root(head, truth["valid3d"], root), relative)
         terms["relative"] = _masked_mean(error, truth["valid3d"])
     else:  # the middle of the depth bins is the root's depth: if it could be anywhere, it would drift to their end
         depth_error = ops.abs(head[..., 2] - _BOX_SIZE_M / 2 - relative[..., 2])
         depth_term = _masked_mean(depth_error, truth["valid3d"])
         terms["relative"] = (depth_term + 2 * _masked_mean(image_error, seen * has_3d)) / 3
-    if scale_recovery == "metrabs":
+    if recovery.has_2d_head:
         terms["image"] = _masked_mean(image_error, seen * has_3d)
         error = _l1(predicted["poses3d"] / 1000, true)
         nearness = ops.minimum(1.0, far_mm / ops.maximum(truth["joints3d"][:, root, 2:], 1.0))
@@ -77,9 +78,9 @@ def pose_losses(
         map_joints = ops.convert_to_tensor(as_labelled_2d, "float32")
         points2d, xy = (ops.einsum("kj,njc->nkc", map_joints, points) for points in (points2d, xy))
     terms["weak"] = 0.0
-    if scale_recovery != "metro":
+    if recovery.has_2d_head or not recovery.is_metric:
         terms["weak"] += _masked_mean(_l1(points2d, true2d), weak)
-    if scale_recovery in ("metrabs", "metro"):
+    if recovery.is_metric:
         terms["weak"] += _masked_mean(_l1(_align(xy, true2d, weak), true2d), weak)
     return terms
 

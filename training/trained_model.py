@@ -37,19 +37,17 @@ def write_trained_model(
         "curve": {"columns": ["samples seen", "root-relative MPJPE on the validation data, mm"], "rows": curve},
     }
     if config.stride_test:
-        model.config["stride"] = config.stride_test
+        model = model.changed(stride=config.stride_test)
     save_weights_dir(model, folder, card)
     keras.distribution.set_distribution(None)
     keras.config.set_dtype_policy("float32")
     model = load_weights_dir(folder)
     root = model.skeleton.index("pelv") if "pelv" in model.skeleton.joint_names else 0
     held_out = [e for e in held_out if e.joints3d is not None and e.valid[root]]
-    if model.scale_recovery in ("bone-lengths-true", "true-root-depth"):  # these need every true joint
+    if model.recovery.recover_with_truth:  # it needs every true joint
         held_out = [e for e in held_out if e.valid.all()]
     if held_out:
-        model.config["uncertainty_scale"] = calibrate_uncertainty(model, held_out)
-        save_weights_dir(model, folder, card)
-        model = load_weights_dir(folder)
+        model = model.changed(uncertainty_scale=calibrate_uncertainty(model, held_out))
         metrics = {name: value for name, value in evaluate(model, held_out).items() if np.isfinite(value)}
         card["validation"] = {name: round(value, 2) for name, value in metrics.items()}
         save_weights_dir(model, folder, card)

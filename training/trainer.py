@@ -79,7 +79,7 @@ class Trainer(keras.Model):
         self.crop_model = crop_model
         self.absolute_from_step = absolute_from_step
         self.root = crop_model.skeleton.index("pelv") if "pelv" in crop_model.skeleton.joint_names else 0
-        names = ["relative", "image", "absolute", "weak"] if crop_model.has_2d_head else ["relative", "weak"]
+        names = ["relative", "image", "absolute", "weak"] if crop_model.recovery.has_2d_head else ["relative", "weak"]
         self.trackers = {name: keras.metrics.Mean(name) for name in [*names, "mpjpe"]}
         # the optimizer's own count is a constant inside of JAX's compiled step
         self.step = self.add_weight(name="step", shape=(), dtype="int32", initializer="zeros", trainable=False)
@@ -92,7 +92,7 @@ class Trainer(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Total loss of a batch; tracks its terms and the root-relative MPJPE."""
         model = self.crop_model
-        terms = losses.pose_losses(y, y_pred, model.scale_recovery, model.crop_side, self.root, **self.loss_options)
+        terms = losses.pose_losses(y, y_pred, model.recovery, model.crop_side, self.root, **self.loss_options)
         for name, value in terms.items():
             self.trackers[name].update_state(value)
         error = y_pred["poses3d"] - y["joints3d"]
@@ -148,8 +148,7 @@ def compile_trainer(
     """
     absolute_from_step = config.absolute_from_step if stage == "all" else 0
     trainer = Trainer(model, absolute_from_step, config.far_mm, as_labelled_2d)
-    parts = [part for part in (model.neck, model.head, model.overview, model.fine) if part is not None]
-    in_heads = {id(variable) for part in parts for variable in part.trainable_variables}
+    in_heads = {id(variable) for part in model.heads for variable in part.trainable_variables}
     trainer.compile(
         optimizer=AveragingAdamW(
             PaperSchedule(learning_rate, max(steps, 1), config.warmup_steps),

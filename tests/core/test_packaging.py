@@ -25,7 +25,7 @@ IMAGE = np.random.default_rng(0).integers(0, 255, [*SIZE, 3]).astype(np.uint8)
 
 @pytest.fixture(scope="module")
 def keras_model():
-    model = CropModel(crop_side=128, bone_lengths=[250.0] * len(NATIVE.edges))
+    model = CropModel(backbone="movenet-lightning", crop_side=128, bone_lengths=[250.0] * len(NATIVE.edges))
     rng = np.random.default_rng(0)
     for weight in model.weights:
         if len(weight.shape) == 1:

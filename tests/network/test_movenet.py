@@ -109,7 +109,7 @@ def test_a_mirrored_person_is_found_at_mirrored_pixels():
 
 def test_the_fine_head_starts_from_the_heatmaps():
     """With flat coarse heatmaps, joints in the image are where MoveNet's own heatmaps have their peaks."""
-    model = CropModel("movenet-thunder-pyramid", crop_side=256, stride=16, train_stride=16, head_channels=16)
+    model = CropModel(backbone="movenet-thunder-pyramid", crop_side=256, stride=16, train_stride=16, head_channels=16)
     pretrained.initialize_backbone(model.backbone, "movenet-thunder-pyramid")
     crop = _photograph(256)
     points = np.array(model([crop, np.eye(3, dtype=np.float32)[None]])["points2d"])[0]

@@ -61,7 +61,9 @@ np.savez(folder + "/out.npz", **result)
 @pytest.fixture(scope="module")
 def keras_model():
     """A crop model of Human3.6M's joints with random weights."""
-    model = CropModel(skeleton="h36m_17", crop_side=SIDE, bone_lengths=[250.0] * len(H36M.edges))
+    model = CropModel(
+        backbone="movenet-lightning", skeleton="h36m_17", crop_side=SIDE, bone_lengths=[250.0] * len(H36M.edges)
+    )
     rng = np.random.default_rng(0)
     for weight in model.weights:
         if len(weight.shape) == 1:
@@ -124,7 +126,7 @@ def test_stride_and_weights_dtype_are_the_users_choice(keras_model, folder):
     card = json.loads((folder / "fine" / "model_card.json").read_text())
     assert (card["crop_model"]["stride"], card["weights_dtype"]) == (16, "float16")
     crops = np.random.default_rng(1).uniform(size=[1, SIDE, SIDE, 3]).astype(np.float32)
-    fine = CropModel(**{**keras_model.get_config(), "stride": 16})
+    fine = CropModel(keras_model.config, stride=16)
     for fine_weight, weight in zip(fine.weights, keras_model.weights):
         fine_weight.assign(np.float32(weight.numpy().astype(np.float16)))
     poses = tf.saved_model.load(str(folder / "fine"))(crops, K[None])
@@ -156,7 +158,11 @@ def test_stride_and_weights_dtype_are_the_users_choice(keras_model, folder):
 def test_what_cannot_be_built_is_said_in_one_sentence(folder, command, message):
     if not (folder / "other").exists():
         tf.saved_model.save(tf.Module(), str(folder / "other"))
-        save_weights_dir(CropModel(skeleton="h36m_17", crop_side=64, scale_recovery="metro"), folder / "relative", {})
+        save_weights_dir(
+            CropModel(backbone="movenet-lightning", skeleton="h36m_17", crop_side=64, scale_recovery="metro"),
+            folder / "relative",
+            {},
+        )
     with pytest.raises(SystemExit, match=rf"^metrabs-train {command[0]}: .*{message.removeprefix('export: ')}[^\n]*$"):
         cli.main([part.format(folder) for part in command])
     assert not (folder / "x").exists()

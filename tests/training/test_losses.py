@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
+from metrabs_core.network.scale_recovery import SCALE_RECOVERIES
 from metrabs_core.skeletons import SKELETONS
 from training.losses import hips_like_mpii, pose_losses, total_loss
 
@@ -72,7 +73,7 @@ def _expected_total(truth, predicted, scale_recovery, step, hips_differ):
 
 
 def _total(truth, predicted, scale_recovery, step, **options):
-    terms = pose_losses(_float32(truth), _float32(predicted), scale_recovery, SIDE, ROOT, **options)
+    terms = pose_losses(_float32(truth), _float32(predicted), SCALE_RECOVERIES[scale_recovery], SIDE, ROOT, **options)
     return float(total_loss(terms, step, 5000))
 
 

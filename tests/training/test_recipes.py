@@ -9,7 +9,7 @@ import shlex
 import pytest
 
 from metrabs_core.network.backbones import BACKBONES
-from metrabs_core.network.crop_model import SCALE_RECOVERIES
+from metrabs_core.network.scale_recovery import SCALE_RECOVERIES
 from training import datasets, recipes
 from training.cli import COMMANDS
 from training.commands.train import config_of

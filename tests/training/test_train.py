@@ -270,7 +270,7 @@ def test_flags_override_the_recipe_and_epochs_are_passes_over_the_3d_examples(da
     assert (settings["occlude_aug_prob"], settings["universal_skeleton"]) == (0.3, False)
     assert settings["ema_momentum"] == importable_recipe().ema_momentum
     assert _history(tmp_path)[-1]["step"] == round(1.5 * 6 / 2)
-    assert load_weights_dir(tmp_path / "model").stride == 8
+    assert load_weights_dir(tmp_path / "model").config.stride == 8
 
 
 def importable_recipe():
@@ -289,7 +289,9 @@ def test_schedule_is_the_papers():
 
 def test_the_moving_average_forgets_the_first_steps_of_a_short_run(tiny_backbone):
     config = replace(TINY, ema_momentum=0.998, weight_decay=0.0)
-    trainer = compile_trainer(crop_model.CropModel(crop_side=64), config, "all", 10000, 0.1)
+    trainer = compile_trainer(
+        crop_model.CropModel(backbone="movenet-lightning", crop_side=64), config, "all", 10000, 0.1
+    )
     weight, optimizer = trainer.trainable_variables[0], trainer.optimizer
     weight.assign(keras.ops.zeros_like(weight))
     weights = []
@@ -307,7 +309,7 @@ def test_the_moving_average_forgets_the_first_steps_of_a_short_run(tiny_backbone
 def test_the_heads_learn_faster_than_the_backbone_by_the_head_factor(tiny_backbone):
     config = replace(TINY, weight_decay=0.0, head_factor=5.0)
     for stage, factor in (("head", 1), ("all", 5)):
-        model = crop_model.CropModel(crop_side=64, head_channels=8, overview_channels=8)
+        model = crop_model.CropModel(backbone="movenet-lightning", crop_side=64, head_channels=8, overview_channels=8)
         trainer = compile_trainer(model, config, stage, 100, 1e-2)
         before = [np.array(keras.ops.convert_to_numpy(v)) for v in trainer.trainable_variables]
         trainer.optimizer.apply([keras.ops.ones_like(v) for v in trainer.trainable_variables])
@@ -343,7 +345,7 @@ def test_a_model_with_an_overview_has_no_other_stride_in_the_end(dataset, tmp_pa
 
 
 def test_weight_decay_is_normalized_by_the_root_of_the_number_of_steps(tiny_backbone):
-    model = crop_model.CropModel(crop_side=64)
+    model = crop_model.CropModel(backbone="movenet-lightning", crop_side=64)
     trainer = compile_trainer(model, replace(TINY, weight_decay=0.5), "all", 100, 1e-2)
     before = [np.array(keras.ops.convert_to_numpy(v)) for v in trainer.trainable_variables]
     for _ in range(2):

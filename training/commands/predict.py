@@ -10,7 +10,7 @@ import argparse
 import os
 from pathlib import Path
 
-from metrabs_core.network.crop_model import SCALE_RECOVERIES
+from metrabs_core.network.scale_recovery import SCALE_RECOVERIES
 from training.predict import predict_test_part
 
 
@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pred-path", help="file to write (default: predictions_DATASET.npz in that folder)")
     parser.add_argument("--stride-test", type=int, help="pixels between heatmap cells (default: as in training)")
     parser.add_argument(
-        "--scale-recovery", choices=SCALE_RECOVERIES, help="for 2.5D models: whose bones (default: as in training)"
+        "--scale-recovery",
+        choices=list(SCALE_RECOVERIES),
+        help="for 2.5D models: whose bones (default: as in training)",
     )
     parser.add_argument(
         "--universal-skeleton",

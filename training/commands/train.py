@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 
 from metrabs_core import models
 from metrabs_core.network.backbones import BACKBONES
-from metrabs_core.network.crop_model import SCALE_RECOVERIES
+from metrabs_core.network.scale_recovery import SCALE_RECOVERIES
 from metrabs_core.skeletons import SKELETONS
 from training import recipes
 from training.config import TrainingConfig
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pretrained, random, a file or a crop model's folder (default: as pretrained as can be had)",
     )
     flag("--skeleton", choices=list(SKELETONS), help="joints to predict (default: those of the first data set)")
-    flag("--scale-recovery", choices=SCALE_RECOVERIES)
+    flag("--scale-recovery", choices=list(SCALE_RECOVERIES))
     flag("--crop-side", type=int, help="side of the crops in pixels")
     flag("--stride-train", type=int, help="pixels between heatmap cells in training")
     flag("--stride-test", type=int, help="the same of the finished model (default: as in training)")

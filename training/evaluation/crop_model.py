@@ -85,7 +85,7 @@ def calibrate_uncertainty(model, examples: list, batch_size: int = 32) -> list[f
     """
     examples, root = _with_root(model.skeleton.joint_names, examples)
     predicted, sigma = predict_poses(model, examples, batch_size)
-    return fit_uncertainty_scale(predicted, sigma / np.asarray(model.uncertainty_scale), examples, root)
+    return fit_uncertainty_scale(predicted, sigma / np.asarray(model.config.uncertainty_scale), examples, root)
 
 
 def fit_uncertainty_scale(predicted: np.ndarray, sigma: np.ndarray, examples: list, root: int) -> list[float]:

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from metrabs_core.network import scale_recovery
+from metrabs_core.network import reconstruction
 from metrabs_core.skeletons import NATIVE
 
 SIDE, STRIDE = 256, 32
@@ -35,7 +35,7 @@ def test_full_perspective_recovers_exact_poses_and_their_distance(seed, distance
     poses, intrinsics, pixels = _scene(seed, distance)
     relative = poses - poses[:, :1] + 77.0
     out = _run(
-        scale_recovery.reconstruct_absolute, pixels, relative, intrinsics, crop_side=SIDE, stride=STRIDE,
+        reconstruction.reconstruct_absolute, pixels, relative, intrinsics, crop_side=SIDE, stride=STRIDE,
         weak_perspective=False,
     )  # fmt: skip
     np.testing.assert_allclose(out, poses, atol=distance * 2e-3)
@@ -80,7 +80,7 @@ def test_absolute_poses_equal_float64_with_noise_and_truncation(seed, distance, 
     assume(inside.sum(1).min() >= 4)
     expected = _reconstruct(pixels, relative, intrinsics, weak_perspective)
     out = _run(
-        scale_recovery.reconstruct_absolute, pixels, relative, intrinsics, crop_side=SIDE, stride=STRIDE,
+        reconstruction.reconstruct_absolute, pixels, relative, intrinsics, crop_side=SIDE, stride=STRIDE,
         weak_perspective=weak_perspective,
     )  # fmt: skip
     np.testing.assert_allclose(out, expected, atol=distance * 1e-3)
@@ -93,7 +93,7 @@ def test_in_view_joints_stay_on_their_rays_and_truncated_ones_follow_the_3d_head
     garbage = np.where(inside[..., None], pixels, 3.0)  # the 2D head can't see what is outside
     relative = poses - poses[:, :1]
     out = _run(
-        scale_recovery.reconstruct_absolute, garbage, relative, intrinsics, crop_side=SIDE, stride=STRIDE,
+        reconstruction.reconstruct_absolute, garbage, relative, intrinsics, crop_side=SIDE, stride=STRIDE,
         weak_perspective=False,
     )  # fmt: skip
     np.testing.assert_allclose(out, poses, atol=6)  # the others count with weight 1e-4
@@ -108,7 +108,7 @@ def test_half_the_focal_length_is_half_the_distance(weak_perspective):
     shorter = intrinsics * np.array([[0.5, 1, 1], [1, 0.5, 1], [1, 1, 1]])
     far, near = (
         _run(
-            scale_recovery.reconstruct_absolute, pixels, poses - poses[:, :1], k, crop_side=SIDE, stride=STRIDE,
+            reconstruction.reconstruct_absolute, pixels, poses - poses[:, :1], k, crop_side=SIDE, stride=STRIDE,
             weak_perspective=weak_perspective,
         )[:, 0, 2]
         for k in (intrinsics, shorter)
@@ -133,7 +133,7 @@ def test_bone_lengths_give_the_root_depth_that_scipy_finds(seed, distance, noise
             return [np.linalg.norm(joints[a] - joints[b]) - t for (a, b), t in zip(NATIVE.edges, target)]
 
         expected.append(scipy.optimize.least_squares(residuals, 2000.0, method="lm").x[0])
-    out = _run(scale_recovery.root_depth_from_bones, rays[..., :2], depths, edges=NATIVE.edges, bone_lengths=lengths)
+    out = _run(reconstruction.root_depth_from_bones, rays[..., :2], depths, edges=NATIVE.edges, bone_lengths=lengths)
     np.testing.assert_allclose(out, expected, rtol=2e-3)
     if not noise:
         np.testing.assert_allclose(out, poses[:, 0, 2], rtol=2e-3)
@@ -150,7 +150,7 @@ def test_gradients_are_finite_even_if_all_joints_are_at_one_point_or_out_of_view
     coords3d = tf.constant(np.float32([np.zeros([9, 3]), np.ones([9, 3]), np.ones([9, 3])]))
     with tf.GradientTape() as tape:
         tape.watch([points2d, coords3d])
-        poses = scale_recovery.reconstruct_absolute(points2d, coords3d, intrinsics, SIDE, STRIDE, weak_perspective)
+        poses = reconstruction.reconstruct_absolute(points2d, coords3d, intrinsics, SIDE, STRIDE, weak_perspective)
         loss = tf.reduce_mean(tf.abs(poses))
     for gradient in tape.gradient(loss, [points2d, coords3d]):
         assert np.isfinite(gradient).all()
@@ -160,4 +160,4 @@ def test_normalize_inverts_the_intrinsics_with_skew():
     intrinsics = np.array([[[500, 12, 130], [0, 480, 120], [0, 0, 1]]], np.float64)
     pixels = np.random.default_rng(0).uniform(0, 256, [1, 9, 2])
     expected = np.concatenate([pixels, np.ones([1, 9, 1])], -1) @ np.linalg.inv(intrinsics[0]).T
-    np.testing.assert_allclose(_run(scale_recovery.normalize, pixels, intrinsics), expected[..., :2], atol=1e-6)
+    np.testing.assert_allclose(_run(reconstruction.normalize, pixels, intrinsics), expected[..., :2], atol=1e-6)

@@ -1,0 +1,76 @@
+"""The parts of the crop model between backbone and heatmaps."""
+
+import keras
+import numpy as np
+from keras import layers
+
+N_DEPTH_BINS = 8
+# A backbone's heatmaps times this, as logits, have about the width that a joint's place is uncertain by.
+_SHARPNESS = 1.5
+
+
+def build_neck(maps: list, channels: int) -> keras.Model:
+    """Mix the backbone's channels, then look around each cell once.
+
+    Maps [P/32, P/32, C] and [P/16, P/16, D] become one [P/16, P/16, channels]; a single map keeps its size.
+    """
+    maps = [layers.Input(m.shape[1:]) for m in maps]
+    mixed = [layers.Conv2D(channels, 1, use_bias=False, name=f"mix{i or ''}")(m) for i, m in enumerate(maps)]
+    if len(mixed) > 1:
+        mixed = [layers.Add()([layers.UpSampling2D(2, interpolation="bilinear")(mixed[0]), mixed[1]])]
+    x = shortcut = layers.ReLU(6.0)(layers.BatchNormalization(name="mix_norm")(mixed[0]))
+    x = layers.DepthwiseConv2D(5, padding="same", use_bias=False, name="look")(x)
+    x = layers.ReLU(6.0)(layers.BatchNormalization(name="look_norm")(x))
+    x = layers.Conv2D(channels, 1, use_bias=False, name="join")(x)
+    x = layers.ReLU(6.0)(layers.Add()([layers.BatchNormalization(name="join_norm")(x), shortcut]))
+    return keras.Model(maps if len(maps) > 1 else maps[0], x, name="neck")
+
+
+def build_overview(features, channels: int, cells: int, n_joints: int, has_planes: bool) -> keras.Model:
+    """What each row, column and depth of the heatmaps has for it, seen from the whole crop.
+
+    A convolution sees the same everywhere but for what reaches it from the borders; where a joint is that something
+    hides, or how deep, is rather a matter of the whole. Gives what to add to the logits: ``volumes`` [N, cells, cells,
+    J, bins] and, for a 2D head, ``planes`` [N, cells, cells, J].
+    """
+    seen = layers.Input(features.shape[1:])
+    x = layers.Conv2D(max(1, channels // 8), 1, use_bias=False, name="overview_mix")(seen)
+    x = layers.ReLU(6.0)(layers.BatchNormalization(name="overview_mix_norm")(x))
+    x = layers.Dense(channels, use_bias=False, name="overview_join")(layers.Flatten()(x))
+    x = layers.ReLU(6.0)(layers.BatchNormalization(name="overview_join_norm")(x))
+
+    def logits(name, *shape):
+        size = int(np.prod(shape))
+        dense = layers.Dense(size, kernel_initializer=flat(), name=f"overview_{name}", dtype="float32")
+        return layers.Reshape(shape, dtype="float32")(dense(x))
+
+    columns, rows = logits("columns", 1, cells, n_joints, 1), logits("rows", cells, 1, n_joints, 1)
+    outputs = {"volumes": columns + rows + logits("depths", 1, 1, n_joints, N_DEPTH_BINS)}
+    if has_planes:
+        outputs["planes"] = logits("columns2d", 1, cells, n_joints) + logits("rows2d", cells, 1, n_joints)
+    return keras.Model(seen, outputs, name="overview")
+
+
+def build_fine_head(maps, joint_names: tuple, heatmap_joints: tuple) -> layers.Conv2D:
+    """1x1 convolution from the finest map to logits [N, H, W, J].
+
+    A joint whose heatmap the backbone has starts from that one, so sharpened that it is about as wide as a joint is
+    uncertain; the others start flat.
+    """
+    kernel = np.random.default_rng(0).normal(0, 0.001, [maps.shape[-1], len(joint_names)])
+    for j, name in enumerate(joint_names):
+        for same in (name, f"{name}_coco"):  # annotators' hips are close to those of the skeleton
+            if same in heatmap_joints:
+                kernel[heatmap_joints.index(same), j] += _SHARPNESS
+    head = layers.Conv2D(len(joint_names), 1, use_bias=False, name="fine", dtype="float32")
+    head.build(maps.shape)
+    head.kernel.assign(kernel[None, None])
+    return head
+
+
+def flat() -> keras.initializers.Initializer:
+    """Small weights, so that training starts with flat heatmaps whatever the size of the backbone's features.
+
+    In peaked ones, soft-argmax has hardly a gradient.
+    """
+    return keras.initializers.RandomNormal(stddev=0.001)
