@@ -42,6 +42,8 @@ class TrainingConfig:
         backbone_weights: what the backbone starts from, see ``training.pretrained.initialize_backbone``; empty for
             pretrained weights, where they can be had.
         head_steps: optimizer steps with the backbone frozen, first.
+        keep_crops: training crops of which these steps keep the backbone's features on the disk, and go over again and
+            again; 0 for ever new crops.
         steps: optimizer steps after that.
         epochs: passes over the 3D examples, instead of ``steps``; 0 to count steps.
         trainable_from: name of the backbone's first layer that these steps train; empty for all layers.
@@ -77,6 +79,7 @@ class TrainingConfig:
     init: str = ""
     backbone_weights: str = ""
     head_steps: int = 0
+    keep_crops: int = 0
     steps: int = 20000
     epochs: float = 0
     trainable_from: str = ""

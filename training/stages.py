@@ -13,6 +13,7 @@ from metrabs_core.network.crop_model import CropModel
 from training.checkpoint import Checkpoint
 from training.config import TrainingConfig
 from training.crop_batches import CropBatches
+from training.frozen_features import FrozenFeatures
 from training.progress import ProgressBar, TrainingLog
 from training.trainer import compile_trainer, freeze_before, state_of
 
@@ -103,16 +104,20 @@ def _train_stage(run: Run, number: int, stage: Stage) -> None:
     config, checkpoint = run.config, run.checkpoint
     trainable_from = config.trainable_from if stage.name == "all" else None
     freeze_before(run.model.backbone, trainable_from, config.train_depthwise)
-    trainer = compile_trainer(run.model, config, stage.name, stage.steps, stage.learning_rate, run.as_labelled_2d)
+    batches = features = _kept_features(run) if stage.name == "head" and config.keep_crops else None
+    batches = batches or run.batches
+    trainer = compile_trainer(
+        run.model, config, stage.name, stage.steps, stage.learning_rate, run.as_labelled_2d, features
+    )
     if checkpoint.step:
         checkpoint.restore(state_of(trainer))
     callbacks = [keras.callbacks.SwapEMAWeights()] if config.ema_momentum else []
     callbacks.append(ProgressBar(stage.name, checkpoint.step, stage.steps, run.verbose))
-    callbacks.append(_StageCallback(run, number, stage))
+    callbacks.append(_StageCallback(run, number, stage, batches))
     if checkpoint.step < stage.steps:  # or it was killed at the very end of the stage
         try:
             trainer.fit(
-                run.batches.stream(stage.done_before + checkpoint.step),
+                batches.stream(stage.done_before + checkpoint.step),
                 steps_per_epoch=config.checkpoint_steps,
                 epochs=-(-(stage.steps - checkpoint.step) // config.checkpoint_steps),
                 validation_data=run.validation,
@@ -122,19 +127,27 @@ def _train_stage(run: Run, number: int, stage: Stage) -> None:
                 verbose=0,
             )
         except Exception:
-            run.batches.raise_error()  # what ended the stream is the cause, whatever Keras makes of its end
+            batches.raise_error()  # what ended the stream is the cause, whatever Keras makes of its end
             raise
     gc.collect()  # or TensorFlow would find its iterator only after Python has ended, and complain
     if config.ema_momentum:
         trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
+    if features and checkpoint.step >= stage.steps:
+        features.remove()
+
+
+def _kept_features(run: Run) -> FrozenFeatures:
+    features = FrozenFeatures(run.checkpoint.path.with_name("features"), run.model, run.batches, run.config.keep_crops)
+    features.compute(run.verbose)
+    return features
 
 
 class _StageCallback(keras.callbacks.Callback):
     """Ends a stage at its last step or when time is up, saves its state, logs its numbers, and stops on NaN."""
 
-    def __init__(self, run: Run, number: int, stage: Stage):
+    def __init__(self, run: Run, number: int, stage: Stage, batches: CropBatches | FrozenFeatures):
         super().__init__()
-        self.run, self.number, self.stage = run, number, stage
+        self.run, self.number, self.stage, self.batches = run, number, stage, batches
         self.step = run.checkpoint.step
 
     def on_train_batch_end(self, batch, logs=None):
@@ -145,7 +158,7 @@ class _StageCallback(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _describe_bad_batch(self):
-        batches, checkpoint = self.run.batches, self.run.checkpoint
+        batches, checkpoint = self.batches, self.run.checkpoint
         step = self.stage.done_before + self.step - 1
         people = batches.examples_of(step) + (batches.examples_of(step - 1) if step else [])
         paths = list(dict.fromkeys(str(example.image_path) for example, _ in people))
@@ -163,17 +176,17 @@ class _StageCallback(keras.callbacks.Callback):
         return name != "val_weak" and (name != "weak" or len(self.run.batches.sources) > 1)
 
     def on_test_begin(self, logs=None):
-        self.run.batches.raise_error()
+        self.batches.raise_error()
 
     def on_epoch_end(self, epoch, logs=None):
         run = self.run
-        run.batches.raise_error()
+        self.batches.raise_error()
         if run.log:
             step = self.stage.done_before + self.step
-            samples = step * sum(size for _, size in run.batches.sources)
+            samples = step * sum(size for _, size in self.batches.sources)
             rate = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
             numbers = {name: float(value) for name, value in logs.items() if self._is_labelled(name)}
             numbers["learning_rate"] = rate
-            run.log.write(self.stage.name, step, samples, numbers, self.model.crop_model, run.batches.latest)
+            run.log.write(self.stage.name, step, samples, numbers, self.model.crop_model, self.batches.latest)
             run.checkpoint.save(self.number, self.step, state_of(self.model))
         run.checkpoint.step = self.step

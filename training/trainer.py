@@ -8,6 +8,7 @@ from metrabs_core.errors import UserError
 from metrabs_core.network.crop_model import CropModel
 from training import losses
 from training.config import TrainingConfig
+from training.frozen_features import FrozenFeatures
 
 
 @keras.saving.register_keras_serializable("metrabs")
@@ -71,12 +72,20 @@ class Trainer(keras.Model):
         absolute_from_step: see ``TrainingConfig``.
         far_mm: see ``TrainingConfig``.
         as_labelled_2d: see ``losses.pose_losses``.
+        features: what a frozen backbone makes of crops, if batches hold that, as int8, instead of crops.
     """
 
-    def __init__(self, crop_model: CropModel, absolute_from_step: int, far_mm: float = 0.0, as_labelled_2d=None):
+    def __init__(
+        self,
+        crop_model: CropModel,
+        absolute_from_step: int,
+        far_mm: float = 0.0,
+        as_labelled_2d=None,
+        features: FrozenFeatures | None = None,
+    ):
         super().__init__(autocast=False)
         self.loss_options = {"far_mm": far_mm or float("inf"), "as_labelled_2d": as_labelled_2d}
-        self.crop_model = crop_model
+        self.crop_model, self.features = crop_model, features
         self.absolute_from_step = absolute_from_step
         self.root = crop_model.skeleton.index("pelv") if "pelv" in crop_model.skeleton.joint_names else 0
         names = ["relative", "image", "absolute", "weak"] if crop_model.recovery.has_2d_head else ["relative", "weak"]
@@ -86,7 +95,11 @@ class Trainer(keras.Model):
 
     def call(self, inputs, training=False):
         """Poses of a batch; see ``CropModel``."""
-        crops, intrinsics = inputs
+        *crops, intrinsics = inputs
+        if keras.backend.standardize_dtype(crops[0].dtype) == "int8":
+            maps = self.features.dequantized(crops)
+            return self.crop_model.read_maps(maps, intrinsics, training=training)
+        (crops,) = crops
         return self.crop_model([ops.cast(crops, "float32") / 255, intrinsics], training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -135,6 +148,7 @@ def compile_trainer(
     steps: int,
     learning_rate: float,
     as_labelled_2d: np.ndarray | None = None,
+    features: FrozenFeatures | None = None,
 ) -> Trainer:
     """Put losses and optimizer around a crop model, for a stage of its training.
 
@@ -145,9 +159,10 @@ def compile_trainer(
         steps: of this stage.
         learning_rate: at its start.
         as_labelled_2d: see ``losses.pose_losses``.
+        features: see ``Trainer``.
     """
     absolute_from_step = config.absolute_from_step if stage == "all" else 0
-    trainer = Trainer(model, absolute_from_step, config.far_mm, as_labelled_2d)
+    trainer = Trainer(model, absolute_from_step, config.far_mm, as_labelled_2d, features)
     in_heads = {id(variable) for part in model.heads for variable in part.trainable_variables}
     trainer.compile(
         optimizer=AveragingAdamW(

@@ -13,6 +13,7 @@ from metrabs_core.errors import UserError
 from metrabs_core.files import atomic_file, write_json
 from metrabs_core.network import heatmaps
 from metrabs_core.network.backbones import build_backbone, find_backbone
+from metrabs_core.network.depth_stage import build_depth_stage
 from metrabs_core.network.heads import N_DEPTH_BINS, build_fine_head, build_neck, build_overview, flat
 from metrabs_core.network.scale_recovery import find_scale_recovery
 from metrabs_core.skeletons import SKELETONS, Skeleton
@@ -34,6 +35,7 @@ class CropModelConfig:
             of several maps needs a neck.
         overview_channels: width of a branch that sees the whole crop at once, and adds to the heatmaps what each of
             their rows, columns and depths as a whole has for it; 0 for none. With it, the stride is that of training.
+        depth_channels: width of a stage that corrects depths by what poses people take; 0 for none.
         box_size_mm: side of the cube that the volumetric heatmap spans.
         bone_lengths: means of the training set in millimetres, one per edge of the skeleton: what ``bone-lengths``
             makes bones match, and what the plausibility of a pose is judged by.
@@ -50,6 +52,7 @@ class CropModelConfig:
     weak_perspective: bool = True
     head_channels: int = 0
     overview_channels: int = 0
+    depth_channels: int = 0
     box_size_mm: float = 2200.0
     bone_lengths: Sequence[float] | None = None
     uncertainty_scale: float | Sequence[float] = 1.0
@@ -108,6 +111,7 @@ class CropModel(keras.Model):
             self.fine = build_fine_head(
                 maps[2], self.skeleton.joint_names, find_backbone(config.backbone).heatmap_joints
             )
+        self.depth_stage = build_depth_stage(n_joints, config.depth_channels) if config.depth_channels else None
         self.enlarge = layers.UpSampling2D(4, interpolation="bilinear", dtype="float32")
         self.build()
 
@@ -136,7 +140,7 @@ class CropModel(keras.Model):
     @property
     def heads(self) -> list:
         """All parts above the backbone that have weights."""
-        return [part for part in (self.neck, self.head, self.overview, self.fine) if part is not None]
+        return [part for part in (self.neck, self.head, self.overview, self.fine, self.depth_stage) if part is not None]
 
     def call(self, inputs, training=False):
         """Compute poses; see the class for shapes."""
@@ -151,10 +155,15 @@ class CropModel(keras.Model):
         )
         overview = None if self.overview is None else self.overview(maps[0], training=training)
         fine = None if self.fine is None else self.fine(maps[2])
-        points2d, coords3d, uncertainty = self._read_heads(self.head(features), overview, fine)
+        points2d, coords3d, spread = self._read_heads(self.head(features), overview, fine)
+        if self.depth_stage is not None:
+            middle = (self.crop_side - 1) / 2
+            focal = intrinsics[:, 0, :1] / self.crop_side
+            points = (points2d - middle) / self.crop_side
+            coords3d = 1000 * self.depth_stage([points, coords3d / 1000, spread / 1000, focal])
         return {
             "poses3d": self.recovery.recover(self, points2d, coords3d, intrinsics),
-            "uncertainty": uncertainty,
+            "uncertainty": spread * np.asarray(self.config.uncertainty_scale, np.float32),
             "points2d": points2d,
             "coords3d": coords3d,
         }
@@ -168,12 +177,11 @@ class CropModel(keras.Model):
         if overview is not None:
             volumes = volumes + overview["volumes"]
         coords, deviations = heatmaps.soft_argmax(volumes, (2, 1, 4))
-        spread = ops.sqrt(ops.sum(ops.square(deviations), axis=-1))
-        uncertainty = np.multiply(config.uncertainty_scale, config.box_size_mm).astype("float32") * spread
+        spread = config.box_size_mm * ops.sqrt(ops.sum(ops.square(deviations), axis=-1))
         grid = self.crop_side, config.stride, first_cell(config.stride)
         coords3d = heatmaps.to_metric(coords, *grid, config.box_size_mm)
         if not self.recovery.has_2d_head:
-            return heatmaps.to_pixels(coords[..., :2], *grid), coords3d, uncertainty
+            return heatmaps.to_pixels(coords[..., :2], *grid), coords3d, spread
         planes = maps[..., n_joints * N_DEPTH_BINS :]
         if overview is not None:
             planes = planes + overview["planes"]
@@ -183,7 +191,7 @@ class CropModel(keras.Model):
             grid = self.crop_side, config.stride // factor, first_cell(config.stride // factor)
             planes = self.enlarge(planes) + fine
         points, _ = heatmaps.soft_argmax(planes, (2, 1))
-        return heatmaps.to_pixels(points, *grid), coords3d, uncertainty
+        return heatmaps.to_pixels(points, *grid), coords3d, spread
 
 
 def save_weights_dir(model: CropModel, path: str | Path, card: dict, dtype: str = "float16") -> None:

@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flag("--epochs", type=float, help="passes over the 3D examples, instead of --steps")
     flag("--steps", type=int, help="optimizer steps, after --head-steps")
     flag("--head-steps", type=int, help="optimizer steps with the backbone frozen, first")
+    flag(
+        "--keep-crops", type=int, help="crops to keep the frozen backbone's features of, which is faster than new ones"
+    )
     flag("--trainable-from", help="first layer of the backbone that --steps train (default: all)")
     flag(
         "--train-depthwise",
