@@ -10,7 +10,6 @@ from training import pretrained
 from training.config import TrainingConfig
 
 
-
 def initial_model(
     config: TrainingConfig, skeleton_name: str, bone_lengths: list[float] | None, origin: str | None = None
 ) -> tuple[CropModel, str]:

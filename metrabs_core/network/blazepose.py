@@ -9,6 +9,7 @@ also 88 channels at stride 16.
 import keras
 from keras import layers, ops
 
+from metrabs_core.errors import UserError
 from metrabs_core.network.striding import STRIDES
 
 # kernel, stride, expanded channels, output channels; residual where the stride is 1 and the channels stay
@@ -50,14 +51,14 @@ def build_blazepose(crop_side: int, stride: int = 32, pyramid: bool = False) -> 
         pyramid, to [N, P/32, P/32, 720] and [N, P/16, P/16, 88]. The weights are the same for all of them.
 
     Raises:
-        ValueError: the side or the stride is not possible.
+        UserError: the side or the stride is not possible.
     """
     if crop_side % 64:
-        raise ValueError(f"The BlazePose encoder needs a crop side that is a multiple of 64, not {crop_side}.")
+        raise UserError(f"The BlazePose encoder needs a crop side that is a multiple of 64, not {crop_side}.")
     if stride not in STRIDES:
-        raise ValueError(f"Backbones have strides 4, 8, 16 and 32, not {stride}.")
+        raise UserError(f"Backbones have strides 4, 8, 16 and 32, not {stride}.")
     if pyramid and stride != 16:
-        raise ValueError(f"BlazePose's pyramid has a stride of 16, not {stride}.")
+        raise UserError(f"BlazePose's pyramid has a stride of 16, not {stride}.")
     crops = layers.Input([crop_side, crop_side, 3], name="crops")
     x = layers.ZeroPadding2D(1)(crops)
     x = layers.Conv2D(24, 3, strides=2, name="stem")(x)

@@ -1,6 +1,5 @@
 """The crop model: backbone, heatmap heads and scale recovery in one Keras model."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,7 +9,8 @@ import numpy as np
 from keras import layers, ops
 
 from metrabs_core.errors import UserError
-from metrabs_core.files import atomic_file, write_json
+from metrabs_core.files import atomic_file
+from metrabs_core.model_card import ModelCard
 from metrabs_core.network import heatmaps
 from metrabs_core.network.backbones import build_backbone, find_backbone
 from metrabs_core.network.depth_stage import build_depth_stage
@@ -200,14 +200,14 @@ def save_weights_dir(model: CropModel, path: str | Path, card: dict, dtype: str 
     Args:
         model: the model.
         path: folder, created if needed.
-        card: what to tell about the model; its key ``crop_model`` is set to the model's configuration.
+        card: what to tell about the model, besides its configuration.
         dtype: how weights are stored; computation is float32 all the same.
     """
     path = Path(path)
     arrays = {f"{i:03d}": ops.convert_to_numpy(w).astype(dtype) for i, w in enumerate(model.weights)}
     with atomic_file(path / "weights.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
-    write_json(path / "model_card.json", {**card, "crop_model": model.get_config(), "weights_dtype": dtype}, indent=2)
+    ModelCard(crop_model=model.get_config(), weights_dtype=dtype, about=card).write(path)
 
 
 def load_weights_dir(path: str | Path, **overrides) -> CropModel:
@@ -221,11 +221,9 @@ def load_weights_dir(path: str | Path, **overrides) -> CropModel:
         UserError: the folder lacks one of its two files, or the weights do not fit the configuration in the card.
     """
     path = Path(path)
-    for name in ("model_card.json", "weights.npz"):
-        if not (path / name).is_file():
-            raise UserError(f"{path} is no crop model: it has no {name}.")
-    card = json.loads((path / "model_card.json").read_text())
-    model = CropModel(CropModelConfig(**card["crop_model"]), **overrides)
+    model = CropModel(CropModelConfig(**ModelCard.read(path).crop_model), **overrides)
+    if not (path / "weights.npz").is_file():
+        raise UserError(f"{path} is no crop model: it has no weights.npz.")
     with np.load(path / "weights.npz", allow_pickle=False) as archive:
         arrays = [archive[name].astype(np.float32) for name in sorted(archive.files, key=int)]
     if [a.shape for a in arrays] != [tuple(w.shape) for w in model.weights]:

@@ -8,6 +8,8 @@ A classifier's network comes with a stride of 32 and with strided convolutions w
 import keras
 from keras import layers
 
+from metrabs_core.errors import UserError
+
 STRIDES = (4, 8, 16, 32)
 
 
@@ -28,10 +30,10 @@ def with_stride(network: keras.Model, stride: int) -> keras.Model:
         Model with new weights of the same names, shapes and order, whatever the stride.
 
     Raises:
-        ValueError: the stride is not one of ``STRIDES``.
+        UserError: the stride is not one of ``STRIDES``.
     """
     if stride not in STRIDES:
-        raise ValueError(f"Backbones have strides 4, 8, 16 and 32, not {stride}.")
+        raise UserError(f"Backbones have strides 4, 8, 16 and 32, not {stride}.")
     original_strides = {}  # of the new network's tensors (by id): pixels between cells in the original
 
     def rebuild(layer, *args, **kwargs):

@@ -7,12 +7,10 @@ from metrabs_core.combined import CombinedModel
 from metrabs_core.detection import load_detector
 from metrabs_core.errors import UserError
 from metrabs_core.model_card import FILE_NAME, ModelCard
+from metrabs_core.network.scale_recovery import SCALE_RECOVERIES, find_scale_recovery
 from metrabs_core.packaging.crop_model import FrozenCropModel, SavedCropModel
 from metrabs_core.packaging.model import Model
 from metrabs_core.packaging.saved_model import load_saved_model
-
-# Scale recoveries that find absolute poses from a crop alone
-_ABSOLUTE = ("metrabs", "bone-lengths")
 
 
 def load(path=None, warm_up_image_size=None, detector_input_side=None):
@@ -93,11 +91,12 @@ def load_crop_model(path, weights_dtype=None, stride=None):
 
 def check_absolute(card):
     """Raise UserError if the crop model of a card gives poses without a place in space, useless in full images."""
-    scale_recovery = card.crop_model.get("scale_recovery", "metrabs")
-    if scale_recovery not in _ABSOLUTE:
+    recovery = find_scale_recovery(card.crop_model.get("scale_recovery", "metrabs"))
+    if not recovery.is_absolute:
+        absolute = [other.name for other in SCALE_RECOVERIES.values() if other.is_absolute]
         raise UserError(
-            f"The crop model's scale recovery is {scale_recovery!r}, so its poses have no place in space: full images "
-            f"need a crop model with {' or '.join(_ABSOLUTE)}."
+            f"The crop model's scale recovery is {recovery.name!r}, so its poses have no place in space: full images "
+            f"need a crop model with {' or '.join(absolute)}."
         )
 
 
