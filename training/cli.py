@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     try:
         args.run(args)
-    except (UserError, FileNotFoundError, FileExistsError, ValueError) as error:
+    except UserError as error:
         sys.exit(f"metrabs-train {args.command}: {error}")
 
 

@@ -192,3 +192,12 @@ def test_a_folder_is_told_by_what_it_is_not_by_its_name(tmp_path, monkeypatch):
     hips = {name: datasets.named(name).hips for name in datasets.REGISTRY}
     assert {name for name in hips if hips[name] is Hips.MPII} == {"mpii", "mpii-yolo"}
     assert {n for n in hips if hips[n] is Hips.MPI_INF_3DHP} == {"mpi-inf-3dhp", "muco", "muco-17-150k", "mupots"}
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch, tmp_path):
+    def fail(*_, **__):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("training.commands.train.train", fail)
+    with pytest.raises(ValueError, match="a bug"):
+        run("--dataset=x", f"--logdir={tmp_path}")
