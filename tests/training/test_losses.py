@@ -121,7 +121,7 @@ def test_far_people_count_by_the_angle_of_their_error_if_asked_to():
     truth["joints3d"][:, ROOT, 2] = 8000
 
     def absolute(**options):
-        terms = pose_losses(_float32(truth), _float32(predicted), "metrabs", SIDE, ROOT, **options)
+        terms = pose_losses(_float32(truth), _float32(predicted), SCALE_RECOVERIES["metrabs"], SIDE, ROOT, **options)
         return float(terms["absolute"])
 
     assert absolute(far_mm=4000.0) == pytest.approx(absolute() / 2, rel=1e-4)
