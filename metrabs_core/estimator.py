@@ -7,7 +7,6 @@ from metrabs_core import cropping, geometry, plausibility
 from metrabs_core.skeletons import SKELETONS, Skeleton, conversion_matrix
 
 # Test-time augmentation (T-BIOM 2021 and the released models)
-_MAX_ROLL_DEGREES = 25.0
 _SCALES = (0.8, 1.0, 1.1)
 _GAMMAS = (0.6, 1.0)
 
@@ -18,8 +17,9 @@ class PoseEstimator(tf.Module):
     Args:
         crop_model: has ``estimate(crops float32 [N, P, P, 3], intrinsics float32 [N, 3, 3])`` that returns a dict of
             ``poses3d`` float32 [N, J, 3] (mm, crop camera frame) and ``uncertainty`` float32 [N, J] (mm), and the
-            attributes ``crop_side`` (P), ``skeleton`` and ``bone_lengths`` (mean length in mm of each edge, by which
-            poses are judged; None leaves that part of the judgement out).
+            attributes ``crop_side`` (P), ``skeleton``, ``bone_lengths`` (mean length in mm of each edge, by which
+            poses are judged; None leaves that part of the judgement out), ``crop_margin`` (by how much the crop is
+            larger than the box's longer side) and ``max_roll_degrees`` (of test-time augmentation).
     """
 
     def __init__(self, crop_model):
@@ -58,24 +58,20 @@ class PoseEstimator(tf.Module):
 
         up = geometry.transform(cameras.extrinsic_matrix[:, :3, :3], world_up_vector[tf.newaxis])[:, 0]
         cameras = cameras.gather(image_index)
-        rotation, focal = cameras.facing_boxes(
-            tf.ensure_shape(boxes[:, :4], [None, 4]), tf.gather(up, image_index), crop_side
-        )
-        augmentation = test_time_augmentation(n_aug)
+        boxes = tf.ensure_shape(boxes[:, :4], [None, 4])
+        rotation, focal = cameras.facing_boxes(boxes, tf.gather(up, image_index), crop_side)
+        augmentation = test_time_augmentation(n_aug, self.crop_model.max_roll_degrees)
         rotation = geometry.compose(augmentation["rotation"], rotation[:, tf.newaxis])
-        focal = augmentation["scale"] * focal[:, tf.newaxis]
-        windows = cropping.read_windows(
-            images, image_index, cameras, rotation, focal, crop_side, options["antialias_factor"]
-        )
+        focal = augmentation["scale"] * focal[:, tf.newaxis] / self.crop_model.crop_margin
+        antialias = options["antialias_factor"]
+        windows = cropping.read_windows(images, image_index, cameras, rotation, focal, crop_side, antialias)
         rotation, focal = tf.reshape(rotation, [n_crops, 3, 3]), tf.reshape(focal, [n_crops])
 
         def predict(i, poses, uncertainties):
             crop = tf.range(i * batch_size, tf.minimum((i + 1) * batch_size, n_crops))
             aug, crop_focal, crop_rotation = crop % n_aug, tf.gather(focal, crop), tf.gather(rotation, crop)
             gamma = tf.gather(augmentation["gamma"], aug)
-            crops = cropping.draw_crops(
-                windows, crop // n_aug, crop_rotation, crop_focal, gamma, crop_side, options["antialias_factor"]
-            )
+            crops = cropping.draw_crops(windows, crop // n_aug, crop_rotation, crop_focal, gamma, crop_side, antialias)
             middle = tf.fill([2], (crop_side - 1.0) / 2.0)
             prediction = self.crop_model.estimate(crops, geometry.intrinsics(crop_focal, middle))
             # back into the frame of the image's camera; a mirrored crop shows joints of the left side on the right
@@ -163,11 +159,12 @@ def convertible_skeletons(source):
     return skeletons
 
 
-def test_time_augmentation(num_aug):
+def test_time_augmentation(num_aug, max_roll_degrees):
     """How each of n crops of a person differs from the plain one.
 
     Args:
         num_aug: int32 [], n; 1 is the plain crop.
+        max_roll_degrees: of the first and the last of them, either way.
 
     Returns:
         dict of ``rotation`` float32 [n, 3, 3] (roll and mirroring of the crop camera), ``scale`` [n], ``gamma`` [n] and
@@ -178,7 +175,7 @@ def test_time_augmentation(num_aug):
     scale = tf.concat([_linspace(*_SCALES[:2], half + 1)[:-1], _linspace(*_SCALES[1:], num_aug - half)], axis=0)
     is_single = num_aug == 1
     # rolling the camera turns the picture the other way
-    roll = tf.where(is_single, 0.0, _linspace(_MAX_ROLL_DEGREES, -_MAX_ROLL_DEGREES, num_aug)) * (np.pi / 180.0)
+    roll = tf.where(is_single, 0.0, _linspace(max_roll_degrees, -max_roll_degrees, num_aug)) * (np.pi / 180.0)
     gamma = tf.where(is_single, 1.0, _linspace(*_GAMMAS, num_aug))
     is_mirrored = (tf.range(num_aug) - half) % 2 == 1
     side = tf.where(is_mirrored, -1.0, 1.0)

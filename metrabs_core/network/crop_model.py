@@ -41,6 +41,8 @@ class CropModelConfig:
             makes bones match, and what the plausibility of a pose is judged by.
         uncertainty_scale: factor from the heatmap's spread to the root mean square error on validation data; one for
             all joints, or one each.
+        crop_margin: by how much crops of full images are larger than the longer side of a person's box.
+        max_roll_degrees: how far test-time augmentation rolls crops either way; the authors' is the default.
     """
 
     backbone: str = "resnet50"
@@ -56,6 +58,8 @@ class CropModelConfig:
     box_size_mm: float = 2200.0
     bone_lengths: Sequence[float] | None = None
     uncertainty_scale: float | Sequence[float] = 1.0
+    crop_margin: float = 1.0
+    max_roll_degrees: float = 25.0
 
 
 class CropModel(keras.Model):

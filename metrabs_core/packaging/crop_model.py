@@ -8,6 +8,8 @@ from metrabs_core.errors import UserError
 from metrabs_core.skeletons import Skeleton
 
 WEIGHTS_DTYPES = ("float16", "float32")
+# Margin and largest roll of test-time augmentation.
+_AUTHORS_CROPPING = (1.0, 25.0)
 _CROPS = tf.TensorSpec([None, None, None, 3], tf.float32, "crops")
 _INTRINSICS = tf.TensorSpec([None, 3, 3], tf.float32, "intrinsics")
 
@@ -21,18 +23,20 @@ class _CropModel(tf.Module):
         skeleton: the joints that it predicts.
         crop_side: P, pixels.
         bone_lengths: mean length in millimetres of each of the skeleton's edges; None if unknown.
+        crop_margin, max_roll_degrees: see ``metrabs_core.network.crop_model.CropModelConfig``.
 
     Attributes:
-        skeleton, crop_side, bone_lengths: as above.
+        skeleton, crop_side, bone_lengths, crop_margin, max_roll_degrees: as above.
         joint_names, joint_edges, per_skeleton_joint_names, per_skeleton_edges: as for the models for full images.
-        input_resolution, skeleton_name, mean_bone_lengths: crop_side, skeleton's name and bone_lengths as variables,
-            which an exported model keeps; unknown bone lengths are empty.
+        input_resolution, skeleton_name, mean_bone_lengths, cropping: crop_side, skeleton's name, bone_lengths, and
+            margin and roll as variables, which an exported model keeps; unknown bone lengths are empty.
         crop_model: the model itself.
     """
 
-    def __init__(self, network, skeleton, crop_side, bone_lengths):
+    def __init__(self, network, skeleton, crop_side, bone_lengths, crop_margin, max_roll_degrees):
         super().__init__(name="crop_model")
         self.skeleton, self.crop_side = skeleton, crop_side
+        self.crop_margin, self.max_roll_degrees = crop_margin, max_roll_degrees
         self.bone_lengths = None if bone_lengths is None else np.float32(bone_lengths)
         # in a closure, so that its variables do not become part of an exported model
         self._network = network
@@ -40,6 +44,7 @@ class _CropModel(tf.Module):
         self.input_resolution = constant(crop_side)
         self.skeleton_name = constant(skeleton.name)
         self.mean_bone_lengths = constant(np.float32([] if bone_lengths is None else bone_lengths))
+        self.cropping = constant(np.float32([crop_margin, max_roll_degrees]))
         self.crop_model = self
 
     @tf.function(autograph=False, input_signature=[_CROPS, _INTRINSICS])
@@ -102,7 +107,15 @@ class FrozenCropModel(_CropModel):
             constants = [[tf.cast(tf.constant(array), tf.float32) for array in arrays] for arrays in weights]
             return crop_model.stateless_call(*constants, [crops, intrinsics], training=False)[0]
 
-        super().__init__(network, crop_model.skeleton, crop_model.crop_side, crop_model.bone_lengths)
+        config = crop_model.config
+        super().__init__(
+            network,
+            crop_model.skeleton,
+            crop_model.crop_side,
+            crop_model.bone_lengths,
+            config.crop_margin,
+            config.max_roll_degrees,
+        )
 
 
 class SavedCropModel(_CropModel):
@@ -121,7 +134,9 @@ class SavedCropModel(_CropModel):
         )
         bone_lengths = module.mean_bone_lengths.numpy()
         crop_side = int(module.input_resolution.numpy())
-        super().__init__(module.estimate, skeleton, crop_side, bone_lengths if len(bone_lengths) else None)
+        # models that were exported earlier have no such variable
+        cropping = module.cropping.numpy().tolist() if hasattr(module, "cropping") else _AUTHORS_CROPPING
+        super().__init__(module.estimate, skeleton, crop_side, bone_lengths if len(bone_lengths) else None, *cropping)
 
 
 def read_names(variable):

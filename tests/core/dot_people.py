@@ -79,6 +79,7 @@ class DotCropModel(tf.Module):
     def __init__(self, distances, crop_side=160, bone_lengths=None):
         super().__init__()
         self.crop_side, self.skeleton, self.bone_lengths = crop_side, NATIVE, bone_lengths
+        self.crop_margin, self.max_roll_degrees = 1.0, 25.0
         self._distances = np.float32(distances)
         self.n_traces = 0
 

@@ -148,7 +148,7 @@ def test_crops_are_upright_when_up_is_told():
 
 
 def test_augmentations_follow_the_paper():
-    five = {name: value.numpy() for name, value in estimator.test_time_augmentation(tf.constant(5)).items()}
+    five = {name: value.numpy() for name, value in estimator.test_time_augmentation(tf.constant(5), 25.0).items()}
     np.testing.assert_allclose(five["scale"], [0.8, 0.9, 1.0, 1.05, 1.1], atol=1e-6)
     np.testing.assert_allclose(five["gamma"], np.linspace(0.6, 1.0, 5), atol=1e-6)
     np.testing.assert_array_equal(five["is_mirrored"], [False, True, False, True, False])
@@ -156,9 +156,26 @@ def test_augmentations_follow_the_paper():
     np.testing.assert_allclose(np.linalg.det(five["rotation"]), side, atol=1e-5)
     roll = np.rad2deg(np.arctan2(five["rotation"][:, 1, 0], five["rotation"][:, 1, 1]))
     np.testing.assert_allclose(roll, [25, 12.5, 0, -12.5, -25], atol=1e-3)  # of the picture, against the camera's
-    one = {name: value.numpy() for name, value in estimator.test_time_augmentation(tf.constant(1)).items()}
+    one = {name: value.numpy() for name, value in estimator.test_time_augmentation(tf.constant(1), 25.0).items()}
     np.testing.assert_allclose(one["rotation"][0], np.eye(3), atol=1e-7)
     assert (one["scale"], one["gamma"], one["is_mirrored"]) == (1, 1, False)
+
+
+def test_a_model_may_ask_for_a_margin_and_for_milder_rolls():
+    class Asking(dot_people.DotCropModel):
+        def estimate(self, crops, intrinsics):
+            return super().estimate(crops, intrinsics) | {"uncertainty": tf.tile(intrinsics[:, :1, 0], [1, 34])}
+
+    plain, asking = Asking(DISTANCES), Asking(DISTANCES)
+    asking.crop_margin, asking.max_roll_degrees = 1.25, 8.0
+    focal = [_estimate(MultipersonModel(crop_model), num_aug=1)["uncertainties"] for crop_model in (plain, asking)]
+    np.testing.assert_allclose(focal[0], 1.25 * focal[1], rtol=1e-5)
+    result = _estimate(MultipersonModel(asking), num_aug=5, average_aug=False)
+    truth = np.broadcast_to(dot_people.pose(PERSON), [5, 34, 3])
+    np.testing.assert_allclose(result["poses3d"][0], truth, atol=2 * TOLERANCE_MM)
+    rotation = estimator.test_time_augmentation(tf.constant(5), 8.0)["rotation"].numpy()
+    roll = np.rad2deg(np.arctan2(rotation[:, 1, 0], rotation[:, 1, 1]))
+    np.testing.assert_allclose(roll, [8, 4, 0, -4, -8], atol=1e-3)
 
 
 @pytest.mark.parametrize("num_aug", [2, 3, 4, 6])

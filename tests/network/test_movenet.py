@@ -47,6 +47,7 @@ def _interpret(graph, values, wanted):
     return [values[name].numpy() for name in wanted]
 
 
+@pytest.mark.download
 @pytest.mark.parametrize("name", SIDES)
 def test_maps_equal_the_original(name):
     graph, crop = tfjs_graph.read_graph(name), _photograph(SIDES[name])
@@ -90,6 +91,7 @@ def test_cells_of_the_plain_backbone_are_centred_with_the_same_weights():
     np.testing.assert_allclose(centred.predict(_patch_on_gray(), verbose=0), expected, atol=2e-3 * expected.max())
 
 
+@pytest.mark.download
 def test_a_mirrored_person_is_found_at_mirrored_pixels():
     """Cells lie where the backbone says if, read there, a picture and its mirror image give the same joints."""
     name = "movenet-thunder-pyramid"
@@ -107,6 +109,7 @@ def test_a_mirrored_person_is_found_at_mirrored_pixels():
     assert abs(np.median((x[0] + x[1])[seen]) - 255) < 0.6
 
 
+@pytest.mark.download
 def test_the_fine_head_starts_from_the_heatmaps():
     """With flat coarse heatmaps, joints in the image are where MoveNet's own heatmaps have their peaks."""
     model = CropModel(backbone="movenet-thunder-pyramid", crop_side=256, stride=16, train_stride=16, head_channels=16)
