@@ -10,6 +10,8 @@ _AT_LEAST = {
     "batch_size_2d": 1,
     "checkpoint_steps": 1,
     "steps": 0,
+    "depth_steps": 0,
+    "keep_crops": 0,
     "head_steps": 0,
     "epochs": 0,
     "stride_test": 0,
@@ -45,6 +47,7 @@ class TrainingConfig:
         keep_crops: training crops of which these steps keep the backbone's features on the disk, and go over again and
             again; 0 for ever new crops.
         steps: optimizer steps after that.
+        depth_steps: optimizer steps of the depth stage alone, last, on poses without pictures.
         epochs: passes over the 3D examples, instead of ``steps``; 0 to count steps.
         trainable_from: name of the backbone's first layer that these steps train; empty for all layers.
         train_depthwise: train the backbone's depthwise kernels, too. They are few, and cost a third of a step on a CPU.
@@ -81,6 +84,7 @@ class TrainingConfig:
     head_steps: int = 0
     keep_crops: int = 0
     steps: int = 20000
+    depth_steps: int = 0
     epochs: float = 0
     trainable_from: str = ""
     train_depthwise: bool = True

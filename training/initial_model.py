@@ -58,12 +58,14 @@ def _folder(init: str) -> Path:
 
 
 def _continue_from(folder: Path, overrides: dict) -> CropModel:
-    """The model of a folder; an overview that it does not have yet is put onto it, with random weights."""
-    if crop_model_arguments(str(folder)).get("overview_channels") or not overrides.get("overview_channels"):
-        return load_weights_dir(folder, **overrides)
-    source = load_weights_dir(folder, **{**overrides, "overview_channels": 0})
+    """The model of a folder; an overview or depth stage that it lacks is put onto it, with random weights."""
+    saved = crop_model_arguments(str(folder))
+    new = [name for name in ("overview_channels", "depth_channels") if overrides.get(name) and not saved.get(name)]
+    source = load_weights_dir(folder, **{**overrides, **dict.fromkeys(new, 0)})
+    if not new:
+        return source
     model = CropModel(source.config, **overrides)
-    for name in ("backbone", "neck", "head"):
-        if getattr(source, name) is not None:
-            getattr(model, name).set_weights(getattr(source, name).get_weights())
+    for part, with_weights in ((getattr(model, name), getattr(source, name)) for name in CropModel.PARTS):
+        if with_weights is not None:
+            part.set_weights(with_weights.get_weights())
     return model

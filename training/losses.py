@@ -103,6 +103,20 @@ def total_loss(terms: dict, step, absolute_from_step: int):
     return total
 
 
+def depth_loss(true, corrected, root: int):
+    """Loss of the depth stage: L1 about the root joint, and a third as much about the mean, in metres.
+
+    Args:
+        true: poses float32 [N, J, 3], mm, all joints valid.
+        corrected: the same of the stage.
+        root: index of the root joint.
+    """
+    error = (corrected - true) / 1000
+    about_root = error - error[:, root : root + 1]
+    about_mean = error - ops.mean(error, axis=1, keepdims=True)
+    return ops.mean(ops.abs(about_root)) + ops.mean(ops.abs(about_mean)) / 3
+
+
 def hips_like_mpii(skeleton: Skeleton, fraction: float = 0.2) -> np.ndarray:
     """Joints of MPI-INF-3DHP as MPII's annotators see them: hips and pelvis moved by -f/(1+f) of pelvis to neck.
 

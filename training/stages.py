@@ -1,4 +1,4 @@
-"""The stages of a training run: first the heads alone, if they shall, then what else learns."""
+"""The stages of a training run: the heads alone, the backbone with them, the depth stage; any may be left out."""
 
 import gc
 import time
@@ -15,6 +15,7 @@ from training.config import TrainingConfig
 from training.crop_batches import CropBatches
 from training.frozen_features import FrozenFeatures
 from training.progress import ProgressBar, TrainingLog
+from training.simulated_heads import SimulatedHeads
 from training.trainer import compile_trainer, freeze_before, state_of
 
 
@@ -23,7 +24,7 @@ class Stage:
     """Some steps of a training run, with one schedule of the learning rate.
 
     Attributes:
-        name: "head" while the backbone is frozen, or "all".
+        name: "head" while the backbone is frozen, "all", or "depth" for the depth stage alone, without pictures.
         done_before: optimizer steps of the stages before.
         steps: optimizer steps of this stage.
         learning_rate: at its start.
@@ -41,6 +42,7 @@ def stages_of(config: TrainingConfig, n_examples: int) -> list[Stage]:
     return [
         Stage("head", 0, config.head_steps, config.head_learning_rate),
         Stage("all", config.head_steps, steps, config.learning_rate),
+        Stage("depth", config.head_steps + steps, config.depth_steps, config.head_learning_rate),
     ]
 
 
@@ -57,6 +59,7 @@ class Run:
         config: what to train.
         model: the crop model, trained in place.
         batches: of training crops.
+        examples: people with 3D labels.
         validation: plain crops and labels to validate on, as ``fit`` takes them, or None.
         validation_batch_size: of them, in this process.
         checkpoint: says which stage and step come next.
@@ -69,6 +72,7 @@ class Run:
     config: TrainingConfig
     model: CropModel
     batches: CropBatches
+    examples: list
     validation: tuple | None
     validation_batch_size: int
     checkpoint: Checkpoint
@@ -104,8 +108,11 @@ def _train_stage(run: Run, number: int, stage: Stage) -> None:
     config, checkpoint = run.config, run.checkpoint
     trainable_from = config.trainable_from if stage.name == "all" else None
     freeze_before(run.model.backbone, trainable_from, config.train_depthwise)
-    batches = features = _kept_features(run) if stage.name == "head" and config.keep_crops else None
-    batches = batches or run.batches
+    batches, features = run.batches, None
+    if stage.name == "depth":
+        batches = SimulatedHeads(run.examples, run.model.skeleton, config.seed)
+    elif stage.name == "head" and config.keep_crops:
+        batches = features = _kept_features(run)
     trainer = compile_trainer(
         run.model, config, stage.name, stage.steps, stage.learning_rate, run.as_labelled_2d, features
     )
@@ -145,7 +152,7 @@ def _kept_features(run: Run) -> FrozenFeatures:
 class _StageCallback(keras.callbacks.Callback):
     """Ends a stage at its last step or when time is up, saves its state, logs its numbers, and stops on NaN."""
 
-    def __init__(self, run: Run, number: int, stage: Stage, batches: CropBatches | FrozenFeatures):
+    def __init__(self, run: Run, number: int, stage: Stage, batches):
         super().__init__()
         self.run, self.number, self.stage, self.batches = run, number, stage, batches
         self.step = run.checkpoint.step
@@ -183,7 +190,8 @@ class _StageCallback(keras.callbacks.Callback):
         self.batches.raise_error()
         if run.log:
             step = self.stage.done_before + self.step
-            samples = step * sum(size for _, size in self.batches.sources)
+            with_pictures = self.stage.done_before if self.stage.name == "depth" else step
+            samples = with_pictures * sum(size for _, size in run.batches.sources)
             rate = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
             numbers = {name: float(value) for name, value in logs.items() if self._is_labelled(name)}
             numbers["learning_rate"] = rate

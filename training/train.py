@@ -70,9 +70,19 @@ def train(
     validation = _validation_arrays(people.held_out, crops, config, process, verbose)
     stages = stages_of(config, len(people.examples))
     log = TrainingLog(folder.path, steps_done(stages, checkpoint), gui) if process.is_main else None
-    validation_size = config.batch_size // process.count
-    as_labelled_2d = hips_like_mpii(people.skeleton) if people.hips_differ else None
-    run = Run(config, model, batches, validation, validation_size, checkpoint, log, as_labelled_2d, deadline, verbose)
+    run = Run(
+        config=config,
+        model=model,
+        batches=batches,
+        examples=people.examples,
+        validation=validation,
+        validation_batch_size=config.batch_size // process.count,
+        checkpoint=checkpoint,
+        log=log,
+        as_labelled_2d=hips_like_mpii(people.skeleton) if people.hips_differ else None,
+        deadline=deadline,
+        verbose=verbose,
+    )
     train_stages(run, stages)
     if not process.is_main:
         return model

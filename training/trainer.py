@@ -88,10 +88,14 @@ class Trainer(keras.Model):
         self.crop_model, self.features = crop_model, features
         self.absolute_from_step = absolute_from_step
         self.root = crop_model.skeleton.index("pelv") if "pelv" in crop_model.skeleton.joint_names else 0
-        names = ["relative", "image", "absolute", "weak"] if crop_model.recovery.has_2d_head else ["relative", "weak"]
-        self.trackers = {name: keras.metrics.Mean(name) for name in [*names, "mpjpe"]}
+        self.trackers = {name: keras.metrics.Mean(name) for name in [*self._terms(), "mpjpe"]}
         # the optimizer's own count is a constant inside of JAX's compiled step
         self.step = self.add_weight(name="step", shape=(), dtype="int32", initializer="zeros", trainable=False)
+
+    def _terms(self) -> tuple[str, ...]:
+        """Names of the terms of the loss."""
+        has_2d_head = self.crop_model.recovery.has_2d_head
+        return ("relative", "image", "absolute", "weak") if has_2d_head else ("relative", "weak")
 
     def call(self, inputs, training=False):
         """Poses of a batch; see ``CropModel``."""
@@ -115,6 +119,30 @@ class Trainer(keras.Model):
         if training:
             self.step.assign_add(1)
         return loss
+
+
+class DepthTrainer(Trainer):
+    """The crop model with the loss of its depth stage, which learns from ``SimulatedHeads``."""
+
+    def _terms(self) -> tuple[str, ...]:
+        return ("relative",)
+
+    def call(self, inputs, training=False):
+        """Corrected poses, mm about their mean, of what heads say; or of crops, as ``Trainer``."""
+        if len(inputs) < 4:
+            return super().call(inputs)
+        return {"poses3d": 1000 * self.crop_model.depth_stage(list(inputs), training=training)}
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Mean distance of the coordinates about the root and about the mean, in metres; tracks both errors."""
+        error = ops.norm(self._about_root(y_pred["poses3d"]) - self._about_root(y["joints3d"]), axis=-1)
+        self.trackers["mpjpe"].update_state(error, sample_weight=y.get("valid3d"))
+        loss = losses.depth_loss(y["joints3d"], y_pred["poses3d"], self.root)
+        self.trackers["relative"].update_state(loss)
+        return loss
+
+    def _about_root(self, poses):
+        return poses - poses[:, self.root : self.root + 1]
 
 
 def state_of(trainer: Trainer) -> list:
@@ -155,14 +183,17 @@ def compile_trainer(
     Args:
         model: the crop model.
         config: what to train.
-        stage: "head" or "all".
+        stage: "head", "all" or "depth".
         steps: of this stage.
         learning_rate: at its start.
         as_labelled_2d: see ``losses.pose_losses``.
         features: see ``Trainer``.
     """
+    for part in model.heads:
+        part.trainable = (part is model.depth_stage) == (stage == "depth")
     absolute_from_step = config.absolute_from_step if stage == "all" else 0
-    trainer = Trainer(model, absolute_from_step, config.far_mm, as_labelled_2d, features)
+    trainer_class = DepthTrainer if stage == "depth" else Trainer
+    trainer = trainer_class(model, absolute_from_step, config.far_mm, as_labelled_2d, features)
     in_heads = {id(variable) for part in model.heads for variable in part.trainable_variables}
     trainer.compile(
         optimizer=AveragingAdamW(

@@ -87,6 +87,9 @@ class CropModel(keras.Model):
         UserError: there is no such backbone or scale recovery, or they don't fit the rest.
     """
 
+    # What has weights, by its attribute; None where a model lacks it.
+    PARTS = ("backbone", "neck", "head", "overview", "fine", "depth_stage")
+
     def __init__(self, config: CropModelConfig | None = None, **changes):
         # intrinsics must keep their precision under mixed precision; the layers cast what they get by themselves
         super().__init__(autocast=False)
@@ -143,8 +146,9 @@ class CropModel(keras.Model):
 
     @property
     def heads(self) -> list:
-        """All parts above the backbone that have weights."""
-        return [part for part in (self.neck, self.head, self.overview, self.fine, self.depth_stage) if part is not None]
+        """All parts above the backbone."""
+        parts = [getattr(self, name) for name in self.PARTS[1:]]
+        return [part for part in parts if part is not None]
 
     def call(self, inputs, training=False):
         """Compute poses; see the class for shapes."""
