@@ -1,12 +1,16 @@
 """The command ``metrabs-train``."""
 
 import argparse
+import errno
 import importlib
 import os
 import sys
 from typing import NamedTuple
 
 from metrabs_core.errors import UserError
+
+# A full disk and missing permissions are no faults of the program.
+_OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class Command(NamedTuple):
@@ -61,6 +65,10 @@ def main(arguments: list[str] | None = None) -> None:
         args.run(args)
     except UserError as error:
         sys.exit(f"metrabs-train {args.command}: {error}")
+    except OSError as error:
+        if error.errno not in _OF_THE_MACHINE:
+            raise
+        sys.exit(f"metrabs-train {args.command}: {error.strerror}: {error.filename or 'where results are written'}")
 
 
 if __name__ == "__main__":

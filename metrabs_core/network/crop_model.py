@@ -171,7 +171,7 @@ class CropModel(keras.Model):
             coords3d = 1000 * self.depth_stage([points, coords3d / 1000, spread / 1000, focal])
         return {
             "poses3d": self.recovery.recover(self, points2d, coords3d, intrinsics),
-            "uncertainty": spread * np.asarray(self.config.uncertainty_scale, np.float32),
+            "uncertainty": spread * ops.convert_to_tensor(self.config.uncertainty_scale, "float32"),
             "points2d": points2d,
             "coords3d": coords3d,
         }

@@ -1,5 +1,6 @@
 """Predictions of a small network with random weights, by the command line, against the same computed step by step."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def test_interrupted_predictions_resume(data_root, runs, metrabs_result, monkeyp
 
 def test_pieces_stay_until_the_result_is_on_disk(data_root, runs, monkeypatch, tmp_path):
     def fill_the_disk(*_):
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     path = tmp_path / "poses.npz"
     command = ["predict", "--dataset=h36m", f"--data-root={data_root}", f"--logdir={runs['metrabs']}", "--workers=0"]
