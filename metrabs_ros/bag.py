@@ -247,7 +247,7 @@ def _parse(args) -> argparse.Namespace:
         "--num-aug",
         type=_limited("num_aug"),
         metavar="N",
-        help="crops per person: 1 is fastest (default), 5 more accurate",
+        help="crops per person whose poses are averaged: 1 (default) is fastest",
     )
     parser.add_argument(
         "--threshold",

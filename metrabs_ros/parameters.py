@@ -76,7 +76,7 @@ PIPELINE_PARAMETERS = (
     ),
     _setting(
         "num_aug",
-        "Crops per person (test-time augmentation): 1 is fastest, 5 is more accurate and takes almost 5 times as long.",
+        "Crops per person whose poses are averaged (test-time augmentation): 5 take almost 5 times as long as 1.",
         limits=(1, 100),
     ),
     _setting(
@@ -91,7 +91,7 @@ PIPELINE_PARAMETERS = (
     ),
     _setting(
         "detector_threshold",
-        "Score from which a detected box counts as a person; somebody who is tracked is followed down to half of it.",
+        "Score from which a detected box counts as a person; somebody tracked is followed down to 0.7 of it.",
         limits=(0.0, 1.0),
     ),
     _setting(

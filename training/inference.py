@@ -36,14 +36,9 @@ def predict_poses(
 def predict_batches(
     model: CropModel, examples: list, batch_size: int, workers: int, adjust_colours: Callable | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Run a crop model batch by batch; see ``predict_poses``.
+    """Run a crop model batch by batch.
 
-    Args:
-        model: the crop model.
-        examples: people, with the model's joints.
-        batch_size: crops per call of the network.
-        workers: processes that make crops; 0 to make them in this one.
-        adjust_colours: see ``training.datasets.named.NamedDataset``; None to leave colours as they are.
+    Args: as for ``predict_poses``.
 
     Yields:
         poses and uncertainty of each batch.

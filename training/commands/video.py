@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"person detector to use instead of the model's: {', '.join(DETECTORS)}",
     )
     parser.add_argument(
-        "--crops", type=_positive, default=defaults.crops, help="per person: 1 is fastest, 5 (default) more accurate"
+        "--crops", type=_positive, default=defaults.crops, help="per person, averaged: 1 is fastest (default: 5)"
     )
     parser.add_argument("--skeleton", help="joint convention, for example smpl_24 (default: all joints)")
     camera = parser.add_mutually_exclusive_group()
