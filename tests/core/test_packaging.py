@@ -80,10 +80,13 @@ def test_models_without_detector(keras_model, tmp_path):
     np.testing.assert_allclose(model.predict_single_image(IMAGE, K, BOXES, n_aug=1), expected, rtol=1e-3, atol=0.5)
 
 
-def test_float16_takes_half_the_space(keras_model, tmp_path):
+def test_float16_takes_half_the_space_and_cropping_is_kept(keras_model, tmp_path):
+    asking = keras_model.changed(crop_margin=1.25, max_roll_degrees=8.0)
     sizes = {}
     for dtype in ("float16", "float32"):
-        packaging.export(packaging.FrozenCropModel(keras_model, dtype), tmp_path / dtype, ModelCard())
+        packaging.export(packaging.FrozenCropModel(asking, dtype), tmp_path / dtype, ModelCard())
+        loaded, _ = packaging.load_crop_model(tmp_path / dtype)
+        assert (loaded.crop_margin, loaded.max_roll_degrees) == (1.25, 8.0)
         sizes[dtype] = (tmp_path / dtype / "saved_model.pb").stat().st_size
     n_bytes = 4 * sum(np.prod(w.shape) for w in keras_model.weights)
     assert sizes["float32"] - sizes["float16"] == pytest.approx(n_bytes / 2, rel=0.05)
