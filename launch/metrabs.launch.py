@@ -26,7 +26,7 @@ END_WITH_LAUNCH = "setpriv --pdeathsig TERM --" if shutil.which("setpriv") else 
 ARGUMENTS = {
     "image": ("image", "Topic of the camera's images (without /compressed)."),
     "camera_info": ("camera_info", "Topic of the camera's calibration."),
-    "model": ("", "Directory of an exported model. Empty: what params_file says."),
+    "model": ("", "Name of a packaged model, or folder of any. Empty: what params_file says."),
     "params_file": (str(CONFIG / "metrabs.yaml"), "File with the node's parameters."),
     "namespace": ("", "Namespace of the node and its topics."),
     "use_sim_time": ("false", "Follow /clock, as when a bag is played with --clock."),
