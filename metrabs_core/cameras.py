@@ -57,7 +57,7 @@ class Camera:
         distortion_coeffs: float64 [5, 8 or 12] in OpenCV's order (k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4), or [4] of a
             fisheye lens. Fewer or more may be given: missing ones are zero, and of those too many all must be.
         distortion_model: '' for OpenCV's model, 'fisheye' for OpenCV's fisheye model. The other names in
-            ``LENS_MODELS``, may be given.
+            ``LENS_MODELS`` may be given.
         extrinsic_matrix: float64 [4, 4], world to camera frame, millimetres.
 
     Raises:
