@@ -8,7 +8,7 @@ Start the node, then: python3 examples/follow_person.py --ros-args -r goal_pose:
 """
 
 import math
-from contextlib import suppress
+import signal
 
 import rclpy
 from geometry_msgs.msg import PoseStamped
@@ -64,9 +64,13 @@ def place_of(person) -> tuple[float, float]:
 
 def main():
     """Run until Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is left to rclpy, which ends what spins
     rclpy.init()
-    with suppress(KeyboardInterrupt, ExternalShutdownException):
+    try:
         rclpy.spin(Follower())
+    except (ExternalShutdownException, RuntimeError):
+        if rclpy.ok():
+            raise
 
 
 if __name__ == "__main__":

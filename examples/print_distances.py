@@ -4,7 +4,7 @@ Start the node, then: python3 examples/print_distances.py
 """
 
 import math
-from contextlib import suppress
+import signal
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
@@ -42,9 +42,13 @@ class DistancePrinter(Node):
 
 def main():
     """Run until Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is left to rclpy, which ends what spins
     rclpy.init()
-    with suppress(KeyboardInterrupt, ExternalShutdownException):
+    try:
         rclpy.spin(DistancePrinter())
+    except (ExternalShutdownException, RuntimeError):
+        if rclpy.ok():
+            raise
 
 
 if __name__ == "__main__":

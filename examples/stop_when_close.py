@@ -6,7 +6,7 @@ Start the node, then: python3 examples/stop_when_close.py --ros-args -r cmd_vel_
 """
 
 import math
-from contextlib import suppress
+import signal
 
 import rclpy
 from geometry_msgs.msg import Twist
@@ -45,9 +45,13 @@ class Gate(Node):
 
 def main():
     """Run until Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is left to rclpy, which ends what spins
     rclpy.init()
-    with suppress(KeyboardInterrupt, ExternalShutdownException):
+    try:
         rclpy.spin(Gate())
+    except (ExternalShutdownException, RuntimeError):
+        if rclpy.ok():
+            raise
 
 
 if __name__ == "__main__":
