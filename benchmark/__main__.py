@@ -17,6 +17,7 @@ SECTIONS = {
     "startup": ("benchmark.startup", "loading a model and its first calls, in fresh processes"),
     "stages": ("benchmark.stages", "each stage of a frame, for 1 to 16 people and 1 or 5 crops of each"),
     "variants": ("benchmark.variants", "one option against the other, taken in turns"),
+    "smoothing": ("benchmark.smoothing", "what smoothing takes off the jitter of people, and how late they come"),
     "ros": ("benchmark.ros", "the node through DDS: frames per second, latency, memory"),
     "training": ("benchmark.training_input", "training crops per second against what the network takes"),
 }

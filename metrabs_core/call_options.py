@@ -216,18 +216,19 @@ POSES = [
         "name of the skeleton wanted (see ``per_skeleton_joint_names``); '' for the model's own.",
     ),
 ]
-DETECTION = [
+DETECTION_OF_BOXES = [
     _option("detector_threshold", tf.float32, 0.3, "people of lower score are left out."),
     _option("detector_nms_iou_threshold", tf.float32, 0.7, "of two boxes that overlap more, only the better stays."),
     _option("max_detections", tf.int32, -1, "at most this many people, those of highest score; -1 means no limit."),
     _option("detector_flip_aug", tf.bool, False, "detect in the mirrored image too."),
-    _option(
-        "suppress_implausible_poses",
-        tf.bool,
-        True,
-        "drop poses that no person can have and second poses of the same person.",
-    ),
 ]
+SUPPRESSION = _option(
+    "suppress_implausible_poses",
+    tf.bool,
+    True,
+    "drop poses that no person can have and second poses of the same person.",
+)
+DETECTION = [*DETECTION_OF_BOXES, SUPPRESSION]
 # Newer than the released models: last, so that those models' arguments keep their places.
 NEWER = [
     Argument(

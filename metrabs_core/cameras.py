@@ -59,6 +59,7 @@ class Camera:
         distortion_model: '' for OpenCV's model, 'fisheye' for OpenCV's fisheye model. The other names in
             ``LENS_MODELS`` may be given.
         extrinsic_matrix: float64 [4, 4], world to camera frame, millimetres.
+        world_up: float64 [3], direction in the world that is up: people are looked at upright with regard to it.
 
     Raises:
         UserError: a matrix is none of a camera, or the coefficients are none of a lens.
@@ -68,6 +69,7 @@ class Camera:
     distortion_coeffs: np.ndarray = ()
     distortion_model: str = ""
     extrinsic_matrix: np.ndarray = field(default_factory=lambda: np.eye(4))
+    world_up: tuple[float, float, float] = UP
 
     def __post_init__(self):
         matrix = _numbers(self.intrinsic_matrix, 3, "intrinsic matrix")
@@ -116,7 +118,7 @@ class Camera:
 
     @property
     def arguments(self) -> dict:
-        """The arguments of a model's methods that describe intrinsics and lens; float32 arrays.
+        """The arguments of a model's methods for poses in the camera frame: intrinsics, lens, up; float32 arrays.
 
         Models that were exported before there were fisheye lenses know no ``distortion_model``, so it is left out
         where it has its default.
@@ -125,7 +127,12 @@ class Camera:
             "intrinsic_matrix": self.intrinsic_matrix.astype(np.float32),
             "distortion_coeffs": self.distortion_coeffs.astype(np.float32),
         }
-        return arguments | ({"distortion_model": self.distortion_model} if self.is_fisheye else {})
+        if self.is_fisheye:
+            arguments["distortion_model"] = self.distortion_model
+        up = self.extrinsic_matrix[:3, :3] @ self.world_up
+        if not np.array_equal(up, UP):
+            arguments["world_up_vector"] = up.astype(np.float32)
+        return arguments
 
     @property
     def is_fisheye(self) -> bool:

@@ -18,6 +18,8 @@ from metrabs_core.estimator import PoseEstimator, convertible_skeletons
 
 _ESTIMATION = [options.IMAGE, options.BOXES, *options.CAMERA, *options.POSES, *options.NEWER]
 _DETECTION = [options.IMAGE, *options.CAMERA, *options.POSES, *options.DETECTION, *options.NEWER]
+_DETECTION_OF_BOXES = [options.IMAGE, *options.DETECTION_OF_BOXES]
+_DETECTION_IN_BOXES = [*_ESTIMATION[:2], *options.CAMERA, *options.POSES, options.SUPPRESSION, *options.NEWER]
 _FIRST_ESTIMATION = [
     options.IMAGE,
     options.FIRST_RELEASE_INTRINSICS,
@@ -139,12 +141,38 @@ class CombinedModel(_PoseModel):
         Returns:
             as ``detect_poses``, ragged: boxes [N, None, 5] and so on.
         """
-        cameras = _cameras(call)
+        return self._poses_of_detections(call, self._detections(call))
+
+    @batched_method(_DETECTION_OF_BOXES)
+    def detect_boxes_batched(self, call):
+        """Find people in several images of one size, without their poses: the first half of ``detect_poses_batched``.
+
+        Returns:
+            as ``detect_boxes``, ragged.
+        """
+        return {"boxes": self._detections(call)}
+
+    @batched_method(_DETECTION_IN_BOXES)
+    def detect_poses_in_boxes_batched(self, call):
+        """The second half of ``detect_poses_batched``, for those boxes of the first that are of interest.
+
+        Returns:
+            as ``detect_poses``, ragged.
+        """
+        boxes, _ = _checked_boxes(call.images, call.boxes, n_numbers=5)
+        return self._poses_of_detections(call, call.boxes.with_values(boxes))
+
+    def _detections(self, call):
+        """Boxes with scores, ragged float32 [N, None, 5]."""
         # detectors take no limit for any number below 1
         threshold = tf.where(call.max_detections == 0, np.inf, call.detector_threshold)
-        found = self.detector(
+        return self.detector(
             call.images, threshold, call.detector_nms_iou_threshold, call.max_detections, call.detector_flip_aug
         )
+
+    def _poses_of_detections(self, call, found):
+        """What ``detect_poses_batched`` returns, of detections."""
+        cameras = _cameras(call)
         boxes, image_index = found.values, tf.cast(found.value_rowids(), tf.int32)
         prediction = self.estimator.estimate(
             call.images, boxes, image_index, cameras, call.world_up_vector, _checked_options(call)
@@ -174,6 +202,26 @@ class CombinedModel(_PoseModel):
         Returns:
             dict of ``boxes`` float32 [n, 5] (left, top, width, height, score), ``poses3d`` [n, J, 3] mm, ``poses2d``
             [n, J, 2] pixels and ``uncertainties`` [n, J] mm.
+        """,
+    )
+    detect_boxes = single_method(
+        "detect_boxes",
+        "detect_boxes_batched",
+        _DETECTION_OF_BOXES,
+        """Find people in one image, without their poses: the first half of ``detect_poses``.
+
+        Returns:
+            dict of ``boxes`` float32 [n, 5] (left, top, width, height, score).
+        """,
+    )
+    detect_poses_in_boxes = single_method(
+        "detect_poses_in_boxes",
+        "detect_poses_in_boxes_batched",
+        _DETECTION_IN_BOXES,
+        """The second half of ``detect_poses``, for those boxes of the first that are of interest.
+
+        Returns:
+            as ``detect_poses``.
         """,
     )
 
@@ -282,12 +330,13 @@ def _checked_options(call):
         }
 
 
-def _checked_boxes(images, boxes):
+def _checked_boxes(images, boxes, n_numbers=4):
     n_images, n_lists = tf.shape(images, tf.int64)[0], boxes.nrows()
-    n_numbers = tf.shape(boxes.values)[1]
+    n_given = tf.shape(boxes.values)[1]
+    names = "left, top, width, height and score" if n_numbers == 5 else "left, top, width and height"
     message = "boxes: one list of boxes for each image is needed; the numbers of images and of lists are"
     with (
         require(n_lists == n_images, message, n_images, n_lists),
-        require(n_numbers >= 4, "boxes: left, top, width and height are needed; numbers per box:", n_numbers),
+        require(n_given >= n_numbers, f"boxes: {names} are needed; numbers per box:", n_given),
     ):
         return tf.identity(boxes.values), tf.cast(boxes.value_rowids(), tf.int32)

@@ -6,6 +6,7 @@ their order.
 """
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
@@ -14,13 +15,16 @@ import numpy as np
 import metrabs_core
 from metrabs_core.cameras import Camera
 from metrabs_core.errors import UserError
+from metrabs_core.limits import Limits
 from metrabs_core.skeletons import Skeleton
+from metrabs_core.smoothing import SMOOTHINGS, PoseFilter
 from metrabs_core.tracking import Tracker, weak_threshold
 
 # Id of somebody who has not been tracked.
 UNTRACKED = -1
 
 _ESTIMATION_OPTIONS = ("skeleton", "num_aug", "internal_batch_size", "antialias_factor")
+_BOX_OPTIONS = ("detector_threshold", "detector_nms_iou_threshold", "detector_flip_aug", "max_detections")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +40,8 @@ class People:
         poses2d: float32 [n, J, 2], px; NaN for joints behind the camera, which have no image.
         uncertainties: float32 [n, J], one standard deviation, mm.
         in_view: bool [n, J], whether the joint lies inside the image.
+        velocities: float32 [n, 3], of the pelvis against the world, mm/s, in the axes of the camera frame; NaN until
+            somebody has been followed for long enough.
     """
 
     skeleton: Skeleton
@@ -46,8 +52,11 @@ class People:
     poses2d: np.ndarray
     uncertainties: np.ndarray
     in_view: np.ndarray
+    velocities: np.ndarray | None = None
 
     def __post_init__(self):
+        if self.velocities is None:
+            object.__setattr__(self, "velocities", np.full([len(self.ids), 3], np.nan, np.float32))
         for name, array in self.arrays().items():
             view = array.view()
             view.flags.writeable = False
@@ -85,14 +94,20 @@ class People:
         """All attributes that are arrays, by name: what makes the same People again, with the skeleton."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "skeleton"}
 
+    def in_world(self, camera: Camera) -> "People":
+        """The same with ``poses3d`` and ``velocities`` in the world of the camera that saw them."""
+        rotation = np.linalg.inv(camera.extrinsic_matrix[:3, :3])
+        poses3d, velocities = camera.to_world(self.poses3d), self.velocities @ rotation.T
+        return replace(self, poses3d=poses3d.astype(np.float32), velocities=velocities.astype(np.float32))
+
     def select(self, chosen) -> "People":
         """Some of the people: bool [n] or indices."""
         return replace(self, **{name: array[chosen] for name, array in self.arrays().items()})
 
 
 @dataclass(frozen=True)
-class PipelineSettings:
-    """How people are found and followed; those that are arguments of the model's ``detect_poses`` are described there.
+class PipelineSettings(Limits):
+    """How people are found and followed, within limits; arguments of the model's ``detect_poses`` are described there.
 
     Attributes:
         skeleton: joint convention of the people; '' for the model's own.
@@ -105,6 +120,7 @@ class PipelineSettings:
         max_detections: see ``detect_poses``.
         suppress_implausible_poses: see ``detect_poses``.
         track_max_age: seconds for which somebody unseen is remembered.
+        smoothing: of the poses of people over time: a name in ``metrabs_core.smoothing.SMOOTHINGS``.
     """
 
     skeleton: str = ""
@@ -117,10 +133,19 @@ class PipelineSettings:
     max_detections: int = -1
     suppress_implausible_poses: bool = True
     track_max_age: float = 1.5
+    smoothing: str = "off"
 
     def detection_options(self) -> dict:
         """Arguments of the model's ``detect_poses``."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "track_max_age"}
+        return self.box_options() | self.pose_options()
+
+    def box_options(self) -> dict:
+        """Those of them that concern the person detector: arguments of the model's ``detect_boxes``."""
+        return {name: getattr(self, name) for name in _BOX_OPTIONS}
+
+    def pose_options(self) -> dict:
+        """The others: arguments of the model's ``detect_poses_in_boxes``."""
+        return self.estimation_options() | {"suppress_implausible_poses": self.suppress_implausible_poses}
 
     def estimation_options(self) -> dict:
         """Arguments of the model's ``estimate_poses``."""
@@ -135,6 +160,7 @@ class PersonPipeline:
     Attributes:
         model: see ``metrabs_core.packaging.Model``.
         device: where it runs, for people to read.
+        left_out: how many people were left out of images until now, by the name of the limit.
     """
 
     def __init__(self, model, settings: PipelineSettings = PipelineSettings()):
@@ -146,7 +172,8 @@ class PersonPipeline:
         if not model.has_detector:
             raise UserError("The model has no person detector: build a combined model of it.")
         self.model = model
-        self._tracker = Tracker()
+        self.left_out: Counter[str] = Counter()
+        self._tracker, self._filter = Tracker(), PoseFilter()
         self.settings = settings
         self.device = _device_name()
 
@@ -185,12 +212,15 @@ class PersonPipeline:
         """How people are found and followed; may change between two calls.
 
         Raises:
-            UserError: set to a skeleton that the model does not have; the settings stay as they were.
+            UserError: set to a skeleton that the model does not have, or an unknown smoothing; the settings stay as
+                they were.
         """
         return self._settings
 
     @settings.setter
     def settings(self, settings: PipelineSettings):
+        if settings.smoothing not in SMOOTHINGS:
+            raise UserError(f"The smoothing {settings.smoothing!r} is not one of {', '.join(SMOOTHINGS)}.")
         self._skeleton = self.find_skeleton(settings.skeleton)
         self._settings = settings
         self._tracker.threshold, self._tracker.max_age = settings.detector_threshold, settings.track_max_age
@@ -216,13 +246,14 @@ class PersonPipeline:
 
         Args:
             image: uint8 [H, W, 3], RGB.
-            camera: that took it.
+            camera: that took it. Where its extrinsics tell its place in a world that stands still, people are smoothed
+                and their velocities are measured there.
             stamp: time of the image, s. A jump back in time (a bag that starts again) forgets everybody.
 
         Returns:
             Everybody whose score reaches the threshold, and known people down to a part of it; all have ids.
         """
-        return self.follow(self.detect(image, camera), stamp)
+        return self.follow(self.detect(image, camera), stamp, camera)
 
     def detect(self, image: np.ndarray, camera: Camera) -> People:
         """The first half of ``step``, which knows no other image: candidates for ``follow``, untracked."""
@@ -232,20 +263,48 @@ class PersonPipeline:
         """As ``detect``, for images uint8 [N, H, W, 3] of one camera, which go through the model together."""
         options = self.settings.detection_options()
         options["detector_threshold"] = weak_threshold(self.settings.detector_threshold)
+        # Limits only sort out what was found: they save time where one image is looked at.
         batched = {name: np.asarray(value)[np.newaxis] for name, value in camera.arguments.items()}
+        if "world_up_vector" in batched:  # one for all images
+            batched["world_up_vector"] = batched["world_up_vector"][0]
         result = self.model.detect_poses_batched(images, **batched, **options)
         starts = result["boxes"].row_splits.numpy()
         arrays = {name: ragged.values.numpy() for name, ragged in result.items()}
-        return [
+        people = [
             People.untracked({name: array[a:b] for name, array in arrays.items()}, self.skeleton, image)
             for image, a, b in zip(images, starts[:-1], starts[1:])
         ]
+        return [self._within_limits(of_image) for of_image in people]
 
-    def follow(self, candidates: People, stamp: float) -> People:
-        """The second half of ``step``: give ids to the candidates of the next image, and leave out who is nobody."""
+    def follow(self, candidates: People, stamp: float, camera: Camera | None = None) -> People:
+        """The second half of ``step``: give ids to the candidates of the next image, and leave out who is nobody.
+
+        With smoothing, ``poses3d`` are smooth from here on; ``poses2d`` stay where people are seen in this image.
+
+        Args:
+            candidates: of the image.
+            stamp: of the image, s.
+            camera: whose extrinsics tell where the camera frame is in the world; None where it stands still.
+        """
         boxes = np.column_stack([candidates.boxes, candidates.scores])
         ids = np.array(self._tracker.update(boxes, candidates.poses3d, stamp), np.int64)
-        return replace(candidates, ids=ids).select(ids > 0)
+        return self._in_motion(replace(candidates, ids=ids).select(ids > 0), stamp, camera)
+
+    def _in_motion(self, people: People, stamp: float, camera: Camera | None) -> People:
+        """People with velocities and, if that is wanted, smoothed."""
+        smoothing, skeleton = SMOOTHINGS[self.settings.smoothing], people.skeleton
+        points = people.poses3d if smoothing else skeleton.pelvis(people.poses3d)[:, np.newaxis]
+        points = points if camera is None else camera.to_world(points)
+        points, velocities = self._filter.update(people.ids, points, stamp, smoothing, self.settings.track_max_age)
+        velocities = skeleton.pelvis(velocities) if smoothing else velocities[:, 0]
+        if camera is not None:
+            points, velocities = camera.to_camera(points), velocities @ camera.extrinsic_matrix[:3, :3].T
+        people = replace(people, velocities=velocities.astype(np.float32))
+        return replace(people, poses3d=points.astype(np.float32)) if smoothing else people
+
+    def forget_motion(self):
+        """Begin anew with velocities and smoothing: the world of the camera has become another."""
+        self._filter = PoseFilter()
 
     def find(self, image: np.ndarray, camera: Camera) -> People:
         """Everybody in a single image, untracked; the people of ``step`` stay as they were."""
@@ -259,8 +318,42 @@ class PersonPipeline:
         return People.untracked({**prediction, "boxes": boxes}, self.skeleton, image)
 
     def _find(self, image: np.ndarray, camera: Camera, threshold: float) -> People:
-        options = self.settings.detection_options() | {"detector_threshold": threshold}
-        return People.untracked(self.model.detect_poses(image, **camera.arguments, **options), self.skeleton, image)
+        options = {"detector_threshold": threshold}
+        # Models that were exported before there were limits do both halves in one: their people are sorted out after.
+        if self.settings.concern_boxes and hasattr(self.model, "detect_boxes"):
+            boxes = self._boxes_within_limits(image, options)
+            prediction = self.model.detect_poses_in_boxes(
+                image, boxes, **camera.arguments, **self.settings.pose_options()
+            )
+        else:
+            options = self.settings.detection_options() | options
+            prediction = self.model.detect_poses(image, **camera.arguments, **options)
+        return self._within_limits(People.untracked(prediction, self.skeleton, image))
+
+    def _boxes_within_limits(self, image: np.ndarray, options: dict) -> np.ndarray:
+        """Boxes of people [n, 5] in an image, without those who are left out whatever their pose is."""
+        wanted = self.settings.max_detections
+        # Whoever is left out does not count as one of the largest number of people.
+        options = self.settings.box_options() | options | {"max_detections": -1}
+        boxes = self.model.detect_boxes(image, **options)["boxes"].numpy()
+        boxes = boxes[self._are_inside(self.settings.boxes_outside(boxes), boxes[:, 4])]
+        return boxes[np.argsort(-boxes[:, 4], kind="stable")][: wanted if wanted >= 0 else None]
+
+    def _within_limits(self, people: People) -> People:
+        """The people who are not to be left out."""
+        if not self.settings.are_set:
+            return people
+        outside = self.settings.poses_outside(people.poses3d) | self.settings.boxes_outside(people.boxes)
+        return people.select(self._are_inside(outside, people.scores))
+
+    def _are_inside(self, outside: dict[str, np.ndarray], scores: np.ndarray) -> np.ndarray:
+        """Who is outside of no limit: bool [n]. Whoever else is a person and no weak candidate is counted."""
+        are_inside = np.ones(len(scores), bool)
+        for name, are_outside in outside.items():
+            are_left_out = are_inside & are_outside
+            are_inside &= ~are_outside
+            self.left_out[name] += int((scores[are_left_out] >= self.settings.detector_threshold).sum())
+        return are_inside
 
 
 def _device_name() -> str:

@@ -40,6 +40,16 @@ class Skeleton:
         """Position of a joint in the pose arrays. Raises ValueError if the skeleton lacks it."""
         return self.joint_names.index(joint_name)
 
+    def pelvis(self, points: np.ndarray) -> np.ndarray:
+        """Pelvis [..., 3] of joints [..., J, 3]: the middle between the hips where there is no such joint.
+
+        Of a skeleton without hips it is the middle of all joints.
+        """
+        for names in (("pelv",), ("lhip", "rhip"), self.joint_names):
+            if set(names) <= set(self.joint_names):
+                return points[..., [self.index(name) for name in names], :].mean(axis=-2)
+        raise AssertionError("A skeleton has joints.")
+
 
 def _other_side(name: str, names: tuple[str, ...]) -> str:
     swapped = {"l": "r", "r": "l"}.get(name[0], name[0]) + name[1:]

@@ -20,6 +20,7 @@ from metrabs_core import models
 from metrabs_core.errors import UserError
 from metrabs_core.pipeline import People, PersonPipeline, PipelineSettings
 from metrabs_core.skeletons import Skeleton
+from metrabs_core.smoothing import SMOOTHINGS
 from metrabs_ros.bags.journal import PredictionJournal
 from metrabs_ros.bags.media import Media
 from metrabs_ros.bags.message_types import known_topic, to_cdr
@@ -255,6 +256,9 @@ def _parse(args) -> argparse.Namespace:
         metavar="SCORE",
         help="score from which a box counts as a person (default: the node's)",
     )
+    parser.add_argument(
+        "--smoothing", choices=SMOOTHINGS, help="of poses over time, with the One-Euro filter (default: off)"
+    )
     parser.add_argument("--force", action="store_true", help="replace an existing output")
     arguments = parser.parse_args(args)
     if arguments.rectified and arguments.fov:
@@ -269,6 +273,7 @@ def main(args=None) -> int:
         "skeleton": arguments.skeleton,
         "num_aug": arguments.num_aug,
         "detector_threshold": arguments.threshold,
+        "smoothing": arguments.smoothing,
     }
     settings = PipelineSettings(**{name: value for name, value in options.items() if value is not None})
     with warnings.catch_warnings():

@@ -79,6 +79,13 @@ class Statistics:
             if overtaken:
                 self._count("overtaken")
 
+    def count_left_out(self):
+        """Count an image that has a camera, and was left out as images come more often than is wanted."""
+        with self._lock:
+            self._count("accepted")
+            self._count("left_out")
+            self._idle_streak = max(self._idle_streak - 1, 0)
+
     def count_skipped(self, reason: str):
         """Count a frame that could not be processed."""
         with self._lock:
@@ -137,6 +144,7 @@ def status_message(
         "received": report.totals["received"],
         "without_camera_info": report.totals["received"] - report.totals["accepted"],
         "dropped_for_newer": report.totals["overtaken"],
+        "left_out_for_rate": report.totals["left_out"],
         "skipped": report.totals["skipped"],
         **{f"skipped_{reason}": count for reason, count in sorted(report.skipped.items())},
         "processed": report.totals["processed"],

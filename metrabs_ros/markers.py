@@ -7,6 +7,7 @@ from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
 from metrabs_core.appearance import SIDE_COLOURS, bone_sides, id_colour
+from metrabs_core.cameras import UP
 from metrabs_core.skeletons import Skeleton
 
 NAMESPACES = ("bones", "joints", "ids")
@@ -20,13 +21,14 @@ _LIFETIME = Duration(sec=1)
 _CERTAIN, _UNCERTAIN = 0.05, 0.4
 
 
-def markers_message(persons, skeleton: Skeleton, previous_ids=()) -> MarkerArray:
+def markers_message(persons, skeleton: Skeleton, previous_ids=(), up=UP) -> MarkerArray:
     """Bones, joints and number of each person, and the removal of people who left.
 
     Args:
         persons: metrabs_msgs/PersonArray with tracked people.
         skeleton: joints and bones of `persons`.
         previous_ids: ids of the people that earlier messages showed and did not remove yet.
+        up: direction [3] in the frame of `persons`.
 
     Returns:
         visualization_msgs/MarkerArray in the frame and with the stamp of `persons`. A marker's namespace is one of
@@ -51,7 +53,7 @@ def markers_message(persons, skeleton: Skeleton, previous_ids=()) -> MarkerArray
         label = _marker(persons.header, "ids", person.id, Marker.TEXT_VIEW_FACING, _TEXT_HEIGHT)
         label.text = str(person.id)
         label.color = _colour(colour)
-        label.pose.position = _above_head(person.joints)
+        label.pose.position = _above_head(person.joints, up)
         markers += [bones, joints, label]
     return MarkerArray(markers=markers)
 
@@ -75,7 +77,8 @@ def _colour(rgb, alpha: float = 1.0) -> ColorRGBA:
     return ColorRGBA(r=red, g=green, b=blue, a=alpha)
 
 
-def _above_head(joints) -> Point:
-    """A point over the highest joint; y points down in the camera's optical frame."""
-    highest = min(joints, key=lambda joint: joint.y)
-    return Point(x=highest.x, y=highest.y - 1.5 * _TEXT_HEIGHT, z=highest.z)
+def _above_head(joints, up) -> Point:
+    """A point over the highest joint."""
+    places = np.array([(joint.x, joint.y, joint.z) for joint in joints])
+    x, y, z = (places[np.argmax(places @ up)] + 1.5 * _TEXT_HEIGHT * np.array(up)).tolist()
+    return Point(x=x, y=y, z=z)

@@ -27,7 +27,8 @@ from rclpy.utilities import remove_ros_args
 
 from metrabs_core.cameras import Camera
 from metrabs_core.errors import UserError
-from metrabs_core.pipeline import PersonPipeline, PipelineSettings
+from metrabs_core.limits import RateLimit
+from metrabs_core.pipeline import PersonPipeline
 from metrabs_msgs.msg import PersonArray
 from metrabs_msgs.srv import EstimatePoses
 from metrabs_ros import parameters
@@ -35,9 +36,9 @@ from metrabs_ros.camera_input import CameraInput
 from metrabs_ros.diagnostics import Statistics, status_message
 from metrabs_ros.frames import Frame, FrameError
 from metrabs_ros.inference_thread import InferenceThread
-from metrabs_ros.parameters import PIPELINE_PARAMETERS
 from metrabs_ros.person_messages import persons_message
 from metrabs_ros.person_publishers import PersonPublishers
+from metrabs_ros.transforms import Transforms
 
 # A warning about the same trouble is repeated at most this often, s.
 _WARNING_PERIOD = 30.0
@@ -61,12 +62,12 @@ class MetrabsNode(LifecycleNode):
         parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
 
-        self._statistics = Statistics()
+        self._statistics, self._rate_limit = Statistics(), RateLimit()
         self._warned: dict[str, float] = {}
         self._inference: InferenceThread | None = None
         self._pipeline: PersonPipeline | None = None
         self._camera: CameraInput | None = None
-        self._people_out = PersonPublishers(self)
+        self._people_out, self._transforms = PersonPublishers(self), Transforms(self)
         self._diagnostics_out = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # A steady clock, so that diagnostics come when simulated time stands still, too.
         self.create_timer(1.0, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -104,13 +105,20 @@ class MetrabsNode(LifecycleNode):
         return super().on_configure(state)
 
     def on_activate(self, state):
-        """Subscribe to the camera."""
+        """Subscribe to the camera; fails with one sentence in the log if something is missing that is asked for."""
+        try:
+            self._people_out.open()
+        except UserError as error:
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
         result = super().on_activate(state)
         self._state = "active"
         self._statistics.begin()
         self._warned.clear()
-        self._pipeline.settings = self._settings()
+        self._pipeline.settings = parameters.pipeline_settings(self)
+        self._pipeline.forget_motion()
         self._people_out.publish_skeleton(self._pipeline.skeleton)
+        self._transforms.open()
         self._camera = CameraInput(self, self._statistics.count_received, self._on_frame)
         self.get_logger().info(f"Subscribed to {self._camera}.")
         return result
@@ -121,7 +129,7 @@ class MetrabsNode(LifecycleNode):
         self._state = "inactive"
         self._inference.clear()
         self._inference.request(lambda: None).result()
-        self._people_out.delete_markers()
+        self._people_out.close()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state):
@@ -153,13 +161,14 @@ class MetrabsNode(LifecycleNode):
     def _unsubscribe(self):
         if self._camera:
             self._camera.close()
+            self._transforms.close()
         self._camera = None
 
     def _load_model(self):
         start = time.monotonic()
         path = self.get_parameter("model").value
         side = self.get_parameter("detector_input_side").value or None
-        self._pipeline = PersonPipeline.load(path, self._settings(), _WARM_UP_SIZE, side)
+        self._pipeline = PersonPipeline.load(path, parameters.pipeline_settings(self), _WARM_UP_SIZE, side)
         seconds = time.monotonic() - start
         if self.context.ok():
             name = path or "the packaged model"
@@ -186,14 +195,14 @@ class MetrabsNode(LifecycleNode):
                 return SetParametersResult(successful=False, reason=problem)
         return SetParametersResult(successful=True)
 
-    def _settings(self) -> PipelineSettings:
-        return PipelineSettings(**{p.name: self.get_parameter(p.name).value for p in PIPELINE_PARAMETERS})
-
     # Input: runs in the executor
 
     def _on_frame(self, image, camera_info):
-        overtaken = self._inference.offer(Frame(image, camera_info, time.monotonic()))
-        self._statistics.count_accepted(overtaken)
+        frame = Frame(image, camera_info, time.monotonic())
+        if self._rate_limit.admits(frame.arrival, self.get_parameter("max_rate").value):
+            self._statistics.count_accepted(overtaken=self._inference.offer(frame))
+        else:
+            self._statistics.count_left_out()
 
     async def _on_estimate_poses(self, request, response):
         if self._state != "active":
@@ -230,12 +239,16 @@ class MetrabsNode(LifecycleNode):
 
     def _process(self, frame: Frame):
         try:
+            header = frame.image.header
             image, camera = self._decode(frame)
+            camera = self._transforms.place(camera, header)
             self._update_settings()
             begin = time.monotonic()
             people = self._pipeline.step(image, camera, frame.seconds)
             end = time.monotonic()
-            self._people_out.publish(frame.image.header, image, people)
+            located = self._transforms.locate(header, people, camera)
+            self._people_out.publish(located, self._transforms.up, header, image, people)
+            self._transforms.broadcast(*located)
         except FrameError as error:
             self._statistics.count_skipped(error.reason)
             self._warn(error.reason, str(error))
@@ -264,7 +277,7 @@ class MetrabsNode(LifecycleNode):
         return frame.decode(self.get_parameter("rectified").value, self.get_parameter("default_fov_degrees").value)
 
     def _update_settings(self):
-        settings, skeleton = self._settings(), self._pipeline.skeleton
+        settings, skeleton = parameters.pipeline_settings(self), self._pipeline.skeleton
         if settings != self._pipeline.settings:
             self._pipeline.settings = settings
         if self._pipeline.skeleton != skeleton:
@@ -282,6 +295,8 @@ class MetrabsNode(LifecycleNode):
             "device": self._pipeline.device if self._pipeline else "",
             "image_topic": self._camera.image_topic if self._camera else "",
         }
+        if self._pipeline:
+            facts |= {f"people_left_out_{limit}": n for limit, n in self._pipeline.left_out.items() if n}
         status = status_message(self.get_fully_qualified_name(), self._state, report, problem, facts)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()

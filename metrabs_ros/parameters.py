@@ -7,6 +7,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 
 from metrabs_core.errors import UserError
 from metrabs_core.pipeline import PipelineSettings
+from metrabs_core.smoothing import SMOOTHINGS
 
 # When a parameter may be set. The values follow the node's life cycle, from the most to the least permissive.
 ALWAYS = ("unconfigured", "inactive", "active")
@@ -27,14 +28,16 @@ class Parameter:
         settable: states of the life cycle in which it may be set.
         limits: smallest and largest number allowed.
         choices: the allowed strings.
+        scale: of a setting of the pipeline, what makes its number out of the parameter's (metres to millimetres).
     """
 
     name: str
-    default: bool | int | float | str
+    default: bool | int | float | str | list[int]
     description: str
     settable: tuple[str, ...] = ALWAYS
     limits: tuple | None = None
     choices: tuple[str, ...] = ()
+    scale: float | None = None
 
     @property
     def descriptor(self) -> ParameterDescriptor:
@@ -42,7 +45,9 @@ class Parameter:
         descriptor = ParameterDescriptor(description=self.description)
         if self.choices:
             descriptor.additional_constraints = f"One of: {', '.join(self.choices)}."
-        if self.limits and isinstance(self.default, float):
+        if isinstance(self.default, list):
+            descriptor.additional_constraints = f"{len(self.default)} whole numbers, none below 0."
+        elif self.limits and isinstance(self.default, float):
             low, high = self.limits
             descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
         elif self.limits:
@@ -51,7 +56,12 @@ class Parameter:
         return descriptor
 
     def converted(self, value):
-        """The value, with an integer for a float parameter made a float: `60` means `60.0`."""
+        """The value with the parameter's type, where what was given can't mean anything else.
+
+        `60` means `60.0`. YAML and `ros2 param set` read `off` as false; true then is the first of the other choices.
+        """
+        if isinstance(value, bool) and self.choices[:1] == ("off",):
+            return self.choices[value]
         is_integer = isinstance(value, int) and not isinstance(value, bool)
         return float(value) if isinstance(self.default, float) and is_integer else value
 
@@ -61,12 +71,28 @@ class Parameter:
             return f"The parameter {self.name} can't change while the node is {state}: {_WAY_TO[self.settable]}."
         if self.choices and value not in self.choices:
             return f"The parameter {self.name} is {value!r}, but must be one of: {', '.join(self.choices)}."
+        if isinstance(self.default, list) and (len(value) != len(self.default) or min(value) < 0):
+            return (
+                f"The parameter {self.name} is {list(value)}, but must be {len(self.default)} whole numbers, none "
+                "below 0."
+            )
         return ""
 
+    def setting(self, value):
+        """The value as a setting of the pipeline."""
+        if isinstance(self.default, list):
+            return tuple(value)
+        return self.scale * value if self.scale else value
 
-def _setting(name: str, description: str, **constraints) -> Parameter:
+
+def _setting(name: str, description: str, scale: float | None = None, **constraints) -> Parameter:
     """The parameter for a setting of the pipeline of the same name."""
-    return Parameter(name, getattr(PipelineSettings(), name), description, **constraints)
+    default = getattr(PipelineSettings(), name)
+    default = list(default) if isinstance(default, tuple) else default
+    return Parameter(name, default / scale if scale else default, description, scale=scale, **constraints)
+
+
+_MM_PER_METRE = 1000.0
 
 
 PIPELINE_PARAMETERS = (
@@ -113,9 +139,37 @@ PIPELINE_PARAMETERS = (
         "Drop poses with impossible bones, and duplicates.",
     ),
     _setting(
+        "min_distance",
+        "People whose middle is nearer to the camera are left out, metres.",
+        scale=_MM_PER_METRE,
+        limits=(0.0, 1000.0),
+    ),
+    _setting(
+        "max_distance",
+        "People whose middle is farther from the camera are left out, metres. 0: no limit.",
+        scale=_MM_PER_METRE,
+        limits=(0.0, 1000.0),
+    ),
+    _setting(
+        "region_of_interest",
+        "Part of the image: left, top, width, height, pixels. People are left out whose boxes have their middle "
+        "outside. Where width or height is 0, it reaches to the image's edge.",
+    ),
+    _setting(
+        "min_box_height",
+        "People whose boxes are lower are left out, pixels.",
+        limits=(0.0, 10000.0),
+    ),
+    _setting(
         "track_max_age",
         "Seconds for which a person who is not seen keeps the id.",
         limits=(0.0, 60.0),
+    ),
+    _setting(
+        "smoothing",
+        "How much poses are smoothed over time, with the One-Euro filter: still people tremble less, and moving ones "
+        "come a little late.",
+        choices=tuple(SMOOTHINGS),
     ),
 )
 
@@ -170,6 +224,13 @@ PARAMETERS = (
         limits=(1, 1000),
     ),
     Parameter(
+        "max_rate",
+        0.0,
+        "Images per second that are processed, at most; of those that come more often, some are left out evenly. "
+        "0: no limit.",
+        limits=(0.0, 1000.0),
+    ),
+    Parameter(
         "rectified",
         False,
         "The images are rectified (image_rect): use camera_info's P and no lens distortion instead of K and D.",
@@ -183,6 +244,35 @@ PARAMETERS = (
         limits=(0.0, 170.0),
     ),
     *PIPELINE_PARAMETERS,
+    Parameter(
+        "target_frame",
+        "",
+        "TF frame that people are published in, for example base_link or map, with crops upright in it. Empty: the "
+        "frame of the images.",
+        NOT_WHILE_ACTIVE,
+    ),
+    Parameter(
+        "tf_timeout",
+        0.1,
+        "How long an image waits at most until the place of its frame in target_frame is known, seconds; it is skipped "
+        "then.",
+        limits=(0.0, 10.0),
+    ),
+    Parameter(
+        "publish_tf",
+        "off",
+        "Frames to publish on /tf. persons: person_<id>, at the pelvis, x forward and z up; joints: "
+        "person_<id>/<joint>, too.",
+        NOT_WHILE_ACTIVE,
+        choices=("off", "persons", "joints"),
+    ),
+    Parameter("joint_orientations", False, "Whether the message has the orientations of the joints."),
+    Parameter(
+        "ros4hri",
+        False,
+        "Publish people as ROS4HRI (REP 155) has them, too: /humans/bodies and frames body_<id>. Needs hri_msgs.",
+        NOT_WHILE_ACTIVE,
+    ),
 )
 _BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
 
@@ -206,6 +296,11 @@ def declare(node):
         problem = parameter.check(value, "unconfigured")
         if problem:
             raise UserError(problem)
+
+
+def pipeline_settings(node) -> PipelineSettings:
+    """The pipeline's settings as the parameters of a node are."""
+    return PipelineSettings(**{p.name: p.setting(node.get_parameter(p.name).value) for p in PIPELINE_PARAMETERS})
 
 
 def convert(parameter: rclpy.parameter.Parameter) -> rclpy.parameter.Parameter:

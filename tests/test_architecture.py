@@ -13,6 +13,7 @@ ROS = {
     "cv_bridge",
     "diagnostic_msgs",
     "geometry_msgs",
+    "hri_msgs",
     "launch",
     "launch_ros",
     "lifecycle_msgs",
@@ -22,6 +23,7 @@ ROS = {
     "rosbags",
     "sensor_msgs",
     "std_msgs",
+    "tf2_msgs",
     "tf2_ros",
     "visualization_msgs",
 }

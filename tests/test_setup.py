@@ -125,7 +125,8 @@ def test_package_xml_names_the_ros_packages_that_are_imported():
     manifest = xml.etree.ElementTree.parse(ROOT / "package.xml").getroot()
     named = {element.text for tag in ("depend", "exec_depend") for element in manifest.iter(tag)}
     paths = [*sources("metrabs_ros"), *sources("launch")]
-    imported = set().union(*(imported_packages(path) for path in paths)) & (ROS - {"rosbags"})
+    # hri_msgs is not in every distribution; without it the node says what is missing where that is asked for.
+    imported = set().union(*(imported_packages(path) for path in paths)) & (ROS - {"rosbags", "hri_msgs"})
     assert imported <= named
     assert (ROOT / "setup.py").read_text().count(f'version="{manifest.find("version").text}"') == 1
 

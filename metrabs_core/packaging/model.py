@@ -10,6 +10,8 @@ _WARM_UP_PEOPLE = (4, 3, 2, 1)
 _METHODS = (
     "detect_poses",
     "detect_poses_batched",
+    "detect_boxes",
+    "detect_poses_in_boxes",
     "estimate_poses",
     "estimate_poses_batched",
     "predict_single_image",

@@ -133,6 +133,17 @@ def test_detection_options_reach_the_detector(model):
     assert len(model.detect_poses(IMAGE, K, max_detections=0)["boxes"]) == 0
 
 
+def test_both_halves_of_detection_make_the_whole(model):
+    boxes = model.detect_boxes(IMAGE, detector_threshold=0.1)["boxes"].numpy()
+    np.testing.assert_allclose(boxes[:, 4], [0.9, 0.7, 0.6, 0.2])
+    whole = _numpy(model.detect_poses(IMAGE, K, detector_threshold=0.1))
+    for name, values in model.detect_poses_in_boxes(IMAGE, boxes, K).items():
+        np.testing.assert_allclose(values, whole[name], atol=1e-2)
+    chosen = _numpy(model.detect_poses_in_boxes(IMAGE, boxes[2:3], K))
+    np.testing.assert_allclose(chosen["poses3d"], TRUTH[:1], atol=TOLERANCE_MM)
+    assert len(model.detect_poses_in_boxes(IMAGE, boxes[:0], K)["poses3d"]) == 0
+
+
 def test_a_box_without_a_person_is_implausible():
     boxes = np.float32([[*BOXES[1], 0.5], [10, 10, 100, 300, 0.9]])
     model = CombinedModel(dot_people.DotCropModel(DISTANCES), dot_people.BoxDetector(boxes))

@@ -3,6 +3,7 @@
 import inspect
 from dataclasses import FrozenInstanceError
 
+import cv2
 import dot_people
 import numpy as np
 import pytest
@@ -164,3 +165,44 @@ def test_people_do_not_change():
         people.poses3d[0] = 7
     poses3d[0] = 7  # the arrays that they were made of stay as they were
     assert len(people.select([False])) == 0 and people.select([True]).ids.tolist() == people.ids.tolist()
+
+
+def walking(camera_path, world_path, smoothing):
+    """People of steps through one camera that moves, whose person is at a place of the world in each."""
+    pipeline = PersonPipeline(Standing(), PipelineSettings(smoothing=smoothing))
+    for i, (extrinsics, place) in enumerate(zip(camera_path, world_path)):
+        camera = Camera(K, extrinsic_matrix=extrinsics)
+        pipeline.model.place = camera.to_camera(place)
+        people = pipeline.step(PICTURE, camera, 0.1 * i)
+    return camera, people
+
+
+class Standing:
+    """A model that sees one person, all of whose joints are in one place of the camera frame."""
+
+    has_detector, joint_names = True, list(NATIVE.joint_names)
+    per_skeleton_joint_names, per_skeleton_edges = {NATIVE.name: joint_names}, {NATIVE.name: NATIVE.edges}
+
+    def detect_poses(self, image, **_):
+        poses = np.tile(np.float32(self.place), [1, NATIVE.n_joints, 1])
+        return {
+            "boxes": np.float32([[0, 0, 1, 1, 1]]), "poses3d": poses, "poses2d": poses[..., :2],
+            "uncertainties": poses[..., 2],
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("smoothing", ["off", "light"])
+def test_a_camera_that_moves_does_not_move_the_people(smoothing):
+    n = 30
+    turning = [np.eye(4) for _ in range(n)]
+    for i, extrinsics in enumerate(turning):
+        extrinsics[:3, :3] = cv2.Rodrigues(np.array([0, 0.05 * i, 0.01 * i]))[0]
+        extrinsics[:3, 3] = [20.0 * i, 5.0, -50.0 * i]
+    camera, people = walking(turning, np.tile([300.0, 100.0, 6000.0], [n, 1]), smoothing)
+    np.testing.assert_allclose(people.velocities, [[0, 0, 0]], atol=0.5)
+    np.testing.assert_allclose(camera.to_world(people.poses3d[0, 5]), [300, 100, 6000], atol=0.1)
+    # Somebody who walks walks as fast as against the ground, in the axes of the camera.
+    path = np.array([0.0, 0, 6000]) + np.arange(n)[:, None] * [100.0, 0, 0]
+    camera, people = walking(turning, path, smoothing)
+    velocity = camera.extrinsic_matrix[:3, :3] @ [1000.0, 0, 0]
+    np.testing.assert_allclose(people.velocities, [velocity], atol=1)

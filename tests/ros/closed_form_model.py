@@ -1,6 +1,7 @@
 """An exported model whose answer can be computed by hand, for tests of everything around the network.
 
 It sees a red and a blue rectangle as two people. Person and rectangle are related by one formula, `expected_pose`.
+Uncertainties tell of the direction that is said to be up, see `expected_uncertainty`.
 """
 
 import numpy as np
@@ -35,6 +36,11 @@ def expected_pose(box, intrinsic_matrix, distortion_coeffs=(0,), distortion_mode
     pixels = np.array([left, top]) + _GRID * np.array([width, height])
     homogeneous = np.concatenate([pixels, np.ones([len(pixels), 1])], axis=1)
     return depth * homogeneous @ np.linalg.inv(matrix).T
+
+
+def expected_uncertainty(up=(0, -1, 0)) -> float:
+    """The model's uncertainty of every joint, mm: larger the further up is from that of an upright camera."""
+    return UNCERTAINTY + 10 * float(np.linalg.norm(np.subtract(up, (0, -1, 0))))
 
 
 class ClosedFormModel(tf.Module):
@@ -79,8 +85,9 @@ class ClosedFormModel(tf.Module):
         boxes = tf.boolean_mask(boxes, boxes[:, 4] > detector_threshold)
         boxes = boxes if max_detections < 0 else boxes[:max_detections]
         return self._poses(
-            image, boxes, intrinsic_matrix, distortion_coeffs, distortion_model, default_fov_degrees, skeleton
-        )
+            image, boxes, intrinsic_matrix, distortion_coeffs, distortion_model, default_fov_degrees, skeleton,
+            world_up_vector,
+        )  # fmt: skip
 
     @tf.function(input_signature=CombinedModel.estimate_poses.input_signature)
     def estimate_poses(
@@ -101,8 +108,9 @@ class ClosedFormModel(tf.Module):
     ):
         self._dawdle(image)
         prediction = self._poses(
-            image, boxes, intrinsic_matrix, distortion_coeffs, distortion_model, default_fov_degrees, skeleton
-        )
+            image, boxes, intrinsic_matrix, distortion_coeffs, distortion_model, default_fov_degrees, skeleton,
+            world_up_vector,
+        )  # fmt: skip
         del prediction["boxes"]
         return prediction
 
@@ -114,7 +122,7 @@ class ClosedFormModel(tf.Module):
     def predict_multi_image(self):
         return ()
 
-    def _poses(self, image, boxes, matrix, distortion_coeffs, distortion_model, default_fov_degrees, skeleton):
+    def _poses(self, image, boxes, matrix, distortion_coeffs, distortion_model, default_fov_degrees, skeleton, up):
         size = tf.cast(tf.shape(image)[:2], tf.float32)
         focal = tf.reduce_max(size) / (2 * tf.tan(default_fov_degrees * (np.pi / 360)))
         centre = (size - 1) / 2
@@ -133,7 +141,7 @@ class ClosedFormModel(tf.Module):
         conversion = tf.case(cases, default=lambda: tf.eye(NATIVE.n_joints))
         poses3d = tf.einsum("jk,nkc->njc", conversion, poses3d)
         poses2d = tf.einsum("jk,nkc->njc", conversion, poses2d)
-        uncertainties = tf.fill(tf.shape(poses2d)[:2], UNCERTAINTY)
+        uncertainties = tf.fill(tf.shape(poses2d)[:2], UNCERTAINTY + 10 * tf.norm(up - [0.0, -1.0, 0.0]))
         return {"boxes": boxes, "poses3d": poses3d, "poses2d": poses2d, "uncertainties": uncertainties}
 
     def _dawdle(self, image):

@@ -333,11 +333,26 @@ LIVE_PARAMETERS = {
     "default_fov_degrees": 0.0,
     "detector_threshold": 0.38,
     "max_detections": -1,
+    "max_distance": 0.0,
+    "max_rate": 0.0,
+    "min_box_height": 0.0,
+    "min_distance": 0.0,
     "num_aug": 1,
+    "region_of_interest": [0, 0, 0, 0],
     "skeleton": "",
+    "smoothing": "off",
+    "tf_timeout": 0.1,
+    "joint_orientations": False,
     "track_max_age": 1.5,
 }
-STATIC_PARAMETERS = {"image_transport": "raw", "sync_mode": "exact", "qos_reliability": "reliable"}
+STATIC_PARAMETERS = {
+    "image_transport": "raw",
+    "sync_mode": "exact",
+    "qos_reliability": "reliable",
+    "target_frame": "",
+    "publish_tf": "off",
+    "ros4hri": False,
+}
 
 
 @pytest.fixture(scope="session")
@@ -365,7 +380,9 @@ def node(client, process):
     yield client
     print(process.log[start:])  # shown where a test failed
     assert process.process.poll() is None
-    changed = [name for name, value in STATIC_PARAMETERS.items() if client.get_parameter(name).string_value != value]
+    kept = {name: client.get_parameter(name) for name in STATIC_PARAMETERS}
+    kept = {name: value.bool_value if name == "ros4hri" else value.string_value for name, value in kept.items()}
+    changed = kept != STATIC_PARAMETERS
     if changed:
         client.restart(**STATIC_PARAMETERS)
     assert client.set_parameters(**LIVE_PARAMETERS) == ""

@@ -76,6 +76,19 @@ def test_options_reach_the_model(tmp_path, closed_form_model_path):
     np.testing.assert_allclose(joints, pose / 1000, atol=1e-4)
 
 
+def test_people_are_smoothed_if_that_is_wanted(tmp_path, closed_form_model_path):
+    # The person of each picture is 3 pixels further to the right, which is a constant speed.
+    source = write_bag(tmp_path / "in", [picture(red=(40 + 3 * i, 60, 50, 120)) for i in range(8)])
+    options = [f"--model={closed_form_model_path}", "--smoothing=light"]
+    assert bag.main([str(source), str(tmp_path / "out"), *options]) == 0
+    last = results(tmp_path / "out", PERSONS_TOPIC, PersonArray)[-1].persons[0]
+    pose = expected_pose((40 + 3 * 7 - 0.5, 59.5, 50, 120), MATRIX) / 1000
+    speed = 3 * pose[0, 2] / FOCAL / 0.1
+    assert last.velocity.x == pytest.approx(speed, rel=1e-3)
+    late = pose - [(p.x, p.y, p.z) for p in last.joints]
+    assert (late[:, 0] > 0.05 * speed).all() and np.abs(late[:, 1:]).max() < 1e-4
+
+
 def test_bad_images_are_skipped(tmp_path, closed_form_model_path, capsys):
     good, damaged = picture(red=red_box(0)), b"\x00\x01\x00\x00\xff\xff"
     source = write_bag(tmp_path / "in", [good, damaged, good, good[:100]])

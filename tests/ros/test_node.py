@@ -219,6 +219,10 @@ def test_the_skeleton_may_change(node, persons):
         ("default_fov_degrees", -1.0, "out of range"),
         ("default_fov_degrees", 171, "out of range"),
         ("suppress_implausible_poses", 1, "type"),
+        ("smoothing", "medium", "smoothing is 'medium', but must be one of: off, light, strong"),
+        ("region_of_interest", [0, 0, 10], "region_of_interest is .0, 0, 10., but must be 4 whole numbers"),
+        ("region_of_interest", [0, 0, 10, -1], "none below 0"),
+        ("max_distance", -1.0, "max_distance out of range"),
     ],
 )
 def test_parameters_are_refused_with_a_reason(node, name, value, words):
@@ -237,11 +241,79 @@ def test_unchanged_values_are_not_refused(node):
     """`ros2 param load` sets everything that a file holds."""
     values = {parameter.name: node.get_parameter(parameter.name) for parameter in PARAMETERS}
     kinds = {bool: "bool_value", int: "integer_value", float: "double_value", str: "string_value"}
+    kinds[list] = "integer_array_value"
     unchanged = {p.name: getattr(values[p.name], kinds[type(p.default)]) for p in PARAMETERS}
     assert unchanged["model"].endswith("closed_form")
     assert node.set_parameters(**{**unchanged, "num_aug": 2}) == ""
     assert node.get_parameter("num_aug").integer_value == 2
     assert "sync_queue_size can't change" in node.set_parameters(**{**unchanged, "sync_queue_size": 11})
+
+
+# Limits
+
+
+@pytest.mark.parametrize(
+    "limits, left_out",
+    [
+        ({"region_of_interest": [0, 0, 150, 0]}, "blue"),
+        ({"region_of_interest": [100, 0, 0, 240]}, "red"),
+        ({"min_box_height": 130.0}, "red"),
+        ({"min_distance": 5.0}, "blue"),  # they are 5.67 and 4.53 metres away, and further aside
+        ({"max_distance": 5.0}, "red"),
+    ],
+)
+def test_people_outside_of_limits_are_left_out_and_counted(node, persons, limits, left_out):
+    assert node.set_parameters(**limits) == ""
+    [name] = limits
+    key = f"people_left_out_{name}"
+    before = int(node.diagnostics().get(key, 0))
+    [person] = persons.next(is_at(node.show(picture(RED_BOX, BLUE_BOX)))).persons
+    assert (person.left, person.top, person.width, person.height) == edges_of(
+        {"red": BLUE_BOX, "blue": RED_BOX}[left_out]
+    )
+    node.wait_for_status(lambda status: int(status.get(key, 0)) == before + 1)
+
+
+def test_images_beyond_the_rate_are_left_out_and_counted(node, persons):
+    before = node.diagnostics()
+    assert node.set_parameters(max_rate=0.001) == ""
+    first = node.show(picture(RED_BOX))
+    persons.next(is_at(first))
+    for _ in range(5):
+        node.show(picture(RED_BOX))
+    expected = int(before["left_out_for_rate"]) + 5
+    status = node.wait_for_status(lambda status: int(status["left_out_for_rate"]) == expected)
+    assert int(status["processed"]) == int(before["processed"]) + 1
+    assert status["level"] == DiagnosticStatus.OK and persons.messages == []
+    assert node.set_parameters(max_rate=0.0) == ""
+    persons.next(is_at(node.show(picture(RED_BOX))))
+
+
+# Motion
+
+
+def test_people_have_velocities_and_are_smoothed_if_that_is_wanted(node, persons):
+    node.restart(smoothing="light")
+    persons = node.persons
+    # To the right by 10 pixels in 0.1 s, at 5.67 metres' depth.
+    speed = 10 / FOCAL * closed_form_model.PERSON_HEIGHT / 1000 * FOCAL / RED_BOX[3] / 0.1
+    for i in range(12):
+        box = RED_BOX[0] + 10 * i, *RED_BOX[1:]
+        [person] = persons.next(is_at(node.show(picture(box)))).persons
+        velocity = np.array([person.velocity.x, person.velocity.y, person.velocity.z])
+        if i < 5:
+            assert np.isnan(velocity).all()
+    np.testing.assert_allclose(velocity, [speed, 0, 0], atol=1e-3)
+    late = closed_form_model.expected_pose(edges_of(box), INTRINSICS) / 1000 - joints_of(person)
+    assert (late[:, 0] > 0.02).all() and (late[:, 0] < 0.4 * speed).all()
+    np.testing.assert_allclose(late[:, 1:], 0, atol=1e-4)
+    assert person.joints_image[0].x == pytest.approx(box[0] - 0.5, abs=0.01)  # where it is seen, not late
+    assert node.set_parameters(smoothing=False) == ""  # as YAML reads `off`
+    assert node.get_parameter("smoothing").string_value == "off"
+    [person] = persons.next(is_at(node.show(picture(box)))).persons
+    np.testing.assert_allclose(
+        joints_of(person), closed_form_model.expected_pose(edges_of(box), INTRINSICS) / 1000, atol=1e-4
+    )
 
 
 # Service

@@ -38,8 +38,14 @@ def comment_of(name: str) -> str:
 
 
 def test_every_setting_of_the_pipeline_is_a_parameter():
-    assert {parameter.name: parameter.default for parameter in PIPELINE_PARAMETERS} == asdict(PipelineSettings())
+    assert {p.name: p.setting(p.default) for p in PIPELINE_PARAMETERS} == asdict(PipelineSettings())
 
 
 def test_parameters_of_others_are_not_our_business():
     assert parameters.check("use_sim_time", True, "active") == ""
+
+
+def test_metres_become_millimetres_for_the_pipeline():
+    by_name = {parameter.name: parameter for parameter in PIPELINE_PARAMETERS}
+    assert by_name["min_distance"].setting(1.5) == 1500 and by_name["min_box_height"].setting(1.5) == 1.5
+    assert by_name["region_of_interest"].setting([1, 2, 3, 4]) == (1, 2, 3, 4)

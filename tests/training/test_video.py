@@ -241,6 +241,19 @@ def test_weak_detections_only_prolong(tmp_path, model_path):
         assert set(poses["ids"]) == {1} and (poses["boxes"][:, 4] < 0.5).sum() == 3
 
 
+def test_one_euro_smoothing_makes_people_late(tmp_path, model_path):
+    folder = write_pictures(tmp_path / "in")
+    poses = []
+    for name, smoothing in (("off", "off"), ("light", "light")):
+        run(folder, "--output-dir", tmp_path / name, "--model-path", model_path, "--smoothing", smoothing)
+        with np.load(tmp_path / name / "poses.npz") as arrays:
+            poses.append((arrays["poses3d"][arrays["ids"] == 1], arrays["poses2d"][arrays["ids"] == 1]))
+    (there, seen), (smooth, drawn) = poses
+    # Who walks to the right is seen further to the left, in space and in the picture; not so the first.
+    np.testing.assert_array_equal(there[0], smooth[0])
+    assert (smooth[-1, :, 0] < there[-1, :, 0]).all() and (drawn[-1, :, 0] < seen[-1, :, 0] - 0.1).all()
+
+
 def test_nobody_at_all(tmp_path, model_path):
     folder = tmp_path / "in"
     folder.mkdir()

@@ -12,6 +12,7 @@ import numpy as np
 
 from metrabs_core.detection import DETECTORS
 from metrabs_core.errors import UserError
+from metrabs_core.smoothing import SMOOTHINGS
 from training.datasets import data_root_folder
 from training.video import threedpw
 from training.video.calibration import VideoCamera, read_calibration
@@ -63,6 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=False,
         help="average each pose with those of the two frames before, weights 6, 2, 1",
     )
+    parser.add_argument(
+        "--smoothing",
+        choices=SMOOTHINGS,
+        default=defaults.smoothing,
+        help="of poses over time, with the One-Euro filter (default: %(default)s)",
+    )
     parser.add_argument("--fps", type=_positive, default=30, help="of pictures in a folder (default: %(default)s)")
     parser.add_argument("--max-frames", type=_positive, help="stop after so many frames")
     parser.add_argument(
@@ -90,6 +97,7 @@ def _run(args):
         crops=args.crops,
         skeleton=args.skeleton or ("smpl_24" if args.gt_assoc else ""),
         detector_threshold=args.detector_threshold,
+        smoothing=args.smoothing,
     )
     if args.dataset:
         _run_dataset(args, settings)

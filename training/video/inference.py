@@ -32,6 +32,7 @@ class Settings:
         skeleton: joint convention; '' for the model's own.
         detector_threshold: score from which a box counts as a person; somebody who is tracked is followed down to
             0.7 times that.
+        smoothing: of poses over time, see `metrabs_core.smoothing`.
     """
 
     model: str = ""
@@ -39,6 +40,7 @@ class Settings:
     crops: int = 5
     skeleton: str = ""
     detector_threshold: float = 0.38
+    smoothing: str = "off"
 
 
 class PoseFinder:
@@ -76,6 +78,7 @@ class PoseFinder:
                 num_aug=settings.crops,
                 skeleton=settings.skeleton,
                 detector_threshold=settings.detector_threshold,
+                smoothing=settings.smoothing,
             ),
         )
         self.settings = settings

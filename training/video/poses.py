@@ -81,7 +81,8 @@ class VideoPoses:
 
 def with_people(people: Sequence[People], **frames) -> VideoPoses:
     """The people of F frames in one; `frames` are those attributes of `VideoPoses` that are per frame."""
-    columns = {name: np.concatenate([of_frame.arrays()[name] for of_frame in people]) for name in people[0].arrays()}
+    names = (*_PER_PERSON, "scores")
+    columns = {name: np.concatenate([getattr(of_frame, name) for of_frame in people]) for name in names}
     columns["boxes"] = np.column_stack([columns["boxes"], columns.pop("scores")])
     frame_index = np.repeat(np.arange(len(people)), [len(of_frame) for of_frame in people])
     return VideoPoses(frame_index=frame_index, **frames, **columns)

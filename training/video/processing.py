@@ -87,7 +87,9 @@ def process(
         poses, video = find_in_video(source, finder, camera, work / "pieces", max_frames), source
     poses = finder.track(poses)
     if causal_smoothing:
-        poses = reproject(causal_smooth(poses), camera.lens)
+        poses = causal_smooth(poses)
+    if causal_smoothing or finder.settings.smoothing != "off":
+        poses = reproject(poses, camera.lens)
 
     facts = {"source": source.name, "settings": {**asdict(finder.settings), "causal_smoothing": causal_smoothing}}
     _write(work, poses, video, finder.skeleton, camera, facts)
