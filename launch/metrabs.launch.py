@@ -27,6 +27,7 @@ ARGUMENTS = {
     "image": ("image", "Topic of the camera's images (without /compressed)."),
     "camera_info": ("camera_info", "Topic of the camera's calibration."),
     "model": ("", "Name of a packaged model, or folder of any. Empty: what params_file says."),
+    "default_fov_degrees": ("", "To assume for a camera without calibration. Empty: what params_file says."),
     "params_file": (str(CONFIG / "metrabs.yaml"), "File with the node's parameters."),
     "namespace": ("", "Namespace of the node and its topics."),
     "use_sim_time": ("false", "Follow /clock, as when a bag is played with --clock."),
@@ -53,10 +54,11 @@ def generate_launch_description():
 def metrabs_node(context):
     use_sim_time = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
     parameters = [LaunchConfiguration("params_file"), {"use_sim_time": use_sim_time}]
-    # Only a model that was asked for may override the one in the file.
-    model = LaunchConfiguration("model").perform(context)
-    if model:
-        parameters.append({"model": model})
+    # Only what was asked for may override what is in the file.
+    for name, kind in {"model": str, "default_fov_degrees": float}.items():
+        value = LaunchConfiguration(name).perform(context)
+        if value:
+            parameters.append({name: kind(value)})
     return [
         Node(
             package="metrabs_ros",

@@ -1,5 +1,6 @@
 """The launch file, with the real launch system where that is installed (a ROS 2 distribution has it)."""
 
+import json
 import os
 import re
 import signal
@@ -44,7 +45,7 @@ def launch(launch_file):
     """Launch with arguments; what is left of it is ended after the test."""
     processes = []
 
-    def launch(*arguments) -> subprocess.Popen:
+    def launch(*arguments, launch_file=launch_file) -> subprocess.Popen:
         environment = {"AMENT_PREFIX_PATH": sys.prefix, **os.environ}
         processes.append(
             subprocess.Popen(
@@ -154,6 +155,7 @@ def test_launch_arguments(launch_file):
     assert arguments == {
         "image",
         "camera_info",
+        "default_fov_degrees",
         "model",
         "params_file",
         "namespace",
@@ -167,3 +169,40 @@ def test_rviz_shows_what_the_node_publishes():
     config = yaml.safe_load((ROOT / "config/metrabs.rviz").read_text())["Visualization Manager"]
     topics = {display["Topic"]["Value"] for display in config["Displays"] if "Topic" in display}
     assert topics == {"/metrabs_node/markers", "/metrabs_node/overlay"}
+    assert "rviz_default_plugins/TF" in {display["Class"] for display in config["Displays"]}
+
+
+def test_foxglove_shows_the_same():
+    layout = json.loads((ROOT / "config/foxglove_layout.json").read_text())
+    panels = layout["configById"]
+    [scene], [image] = ([p for name, p in panels.items() if name.startswith(kind)] for kind in ("3D!", "Image!"))
+    assert scene["topics"]["/metrabs_node/markers"]["visible"]
+    assert image["imageMode"]["imageTopic"] == "/metrabs_node/overlay"
+    shown = set()
+
+    def walk(place):
+        if isinstance(place, str):
+            shown.add(place)
+        else:
+            walk(place["first"]), walk(place["second"])
+
+    walk(layout["layout"])
+    assert shown == set(panels)
+
+
+@pytest.mark.parametrize(
+    "name, arguments, words",
+    [
+        ("webcam", ["camera:=toaster"], "camera is 'toaster', but must be one of v4l2, usb_cam"),
+        ("webcam", ["camera:=v4l2"], "driver is missing: install the package v4l2_camera"),
+        ("play_bag", ["bag:=/no/such/bag"], "There is no bag at /no/such/bag"),
+    ],
+)
+def test_what_is_missing_is_said_in_a_sentence(launch, name, arguments, words):
+    with suppress(PackageNotFoundError):
+        if get_package_prefix("v4l2_camera") and "v4l2" in arguments[0]:
+            pytest.skip("the driver is installed")
+    process = launch(*arguments, launch_file=ROOT / f"launch/{name}.launch.py")
+    output, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 1 and words in output, output
+    wait_for(lambda: not children_of(process), "the launch to end")
