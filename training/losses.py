@@ -72,16 +72,16 @@ def pose_losses(
         nearness = ops.minimum(1.0, far_mm / ops.maximum(truth["joints3d"][:, root, 2:], 1.0))
         terms["absolute"] = _masked_mean(error * nearness, truth["valid3d"])
 
-    points2d, xy = predicted["points2d"] * metres_per_pixel, head[..., :2]
-    if as_labelled_2d is not None:
-        map_joints = ops.convert_to_tensor(as_labelled_2d, "float32")
-        points2d, xy = (ops.einsum("kj,njc->nkc", map_joints, points) for points in (points2d, xy))
-    terms["weak"] = _weak_term(points2d, xy, true2d, seen * (1 - has_3d), recovery)
+    heads = predicted["points2d"] * metres_per_pixel, head[..., :2]
+    terms["weak"] = _weak_term(*heads, true2d, seen * (1 - has_3d), recovery, as_labelled_2d)
     return terms
 
 
-def _weak_term(points2d, xy, true2d, weak, recovery: ScaleRecovery):
+def _weak_term(points2d, xy, true2d, weak, recovery: ScaleRecovery, as_labelled_2d):
     """Of examples with only 2D labels: points of the 2D head, and the 3D head's x and y, alike in place and size."""
+    if as_labelled_2d is not None:
+        map_joints = ops.convert_to_tensor(as_labelled_2d, "float32")
+        points2d, xy = (ops.einsum("kj,njc->nkc", map_joints, points) for points in (points2d, xy))
     term = 0.0
     if recovery.has_2d_head or not recovery.is_metric:
         term += _masked_mean(_l1(points2d, true2d), weak)

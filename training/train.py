@@ -9,7 +9,7 @@ import numpy as np
 from metrabs_core.errors import UserError
 from metrabs_core.network.crop_model import CropModel
 from training import distribution
-from training.augmentation import find_appearance
+from training.augmentation import Appearance, find_appearance
 from training.checkpoint import Checkpoint
 from training.config import TrainingConfig
 from training.crop_batches import CropBatches, CropSettings, plain_batches
@@ -42,18 +42,13 @@ def train(
             is not possible, or the loss became NaN.
     """
     config.check()
-    if minutes is not None and not minutes > 0:
-        raise UserError(f"--minutes is {minutes}; it must be above 0.")
-    deadline = np.inf if minutes is None else time.monotonic() + 60 * minutes
+    deadline = _deadline(minutes)
     process = distribution.join()
     verbose = verbose if process.is_main else 0
     keras.utils.set_random_seed(config.seed)
 
     people = read_people(config)
-    appearance = find_appearance(config.occlude_aug_prob, config.background_aug_prob, config.data_root)
-    if verbose and config.augment and config.occlude_aug_prob and not appearance.cutouts:
-        print("People are covered with drawn shapes: there are no cut-outs in $DATA_ROOT/pascal_voc/cutouts.")
-
+    appearance = _find_appearance(config, verbose)
     folder = RunFolder(run_dir)
     begun = folder.begun_with(config)
     checkpoint = Checkpoint(folder.checkpoint)
@@ -88,6 +83,22 @@ def train(
         return model
     log.close()
     return write_trained_model(model, folder.model, config, origin, people.held_out, log.rows)
+
+
+def _deadline(minutes: float | None) -> float:
+    """Steady time at which a run that begins now is to stop, s."""
+    if minutes is None:
+        return np.inf
+    if not minutes > 0:
+        raise UserError(f"--minutes is {minutes}; it must be above 0.")
+    return time.monotonic() + 60 * minutes
+
+
+def _find_appearance(config: TrainingConfig, verbose: int) -> Appearance:
+    appearance = find_appearance(config.occlude_aug_prob, config.background_aug_prob, config.data_root)
+    if verbose and config.augment and config.occlude_aug_prob and not appearance.cutouts:
+        print("People are covered with drawn shapes: there are no cut-outs in $DATA_ROOT/pascal_voc/cutouts.")
+    return appearance
 
 
 def _validation_arrays(

@@ -60,30 +60,37 @@ def build_blazepose(crop_side: int, stride: int = 32, pyramid: bool = False) -> 
     if pyramid and stride != 16:
         raise UserError(f"BlazePose's pyramid has a stride of 16, not {stride}.")
     crops = layers.Input([crop_side, crop_side, 3], name="crops")
-    x = layers.ZeroPadding2D(1)(crops)
-    x = layers.Conv2D(24, 3, strides=2, name="stem")(x)
-    x = layers.ReLU(6.0)(x)
-    x = _depthwise(x, 3, name="stem_depthwise")
-    x = layers.ReLU(6.0)(x)
-    x = layers.Conv2D(16, 1, name="stem_project")(x)
+    fine, finest, dilation = _encode(crops, stride, dilates=not pyramid)
+    wide = _widen(fine, dilation)
+    # Twice as coarse for a view of the whole person, then back to the resolution of the other maps
+    coarse = _join_phases(_coarsen(_split_phases(wide, dilation)), dilation)
+    features = layers.Concatenate()([fine, wide, coarse])
+    return keras.Model(crops, [features, finest] if pyramid else features, name="blazepose")
 
+
+def _encode(crops, stride: int, dilates: bool):
+    """The stack of blocks.
+
+    Returns its last map (144 channels), its last one of stride 16 if nothing is dilated (88 channels), and the dilation
+    of the convolutions to come.
+    """
+    x = layers.ReLU(6.0)(layers.Conv2D(24, 3, strides=2, name="stem")(layers.ZeroPadding2D(1)(crops)))
+    x = layers.ReLU(6.0)(_depthwise(x, 3, name="stem_depthwise"))
+    x = layers.Conv2D(16, 1, name="stem_project")(x)
     reached, dilation = 2, 1
     for i, (kernel, block_stride, expanded, channels) in enumerate(_BLOCKS):
-        atrous = block_stride == 2 and reached == stride and not pyramid
-        last_stride = block_stride == 2 and reached * 2 == stride
+        atrous = block_stride == 2 and reached == stride and dilates
         shortcut = x
-        x = layers.Conv2D(expanded, 1, name=f"block{i}_expand")(x)
-        x = layers.ReLU(6.0)(x)
+        x = layers.ReLU(6.0)(layers.Conv2D(expanded, 1, name=f"block{i}_expand")(x))
         x = _depthwise(
             x,
             kernel,
             stride=1 if atrous else block_stride,
             dilation=dilation,
-            centred=last_stride,
+            centred=block_stride == 2 and reached * 2 == stride,
             name=f"block{i}_depthwise",
         )
-        x = layers.ReLU(6.0)(x)
-        x = layers.Conv2D(channels, 1, name=f"block{i}_project")(x)
+        x = layers.Conv2D(channels, 1, name=f"block{i}_project")(layers.ReLU(6.0)(x))
         if block_stride == 1 and shortcut.shape[-1] == channels:
             x = layers.Add()([x, shortcut])
         if atrous:
@@ -91,35 +98,31 @@ def build_blazepose(crop_side: int, stride: int = 32, pyramid: bool = False) -> 
         else:
             reached *= block_stride
         if i == _LAST_FINE_BLOCK:
-            finest = x  # 88 channels
-    fine = x  # 144 channels
+            finest = x
+    return x, finest, dilation
 
-    x = layers.Conv2D(864, 1, name="wide_expand")(x)
-    x = layers.ReLU(6.0)(x)
-    x = _depthwise(x, 3, dilation=dilation, name="wide_depthwise0")
-    x = layers.ReLU(6.0)(x)
-    x = _depthwise(x, 3, dilation=dilation, name="wide_depthwise1")
-    x = layers.ReLU(6.0)(x)
-    x = layers.Conv2D(288, 1, name="wide_project")(x)
-    wide = layers.ReLU(6.0)(x)
 
-    # Twice as coarse for a view of the whole person, then back to the resolution of the other maps
-    whole = _split_phases(wide, dilation)
-    pooled = layers.MaxPool2D(2)(whole)
-    x = layers.ZeroPadding2D(((0, 1), (0, 1)))(whole)
-    x = layers.DepthwiseConv2D(3, strides=2, name="coarse0_depthwise")(x)
-    x = layers.ReLU(6.0)(x)
+def _widen(x, dilation: int):
+    """Two convolutions in a row, which see far: 288 channels."""
+    x = layers.ReLU(6.0)(layers.Conv2D(864, 1, name="wide_expand")(x))
+    x = layers.ReLU(6.0)(_depthwise(x, 3, dilation=dilation, name="wide_depthwise0"))
+    x = layers.ReLU(6.0)(_depthwise(x, 3, dilation=dilation, name="wide_depthwise1"))
+    return layers.ReLU(6.0)(layers.Conv2D(288, 1, name="wide_project")(x))
+
+
+def _coarsen(x):
+    """Blocks at half the resolution, enlarged again: 288 channels."""
+    pooled = layers.MaxPool2D(2)(x)
+    x = layers.ZeroPadding2D(((0, 1), (0, 1)))(x)
+    x = layers.ReLU(6.0)(layers.DepthwiseConv2D(3, strides=2, name="coarse0_depthwise")(x))
     x = layers.Conv2D(288, 1, name="coarse0_project")(x)
     x = layers.ReLU(6.0)(layers.Add()([x, pooled]))
     for i in range(1, _N_COARSE_BLOCKS + 1):
         shortcut = x
-        x = _depthwise(x, 3, name=f"coarse{i}_depthwise")
-        x = layers.ReLU(6.0)(x)
+        x = layers.ReLU(6.0)(_depthwise(x, 3, name=f"coarse{i}_depthwise"))
         x = layers.Conv2D(288, 1, name=f"coarse{i}_project")(x)
         x = layers.ReLU(6.0)(layers.Add()([x, shortcut]))
-    coarse = _join_phases(layers.UpSampling2D(2, interpolation="bilinear")(x), dilation)
-    features = layers.Concatenate()([fine, wide, coarse])
-    return keras.Model(crops, [features, finest] if pyramid else features, name="blazepose")
+    return layers.UpSampling2D(2, interpolation="bilinear")(x)
 
 
 def _depthwise(x, kernel, name, stride=1, dilation=1, centred=False):

@@ -14,7 +14,10 @@ from metrabs_ros.bags.message_types import known_definition, known_topic
 from metrabs_ros.bags.recording import CAMERA_INFO_TYPE, IMAGE_TYPE, Message
 from metrabs_ros.bags.writer import BagWriter
 
-# A message std_msgs/msg/String that says "hi".
+# Names of a bag of either storage, as ``BagWriter`` takes them: a folder with sqlite3, an MCAP file.
+STORAGES = ["bag", "bag.mcap"]
+STRING = "std_msgs/msg/String"
+# A message of that type that says "hi".
 HI = b"\x00\x01\x00\x00\x03\x00\x00\x00hi\x00"
 
 

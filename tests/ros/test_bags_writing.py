@@ -11,7 +11,7 @@ from geometry_msgs.msg import Point
 from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 from rclpy.serialization import serialize_message
-from recordings import HI, write_camera_bag
+from recordings import HI, STORAGES, write_camera_bag
 from rosbags.highlevel import AnyReader
 
 from metrabs_msgs.msg import Edge, Person, PersonArray, Point2D, Skeleton
@@ -19,8 +19,6 @@ from metrabs_ros.bags.message_types import LATCHED, known_topic
 from metrabs_ros.bags.opening import open_recording
 from metrabs_ros.bags.recording import CAMERA_INFO_TYPE, Message, RecordingError, Topic
 from metrabs_ros.bags.writer import BagWriter, copy
-
-STORAGES = ["bag", "bag.mcap"]
 
 
 @pytest.mark.parametrize("storage", STORAGES)
