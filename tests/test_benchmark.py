@@ -61,7 +61,7 @@ def test_contestants_take_turns():
     calls = []
     times = medians({"a": lambda: (calls.append("a"), time.sleep(0.02)), "b": lambda: calls.append("b")}, n_rounds=3)
     assert calls == ["a", "b"] * 4
-    assert times["a"] >= 20 > times["b"]
+    assert times["a"] >= 20 and times["a"] > times["b"]  # milliseconds
 
 
 def test_frames_show_as_many_people_as_asked_for_all_of_one_size(tmp_path):

@@ -58,14 +58,16 @@ def camera_info_message(stamp: Time, frame_id="camera", width=WIDTH, height=HEIG
 
 
 @pytest.fixture(scope="session")
-def closed_form_model_path(tmp_path_factory) -> Path:
+def closed_form_model_path(make_once) -> Path:
     """An exported model whose answers `closed_form_model.expected_pose` tells."""
-    path = tmp_path_factory.mktemp("models") / "closed_form"
-    script = "import sys, closed_form_model; closed_form_model.export(sys.argv[1])"
-    paths = [str(REPOSITORY), str(Path(__file__).parent)]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    subprocess.run([sys.executable, "-c", script, str(path)], check=True, env=env)
-    return path
+
+    def export(path: Path):
+        script = "import sys, closed_form_model; closed_form_model.export(sys.argv[1])"
+        paths = [str(REPOSITORY), str(Path(__file__).parent)]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        subprocess.run([sys.executable, "-c", script, str(path)], check=True, env=env)
+
+    return make_once("closed_form", export)
 
 
 class NodeProcess:

@@ -27,7 +27,7 @@ from metrabs_ros.bags.writer import BagWriter
 def run_demo(*arguments, cwd):
     """The demo in a process of its own. Returns (exit code, what it said)."""
     command = [sys.executable, "-m", "metrabs_ros.demo", *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
     return done.returncode, done.stdout
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from metrabs_ros.inference_thread import InferenceThread
 
-TIMEOUT = 20  # s
+TIMEOUT = 120  # s
 
 
 class SlowWork:

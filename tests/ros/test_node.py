@@ -368,7 +368,7 @@ def test_the_service_refuses_empty_boxes(node):
 
 
 def test_a_slow_request_holds_up_neither_parameters_nor_is_it_lost(node, persons):
-    future = node.call_async(EstimatePoses, "estimate_poses", request(picture(RED_BOX, slow_seconds=1.0)))
+    future = node.call_async(EstimatePoses, "estimate_poses", request(picture(RED_BOX, slow_seconds=3.0)))
     stamp = node.show(picture(BLUE_BOX))
     assert node.set_parameters(num_aug=1) == ""
     assert not future.done()
@@ -382,7 +382,7 @@ def test_a_slow_request_holds_up_neither_parameters_nor_is_it_lost(node, persons
 
 def test_the_newest_frame_wins(node, persons):
     before = node.diagnostics()
-    first = node.show(picture(RED_BOX, slow_seconds=3.5))
+    first = node.show(picture(RED_BOX, slow_seconds=5.0))
     node.wait_for_status(lambda status: int(status["received"]) == int(before["received"]) + 1)  # it is in work
     rest = [node.show(picture(RED_BOX)) for _ in range(5)]
     status = node.wait_for_status(lambda status: "none was processed" in status["message"])

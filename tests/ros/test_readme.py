@@ -4,9 +4,9 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+from conftest import wait_for
 from geometry_msgs.msg import Point
 
 from metrabs_msgs.msg import Person, PersonArray
@@ -21,9 +21,7 @@ def test_the_subscriber_prints_where_people_are(ros):
     process = subprocess.Popen([sys.executable, "-c", example], stdout=subprocess.PIPE, text=True, env=environment)
     publisher = ros.create_publisher(PersonArray, "/metrabs_node/persons", 10)
     try:
-        deadline = time.monotonic() + 60
-        while not publisher.get_subscription_count() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_for(publisher.get_subscription_count, "the subscriber")
         publisher.publish(PersonArray(persons=[Person(id=7, joints=[Point(x=1.0, y=-0.25, z=4.5)])]))
         assert process.stdout.readline() == "person 7 at x=1.00 y=-0.25 z=4.50 m\n"
     finally:

@@ -141,7 +141,7 @@ def test_everyday_people_move_as_in_the_clips_and_stand_on_the_floor(tmp_path, d
 def test_a_killed_run_goes_on_and_ends_as_another_run_with_more_processes(dataset, tmp_path):
     out = tmp_path / "killed"
     with subprocess.Popen(command(out, 8), cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not list(out.glob("shard_*/annotations.json")) and time.monotonic() < deadline:
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
@@ -158,7 +158,7 @@ def test_a_killed_run_goes_on_and_ends_as_another_run_with_more_processes(datase
 
 def test_workers_end_with_a_killed_parent(tmp_path):
     with subprocess.Popen(command(tmp_path / "out", 40, workers=2), cwd=ROOT, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not list(tmp_path.glob("out/.shard_*")) and time.monotonic() < deadline:
             time.sleep(0.02)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
