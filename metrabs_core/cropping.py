@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from metrabs_core import geometry
+from metrabs_core.cameras import LENS_STEP, MIN_DEPTH
 
 # Pixels of an averaged window per pixel of the crop and side: with one, averaging and interpolation together blur too
 # much. Against crops drawn 8 times larger, 1.25 has 0.6 of the error of 1 and takes 6 % longer, 1.5 has 0.5 and 28 %.
@@ -17,12 +18,8 @@ _OVERSAMPLING = 1.25
 _MAX_AVERAGED = 4.0
 # Window pixels around the person's window, so that interpolation at its border finds the image.
 _MARGIN = 2.0
-# Crop pixels between the points where the lens model is evaluated.
-_LENS_STEP = 4
 # Adds a shift to both coordinates of homogeneous pixels.
 _SHIFT = np.float32([[0, 0, 1], [0, 0, 1], [0, 0, 0]])
-# Rays closer than this to the image plane (per unit length) leave the simple homography.
-_MIN_DEPTH = 0.05
 
 
 def read_windows(images, image_index, cameras, rotation, crop_focal, crop_side, antialias_factor):
@@ -46,7 +43,7 @@ def read_windows(images, image_index, cameras, rotation, crop_focal, crop_side, 
     outline_rays = geometry.transform(_pixel_to_ray(rotation, crop_focal, crop_side), _outline(crop_side))
     outline = cameras[:, tf.newaxis].project(outline_rays)
     is_pinhole = cameras.is_pinhole & tf.reduce_all(
-        outline_rays[..., 2] > _MIN_DEPTH * tf.norm(outline_rays, axis=-1), axis=[1, 2]
+        outline_rays[..., 2] > MIN_DEPTH * tf.norm(outline_rays, axis=-1), axis=[1, 2]
     )
     steps = tf.norm(outline[:, :, 1:3] - outline[:, :, :1], axis=-1)
     scales = tf.sqrt(tf.reduce_prod(steps, axis=-1)) / tf.cast(antialias_factor, tf.float32)
@@ -194,7 +191,7 @@ def _warp_pinhole(window, homography, side):
 def _warp_distorted(window, camera, to_ray, side):
     """Sample the window bilinearly where the lens puts the ray of each crop pixel."""
     # the lens is computed on a coarse grid and is smooth enough to be interpolated in between
-    n_coarse = side // _LENS_STEP + 2
+    n_coarse = side // LENS_STEP + 2
     along = tf.linspace(0.0, tf.cast(side, tf.float32) - 1.0, n_coarse)
     grid = tf.stack([*tf.meshgrid(along, along), tf.ones([n_coarse, n_coarse])], axis=-1)
     pixel, is_seen = camera[tf.newaxis].project_and_see(geometry.transform(to_ray, grid))

@@ -36,6 +36,11 @@ class Skeleton:
         """Index of each joint's counterpart on the other side; joints on the midline map to themselves."""
         return tuple(self.index(_other_side(name, self.joint_names)) for name in self.joint_names)
 
+    @property
+    def root(self) -> int:
+        """Index of the joint that poses are relative to: the pelvis, or the first joint where there is none."""
+        return self.index("pelv") if "pelv" in self.joint_names else 0
+
     def index(self, joint_name: str) -> int:
         """Position of a joint in the pose arrays. Raises ValueError if the skeleton lacks it."""
         return self.joint_names.index(joint_name)

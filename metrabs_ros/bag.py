@@ -17,6 +17,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from metrabs_core import models
+from metrabs_core.cameras import DEFAULT_FOV_DEGREES
 from metrabs_core.errors import UserError
 from metrabs_core.pipeline import People, PersonPipeline, PipelineSettings
 from metrabs_core.skeletons import Skeleton
@@ -33,18 +34,7 @@ from metrabs_ros.image_conversion import ImageError, to_rgb
 from metrabs_ros.markers import markers_message
 from metrabs_ros.parameters import PIPELINE_PARAMETERS
 from metrabs_ros.person_messages import persons_message, skeleton_message
-
-PERSONS_TOPIC = "/metrabs_node/persons"
-SKELETON_TOPIC = "/metrabs_node/skeleton"
-MARKERS_TOPIC = "/metrabs_node/markers"
-RESULT_TYPES = {
-    PERSONS_TOPIC: "metrabs_msgs/msg/PersonArray",
-    SKELETON_TOPIC: "metrabs_msgs/msg/Skeleton",
-    MARKERS_TOPIC: "visualization_msgs/msg/MarkerArray",
-}
-
-# Assumed for videos and pictures: field of view over the longer image side.
-_FOV_DEGREES = 55.0
+from metrabs_ros.result_topics import MARKERS_TOPIC, PERSONS_TOPIC, RESULT_TYPES, SKELETON_TOPIC
 
 
 def process(
@@ -235,7 +225,8 @@ def _parse(args) -> argparse.Namespace:
         "--fov",
         type=_fov,
         metavar="DEGREES",
-        help="field of view over the longer image side, instead of camera_info (default for videos and pictures: 55)",
+        help="field of view over the longer image side, instead of camera_info (default for videos and pictures: "
+        f"{DEFAULT_FOV_DEGREES:g})",
     )
     parser.add_argument(
         "--rectified",
@@ -279,7 +270,7 @@ def main(args=None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"metrabs-bag: {message}", file=sys.stderr)
         try:
-            with open_recording(arguments.input, arguments.fov or _FOV_DEGREES) as recording:
+            with open_recording(arguments.input, arguments.fov or DEFAULT_FOV_DEGREES) as recording:
                 counts = process(
                     recording,
                     arguments.output,

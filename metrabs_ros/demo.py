@@ -22,24 +22,18 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from metrabs_core.cameras import DEFAULT_FOV_DEGREES
 from metrabs_core.drawing import draw_people
 from metrabs_core.errors import UserError
 from metrabs_core.videos import VideoWriter
 from metrabs_ros.child_processes import ChildProcess, Interruption
+from metrabs_ros.result_topics import PERSONS_TOPIC, RESULT_TYPES, SKELETON_TOPIC
 from metrabs_ros.transport import use_profile
 
 # What is shown of a longer recording.
 SECONDS = 30.0
-# Assumed for a recording without camera_info: field of view over the longer image side.
-FOV_DEGREES = 55.0
 
-PERSONS_TOPIC, SKELETON_TOPIC = "/metrabs_node/persons", "/metrabs_node/skeleton"
-NODE_TOPICS = {
-    PERSONS_TOPIC: "metrabs_msgs/msg/PersonArray",
-    SKELETON_TOPIC: "metrabs_msgs/msg/Skeleton",
-    "/metrabs_node/markers": "visualization_msgs/msg/MarkerArray",
-    "/diagnostics": "diagnostic_msgs/msg/DiagnosticArray",
-}
+NODE_TOPICS = {**RESULT_TYPES, "/diagnostics": "diagnostic_msgs/msg/DiagnosticArray"}
 # All that a demo may leave in its output folder.
 OUTPUTS = ("input.mcap", "result.mcap", "overlay.mp4", "overlay.png", "summary.json", "node.log")
 
@@ -141,7 +135,7 @@ def _find(request: Request, folder: Path) -> _Played:
     from metrabs_ros.bags.writer import copy
 
     source = request.source
-    with open_recording(source, FOV_DEGREES) as recording:
+    with open_recording(source, DEFAULT_FOV_DEGREES) as recording:
         image_topic = find_image_topic(recording, request.image_topic, "TOPIC=NAME (without make: --image-topic NAME)")
         camera_info_topic = find_camera_info_topic(
             recording,
@@ -154,9 +148,11 @@ def _find(request: Request, folder: Path) -> _Played:
             bag = folder / "input.mcap"
             _say(f"turning {source} into a bag")
             copy(recording, bag, SECONDS)
-            _say(f"camera_info states a field of view of {FOV_DEGREES:g} degrees; distances scale with its truth")
+            _say(
+                f"camera_info states a field of view of {DEFAULT_FOV_DEGREES:g} degrees; distances scale with its truth"
+            )
         elif camera_info_topic is None:
-            _say(f"{source} has no camera_info: a field of view of {FOV_DEGREES:g} degrees is assumed")
+            _say(f"{source} has no camera_info: a field of view of {DEFAULT_FOV_DEGREES:g} degrees is assumed")
         return _Played(bag, image_topic, recording.topics[image_topic].type, camera_info_topic)
 
 
@@ -208,7 +204,7 @@ def _node_arguments(request: Request, played: _Played, compressed: bool) -> list
     if request.model:
         parameters["model"] = request.model
     if not played.camera_info_topic:
-        parameters["default_fov_degrees"] = FOV_DEGREES
+        parameters["default_fov_degrees"] = DEFAULT_FOV_DEGREES
     # The node reads values as YAML, and so a path with a colon or a number sign must stand in quotes; JSON is YAML.
     values = {name: json.dumps(value, ensure_ascii=False) for name, value in parameters.items()}
     return ["--ros-args", *(item for name, value in values.items() for item in ("-p", f"{name}:={value}"))]

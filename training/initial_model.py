@@ -35,7 +35,7 @@ def initial_model(
         origin = origin or pretrained.initialize_backbone(
             model.backbone, model.config.backbone, config.backbone_weights
         )
-    if model.recovery.name == "bone-lengths" and model.bone_lengths is None:
+    if model.recovery.needs_bone_lengths and model.bone_lengths is None:
         raise UserError("No example has 3D labels for all joints, so there are no mean bone lengths.")
     if model.overview is not None and config.stride_test not in (0, model.config.stride):
         raise UserError(

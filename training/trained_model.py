@@ -42,7 +42,7 @@ def write_trained_model(
     keras.distribution.set_distribution(None)
     keras.config.set_dtype_policy("float32")
     model = load_weights_dir(folder)
-    root = model.skeleton.index("pelv") if "pelv" in model.skeleton.joint_names else 0
+    root = model.skeleton.root
     held_out = [e for e in held_out if e.joints3d is not None and e.valid[root]]
     if model.recovery.recover_with_truth:  # it needs every true joint
         held_out = [e for e in held_out if e.valid.all()]

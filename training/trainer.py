@@ -87,7 +87,7 @@ class Trainer(keras.Model):
         self.loss_options = {"far_mm": far_mm or float("inf"), "as_labelled_2d": as_labelled_2d}
         self.crop_model, self.features = crop_model, features
         self.absolute_from_step = absolute_from_step
-        self.root = crop_model.skeleton.index("pelv") if "pelv" in crop_model.skeleton.joint_names else 0
+        self.root = crop_model.skeleton.root
         self.trackers = {name: keras.metrics.Mean(name) for name in [*self._terms(), "mpjpe"]}
         # the optimizer's own count is a constant inside of JAX's compiled step
         self.step = self.add_weight(name="step", shape=(), dtype="int32", initializer="zeros", trainable=False)

@@ -94,22 +94,14 @@ def build_classifier_body(name: str, side: int) -> keras.Model:
     """Build a classifier's network up to its last map, on its own grid of stride 32, with random weights.
 
     Args:
-        name: one of ``BACKBONES`` but BlazePose and the pyramids.
+        name: one of ``CLASSIFIERS``.
         side: of the square input images, pixels.
 
     Returns:
         Model from images float32 [N, side, side, 3], RGB 0..1, to features float32 [N, side/32, side/32, C]. Its
         weights have the names and the order of those of ``build_backbone``.
     """
-    images = layers.Input([side, side, 3], name="crops")
-    if name in ("resnet18", "resnet34"):
-        return build_resnet(_standardize(images, "imagenet"), int(name.removeprefix("resnet")))
-    if name == "efficientnet-lite0":
-        return build_efficientnet_lite0(layers.Rescaling(255.0, name="to_255")(images))
-    if name in MOVENETS:
-        return build_movenet(images, name)
-    build, preparation = APPLICATIONS[name]
-    return build(include_top=False, weights=None, input_tensor=_standardize(images, preparation))
+    return CLASSIFIERS[name](layers.Input([side, side, 3], name="crops"))
 
 
 def _standardize(images, preparation: str | None):
@@ -123,6 +115,10 @@ def _standardize(images, preparation: str | None):
     if preparation == "signed":
         return layers.Rescaling(2.0, -1.0, name="to_signed")(images)
     return layers.Rescaling(255.0, name="to_255")(images)
+
+
+def _application(build: Callable, preparation: str | None) -> Callable:
+    return lambda images: build(include_top=False, weights=None, input_tensor=_standardize(images, preparation))
 
 
 def _restrided(name: str) -> Backbone:
@@ -140,11 +136,19 @@ def _movenet_pyramid(name: str) -> Backbone:
 
 
 MOVENETS = ("movenet-thunder", "movenet-lightning")
+# Functions of symbolic images, RGB 0..1, that build the network up to its last map, of stride 32.
+CLASSIFIERS = {
+    **{name: lambda images, name=name: build_movenet(images, name) for name in MOVENETS},
+    "efficientnet-lite0": lambda images: build_efficientnet_lite0(_standardize(images, None)),
+    "resnet18": lambda images: build_resnet(_standardize(images, "imagenet"), 18),
+    "resnet34": lambda images: build_resnet(_standardize(images, "imagenet"), 34),
+    **{name: _application(*how) for name, how in APPLICATIONS.items()},
+}
 BACKBONES = {
     **{f"{name}-pyramid": _movenet_pyramid(name) for name in MOVENETS},
     "blazepose": Backbone(build_blazepose, side_multiple=64),
     "blazepose-pyramid": Backbone(
         lambda side, stride: build_blazepose(side, stride, pyramid=True), strides=(16,), side_multiple=64
     ),
-    **{name: _restrided(name) for name in (*MOVENETS, "efficientnet-lite0", "resnet18", "resnet34", *APPLICATIONS)},
+    **{name: _restrided(name) for name in CLASSIFIERS},
 }

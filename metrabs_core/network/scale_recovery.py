@@ -22,6 +22,7 @@ class ScaleRecovery:
             head [N, J, 3] in millimetres, and intrinsics [N, 3, 3], that returns poses [N, J, 3] in millimetres.
         recover_with_truth: the same with another argument, the true poses float32 [N, J, 3] in millimetres, for a
             method that has to be told part of the truth; None for the others.
+        needs_bone_lengths: it needs the mean bone lengths of the training set.
     """
 
     name: str
@@ -30,6 +31,7 @@ class ScaleRecovery:
     is_absolute: bool
     recover: Callable
     recover_with_truth: Callable | None = None
+    needs_bone_lengths: bool = False
 
 
 def find_scale_recovery(name: str) -> ScaleRecovery:
@@ -85,7 +87,7 @@ SCALE_RECOVERIES = {
     for recovery in (
         ScaleRecovery("metrabs", True, is_metric=True, is_absolute=True, recover=_reconstruct_absolute),
         ScaleRecovery("metro", False, is_metric=True, is_absolute=False, recover=_keep),
-        ScaleRecovery("bone-lengths", False, is_metric=False, is_absolute=True, recover=_match_mean_bones),
+        ScaleRecovery("bone-lengths", False, False, True, _match_mean_bones, needs_bone_lengths=True),
         ScaleRecovery("bone-lengths-true", False, False, False, _keep, recover_with_truth=_match_true_bones),
         ScaleRecovery("true-root-depth", False, False, False, _keep, recover_with_truth=_put_at_true_root),
     )

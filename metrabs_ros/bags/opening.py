@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from metrabs_core.cameras import DEFAULT_FOV_DEGREES
 from metrabs_core.pictures import PICTURE_SUFFIXES, is_picture, pictures_in
 from metrabs_core.videos import VIDEO_SUFFIXES, is_video
 from metrabs_ros.bags.media import Pictures, Video
@@ -13,7 +14,7 @@ from metrabs_ros.bags.recording import Recording, RecordingError
 
 
 @contextmanager
-def open_recording(path, fov_degrees: float = 55.0) -> Iterator[Recording]:
+def open_recording(path, fov_degrees: float = DEFAULT_FOV_DEGREES) -> Iterator[Recording]:
     """Open a bag, a video, a picture or a folder of pictures.
 
     Args:

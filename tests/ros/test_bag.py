@@ -21,10 +21,10 @@ from metrabs_core.skeletons import NATIVE, SKELETONS, conversion_matrix
 from metrabs_core.videos import VideoReader
 from metrabs_msgs.msg import PersonArray, Skeleton
 from metrabs_ros import bag
-from metrabs_ros.bag import MARKERS_TOPIC, PERSONS_TOPIC, SKELETON_TOPIC
 from metrabs_ros.bags.journal import PredictionJournal
 from metrabs_ros.bags.opening import open_recording
 from metrabs_ros.bags.recording import IMAGE_TYPE, stamp_ns
+from metrabs_ros.result_topics import MARKERS_TOPIC, PERSONS_TOPIC, SKELETON_TOPIC
 
 MATRIX = np.array([[FOCAL, 0, (WIDTH - 1) / 2], [0, FOCAL, (HEIGHT - 1) / 2], [0, 0, 1]])
 

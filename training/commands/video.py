@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from metrabs_core.cameras import DEFAULT_FOV_DEGREES
 from metrabs_core.detection import DETECTORS
 from metrabs_core.errors import UserError
 from metrabs_core.smoothing import SMOOTHINGS
@@ -19,8 +20,6 @@ from training.video.calibration import VideoCamera, read_calibration
 from training.video.inference import PoseFinder, Settings
 from training.video.processing import OVERLAY, VIEWER, process
 from training.video.sources import open_source
-
-_FOV_DEGREES = 55.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fov",
         type=_fov,
         metavar="DEGREES",
-        help="field of view over the longer image side, where the camera is not calibrated (default: 55)",
+        help="field of view over the longer image side, where the camera is not calibrated (default: "
+        f"{DEFAULT_FOV_DEGREES:g})",
     )
     camera.add_argument("--calibration", metavar="FILE", help="the camera's calibration: YAML or JSON of OpenCV or ROS")
     parser.add_argument(
@@ -105,7 +105,7 @@ def _run(args):
     if args.gt_assoc:
         raise UserError("--gt-assoc needs annotated people: give --dataset=3dpw instead of a video.")
     source = open_source(args.input or args.video_path, args.fps)
-    camera = read_calibration(args.calibration) if args.calibration else VideoCamera(args.fov or _FOV_DEGREES)
+    camera = read_calibration(args.calibration) if args.calibration else VideoCamera(args.fov or DEFAULT_FOV_DEGREES)
     finder = PoseFinder(settings)
     poses = process(source, args.output_dir, finder, camera, args.causal_smoothing, args.max_frames)
     per_frame = np.bincount(poses.frame_index, minlength=poses.n_frames)

@@ -32,7 +32,7 @@ def evaluate(model, examples: list, batch_size: int = 32, adjust_colours: Callab
     Raises:
         UserError: no example has 3D labels.
     """
-    examples, root = _with_root(model.skeleton.joint_names, examples)
+    examples, root = _with_root(model.skeleton, examples)
     predicted, sigma = predict_poses(model, examples, batch_size, adjust_colours=adjust_colours)
     return pose_errors(predicted, sigma, examples, root)
 
@@ -83,7 +83,7 @@ def calibrate_uncertainty(model, examples: list, batch_size: int = 32) -> list[f
     Raises:
         UserError: no example has 3D labels.
     """
-    examples, root = _with_root(model.skeleton.joint_names, examples)
+    examples, root = _with_root(model.skeleton, examples)
     predicted, sigma = predict_poses(model, examples, batch_size)
     return fit_uncertainty_scale(predicted, sigma / np.asarray(model.config.uncertainty_scale), examples, root)
 
@@ -98,12 +98,12 @@ def fit_uncertainty_scale(predicted: np.ndarray, sigma: np.ndarray, examples: li
     return [round(float(scale), 4) for scale in np.sqrt(ratios)]
 
 
-def _with_root(joint_names, examples):
+def _with_root(skeleton, examples):
     """The examples that have a 3D label for the root joint, and its index."""
-    root = joint_names.index("pelv") if "pelv" in joint_names else 0
+    root = skeleton.root
     examples = [e for e in examples if e.joints3d is not None and e.valid[root]]
     if not examples:
-        raise UserError(f"Nobody to evaluate on: no example has a 3D label for {joint_names[root]}.")
+        raise UserError(f"Nobody to evaluate on: no example has a 3D label for {skeleton.joint_names[root]}.")
     return examples, root
 
 
