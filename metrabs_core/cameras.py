@@ -3,8 +3,8 @@
 Axes: x right, y down, z forward. Lengths are millimetres, though nothing but the extrinsics depends on the unit. Pixels
 are (x, y) with integer coordinates at pixel centres: a picture of W x H pixels covers -0.5 to W - 0.5.
 
-A lens is told in two steps, for both lens models. An *ideal* lens puts what is seen at an angle from the optical axis
-at a radius: the tangent of the angle in OpenCV's model (rectilinear), the angle itself in OpenCV's fisheye model
+Both lens models describe a lens in two steps. An *ideal* lens puts what is seen at an angle from the optical axis at a
+radius: the tangent of the angle in OpenCV's model (rectilinear), the angle itself in OpenCV's fisheye model
 (equidistant; Kannala and Brandt, "A generic camera model and calibration method", PAMI 2006). The coefficients then say
 how the real lens differs from that: radius times a polynomial, or quotient of polynomials, in the square of the radius.
 
@@ -57,14 +57,14 @@ class Camera:
     Attributes:
         intrinsic_matrix: float64 [3, 3], pixels; last row 0 0 1.
         distortion_coeffs: float64 [5, 8 or 12] in OpenCV's order (k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4), or [4] of a
-            fisheye lens. Fewer or more may be given: missing ones are zero, and of those too many all must be.
+            fisheye lens. Fewer or more may be given: missing ones count as zero, and surplus ones must be zero.
         distortion_model: '' for OpenCV's model, 'fisheye' for OpenCV's fisheye model. The other names in
             ``LENS_MODELS`` may be given.
         extrinsic_matrix: float64 [4, 4], world to camera frame, millimetres.
         world_up: float64 [3], direction in the world that is up: people are looked at upright with regard to it.
 
     Raises:
-        UserError: a matrix is none of a camera, or the coefficients are none of a lens.
+        UserError: a matrix can't be a camera's, or no lens has these coefficients.
     """
 
     intrinsic_matrix: np.ndarray

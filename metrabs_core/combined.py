@@ -253,7 +253,7 @@ def describe_skeletons(module, skeleton):
     """Give a module the attributes that tell its users about its joints.
 
     ``joint_names`` and ``joint_edges`` of the module's own skeleton, ``per_skeleton_joint_names`` and
-    ``per_skeleton_edges`` (dicts) of all the skeletons that can be had from it.
+    ``per_skeleton_edges`` (dicts) of all the skeletons that it can be converted to.
     """
     skeletons = convertible_skeletons(skeleton)
     module.joint_names = constant(skeleton.joint_names)

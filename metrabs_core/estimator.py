@@ -148,7 +148,7 @@ class PoseEstimator(tf.Module):
 
 
 def convertible_skeletons(source):
-    """Skeletons that can be had from a source skeleton: dict of name to Skeleton; the source itself is one of them."""
+    """Skeletons that a source skeleton can be converted to, itself included: dict of name to Skeleton."""
     skeletons = {source.name: source}
     for name, target in SKELETONS.items():
         try:

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, and the folder of the cache."""
+"""Files and folders that are written whole or not at all, and the cache folder."""
 
 import json
 import os
@@ -21,8 +21,8 @@ def cache_folder() -> Path:
 def atomic_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside the final one, which it replaces when the block has ended without an error.
 
-    The temporary name has another ending, so that nobody who looks for files of the final one's kind takes it for one;
-    ``np.savez`` and the like want an open file, therefore. Missing parent folders are made.
+    The temporary name has another ending, so that nobody who looks for files of the final one's kind takes it for one.
+    ``np.savez`` and the like, which would append an ending, need an open file. Missing parent folders are made.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ FILE_NAME = "model_card.json"
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What programs read of a card, and the rest.
+    """The entries of a card that programs read, and the rest.
 
     Attributes:
         crop_model: configuration of the crop model, by which it can be built again.

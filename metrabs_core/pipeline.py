@@ -33,7 +33,7 @@ class People:
 
     Attributes:
         skeleton: names of the joints, and bones.
-        ids: int64 [n]; the same person has the same number in all images, from 1 on; ``UNTRACKED`` for nobody known.
+        ids: int64 [n]; the same person has the same number in all images, from 1 on; ``UNTRACKED`` without tracking.
         boxes: float32 [n, 4], the detector's left, top, width, height, px.
         scores: float32 [n], of the detector, 0 to 1.
         poses3d: float32 [n, J, 3], mm, camera frame (x right, y down, z forward).
@@ -251,7 +251,7 @@ class PersonPipeline:
             stamp: time of the image, s. A jump back in time (a bag that starts again) forgets everybody.
 
         Returns:
-            Everybody whose score reaches the threshold, and known people down to a part of it; all have ids.
+            Everybody whose score reaches the threshold, and tracked people down to a fraction of it; all have ids.
         """
         return self.follow(self.detect(image, camera), stamp, camera)
 
@@ -277,7 +277,7 @@ class PersonPipeline:
         return [self._within_limits(of_image) for of_image in people]
 
     def follow(self, candidates: People, stamp: float, camera: Camera | None = None) -> People:
-        """The second half of ``step``: give ids to the candidates of the next image, and leave out who is nobody.
+        """The second half of ``step``: give ids to the candidates of the next image, and drop those without one.
 
         With smoothing, ``poses3d`` are smooth from here on; ``poses2d`` stay where people are seen in this image.
 

@@ -1,4 +1,4 @@
-"""Which poses can be a person's: bones, agreement of the augmentations, the box, and nobody twice."""
+"""Which poses are plausible: bones, agreement of the augmentations, cover of the box, and no duplicates."""
 
 import numpy as np
 import tensorflow as tf

@@ -25,7 +25,7 @@ _LATE = 2.0
 _MAX_MISSES = 100
 
 
-# The detector's threshold is this part of the tracker's.
+# The detector's threshold as a fraction of the tracker's.
 _WEAK = 0.7
 
 
@@ -79,7 +79,7 @@ class Tracker:
             stamp_s: time of the image, s. A jump back in time (a bag that starts again) forgets everybody.
 
         Returns:
-            The id of each of the n people; 0 for those of low score who are nobody known.
+            The id of each of the n people; 0 for those of low score that match no track.
         """
         boxes, scores = np.split(np.asarray(boxes, np.float64), [4], axis=1)
         strong = scores[:, 0] >= self.threshold

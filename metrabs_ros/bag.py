@@ -78,7 +78,7 @@ def process(
     journal_path = place.with_name(f".{place.name}.predictions")
 
     with BagWriter(output, force) as writer:
-        # Tells of what is wrong with camera_info before the model is loaded, which takes seconds.
+        # Finds out what is wrong with camera_info before the model is loaded, which takes seconds.
         find_camera = _find_camera(recording, image_topic, camera_info_topic, fov_degrees, rectified)
         pipeline = _load(model_path, settings)
         job = _describe_job(

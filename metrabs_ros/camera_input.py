@@ -113,9 +113,9 @@ class CameraInput:
         return waited or not self._node.count_publishers(self._camera_infos.topic_name)
 
     def _hear_what_was_kept(self):
-        """Subscribe as one must to hear publishers that send camera_info once, and keep it for who comes later.
+        """Subscribe so as to hear publishers that send camera_info once, and keep it for subscribers to come.
 
-        Not before there is one: the others would warn that they do not keep what they send.
+        Not before there is one: other publishers would warn that they do not keep what they send.
         """
         publishers = self._node.get_publishers_info_by_topic(self._camera_infos.topic_name)
         kept = DurabilityPolicy.TRANSIENT_LOCAL

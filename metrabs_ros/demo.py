@@ -101,7 +101,7 @@ def run_demo(request: Request, output: Path) -> dict:
 
 
 def _prepare(source: Path, output: Path):
-    """Make the folder for the results, and see that they can be put there in the end."""
+    """Make the folder for the results, and check that they can be put there."""
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The topics on which the node says who is in an image."""
+"""The node's topics about the people in an image."""
 
 import array
 

@@ -1,6 +1,7 @@
 """Tests talk through real DDS, on this machine only and away from whatever else runs here."""
 
 import fcntl
+import functools
 import os
 import subprocess
 import sys
@@ -44,6 +45,21 @@ def make_once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]
         return path
 
     return make
+
+
+@functools.cache
+def load_once(directory: Path):
+    from metrabs_core.packaging.saved_model import load_saved_model
+
+    return load_saved_model(directory)
+
+
+@pytest.fixture
+def models_loaded_once(monkeypatch):
+    """An exported model that several tests load is shared among them; none of them changes it."""
+    from metrabs_core.packaging import loading
+
+    monkeypatch.setattr(loading, "load_saved_model", load_once)
 
 
 @pytest.fixture(scope="session")

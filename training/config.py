@@ -44,8 +44,8 @@ class TrainingConfig:
         backbone_weights: what the backbone starts from, see ``training.pretrained.initialize_backbone``; empty for
             pretrained weights, where they can be had.
         head_steps: optimizer steps with the backbone frozen, first.
-        keep_crops: training crops of which these steps keep the backbone's features on the disk, and go over again and
-            again; 0 for ever new crops.
+        keep_crops: number of training crops whose features these steps keep on disk and use again and again; 0 for
+            new crops in every step.
         steps: optimizer steps after that.
         depth_steps: optimizer steps of the depth stage alone, last, on poses without pictures.
         epochs: passes over the 3D examples, instead of ``steps``; 0 to count steps.

@@ -1,4 +1,4 @@
-"""Training heads on what a frozen backbone makes of crops: computed once, kept on disk, and used over and over.
+"""Features of a frozen backbone, computed once, kept on disk, and used over and over to train heads on.
 
 On a CPU the backbone is most of a step of training heads on it. A kept crop is one augmentation of one person; with a
 few of each, heads learn about as much from going over them many times as from ever new ones.
@@ -20,7 +20,7 @@ from metrabs_core.network.crop_model import CropModel
 from training.crop_batches import CropBatches
 
 _LARGEST = 127  # of int8
-_BATCHES_BETWEEN_NOTES = 64  # of how far the work is
+_BATCHES_BETWEEN_NOTES = 64  # of progress
 _HEADROOM = 1.2  # for values larger than those of the first crops
 
 
@@ -104,7 +104,7 @@ class FrozenFeatures:
                 step += 1
 
     def examples_of(self, step: int) -> list:
-        """None: features that are there can't be damaged pictures."""
+        """None: kept features are no pictures that might be damaged."""
         return []
 
     def raise_error(self) -> None:

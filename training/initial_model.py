@@ -19,7 +19,7 @@ def initial_model(
         config: what to train.
         skeleton_name: of the joints to predict.
         bone_lengths: mean lengths of the skeleton's edges in millimetres, for a new model; None if they aren't known.
-        origin: where the weights of a run come from that is about to be resumed; None for a new one.
+        origin: where the weights came from, of a run that is about to be resumed; None for a new one.
 
     Returns:
         the model, and in words where its weights come from.
@@ -31,7 +31,7 @@ def initial_model(
         model, origin = _continue_from(_folder(config.init), config.model), config.init
     else:
         model = CropModel(**{"bone_lengths": bone_lengths, "skeleton": skeleton_name, **config.model})
-        # what is about to be restored needs no pretrained weights
+        # a resumed run needs no pretrained weights
         origin = origin or pretrained.initialize_backbone(
             model.backbone, model.config.backbone, config.backbone_weights
         )

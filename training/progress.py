@@ -39,7 +39,7 @@ class TrainingLog:
         self._gui = Gui(run_dir / "crops.png") if gui else None
 
     def write(self, stage: str, step: int, samples: int, numbers: dict[str, float], model, batch: tuple) -> None:
-        """Write what there is to see after a step.
+        """Write the numbers and pictures of a step.
 
         Args:
             stage: name of the stage of training.
@@ -58,7 +58,7 @@ class TrainingLog:
         self._tensorboard.write(step, numbers, pictures)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close the log."""
         self._tensorboard.close()
 
 
@@ -106,7 +106,7 @@ class TensorBoardLog:
         self._writer.flush()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close the log."""
         if self._writer is not None:
             self._writer.close()
 

@@ -1,9 +1,9 @@
-"""What the heads of a crop model might say of people of whom there are no pictures, to train its depth stage with.
+"""Simulated outputs of a crop model's heads for poses without pictures, to train its depth stage on.
 
-People of a data set are turned about the vertical, mirrored, and seen by other cameras. What the heads would make of
-them is the truth with the faults that heads have with real people: joints in the image are a little off, some of them
-far; the person is turned, too large or too small; limbs are too flat, or point away from the camera instead of toward
-it; joints outside of the crop are guessed. The spread of the heatmaps grows with the fault.
+People of a data set are turned about the vertical, mirrored, and seen by other cameras. The simulated outputs are the
+truth with the errors that heads make with real people: joints in the image are a little off, some of them far; the
+person is turned, too large or too small; limbs are too flat, or point away from the camera instead of toward it; joints
+outside of the crop are guessed. The spread of the heatmaps grows with the error.
 """
 
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ class SimulatedHeads:
         while True:
             rng = np.random.default_rng([self.seed, step])
             poses, focal = self.views(BATCH_SIZE, rng)
-            yield (*self.say(poses, focal, rng), focal[:, np.newaxis]), {"joints3d": poses}
+            yield (*self.outputs(poses, focal, rng), focal[:, np.newaxis]), {"joints3d": poses}
             step += 1
 
     def examples_of(self, step: int) -> list:
@@ -96,8 +96,8 @@ class SimulatedHeads:
         poses[..., 2] = np.maximum(poses[..., 2], _NEAREST_MM)
         return poses.astype(np.float32), (1 / size).astype(np.float32)
 
-    def say(self, poses: np.ndarray, focal: np.ndarray, rng: np.random.Generator) -> tuple:
-        """What heads might say of poses [n, J, 3]: points, coords3d and spread, see ``build_depth_stage``."""
+    def outputs(self, poses: np.ndarray, focal: np.ndarray, rng: np.random.Generator) -> tuple:
+        """Outputs of heads for poses [n, J, 3]: points, coords3d and spread, see ``build_depth_stage``."""
         n, n_joints = poses.shape[:2]
         true_points = poses[..., :2] / poses[..., 2:] * focal[:, np.newaxis, np.newaxis]
         points = true_points + rng.normal(size=[n, n_joints, 2]) * rng.uniform(0.004, 0.02, [n, 1, 1])
@@ -105,28 +105,28 @@ class SimulatedHeads:
         points += far_off[..., np.newaxis] * rng.normal(0, 0.06, points.shape)
 
         true = poses - poses.mean(axis=1, keepdims=True)
-        said = _turn(true.astype(np.float64), 1, rng.normal(size=n) * rng.choice([0.1, 0.35], n))
-        said = _turn(said, 0, rng.normal(0, 0.12, n))
+        output = _turn(true.astype(np.float64), 1, rng.normal(size=n) * rng.choice([0.1, 0.35], n))
+        output = _turn(output, 0, rng.normal(0, 0.12, n))
         for chain in self._chains:
             flatness = rng.uniform(0.2, 1.1, [n, 1]) * np.where(rng.random([n, 1]) < 0.06, -1, 1)
-            start = said[:, chain[:1], 2]
-            said[:, chain[1:], 2] = start + (said[:, chain[1:], 2] - start) * flatness
-        said[..., 2] *= rng.uniform(0.4, 1.1, [n, 1])
-        said *= rng.normal(1, 0.08, [n, 1, 1])
+            start = output[:, chain[:1], 2]
+            output[:, chain[1:], 2] = start + (output[:, chain[1:], 2] - start) * flatness
+        output[..., 2] *= rng.uniform(0.4, 1.1, [n, 1])
+        output *= rng.normal(1, 0.08, [n, 1, 1])
         for chain in self._chains:  # the farther from the trunk, the farther off
             off = rng.normal(size=[n, 1, 3]) * rng.uniform(10, 90, [n, 1, 1]) * [0.6, 0.6, 1.2]
-            said[:, chain] += off * np.linspace(0.2, 1, len(chain))[:, np.newaxis]
-        said += rng.normal(size=said.shape) * rng.uniform(5, 35, [n, 1, 1])
-        error = np.linalg.norm(said - said.mean(axis=1, keepdims=True) - true, axis=-1)
+            output[:, chain] += off * np.linspace(0.2, 1, len(chain))[:, np.newaxis]
+        output += rng.normal(size=output.shape) * rng.uniform(5, 35, [n, 1, 1])
+        error = np.linalg.norm(output - output.mean(axis=1, keepdims=True) - true, axis=-1)
         spread = error * rng.uniform(0.3, 1.2, error.shape) + rng.uniform(10, 120, error.shape)
         spread *= rng.uniform(0.7, 1.4, [n, 1])
 
         unseen = (np.abs(true_points) > 0.5).any(axis=-1)
         at_border = np.clip(points, -0.48, 0.48) + rng.normal(0, 0.03, points.shape)
         points = np.clip(np.where(unseen[..., np.newaxis], at_border, points), -0.5, 0.5)
-        said += unseen[..., np.newaxis] * rng.normal(0, 60, said.shape)
+        output += unseen[..., np.newaxis] * rng.normal(0, 60, output.shape)
         spread += unseen * (60 + 0.5 * spread)
-        return tuple(np.float32(array) for array in (points, said / 1000, spread / 1000))
+        return tuple(np.float32(array) for array in (points, output / 1000, spread / 1000))
 
 
 def _upright(example: Example) -> np.ndarray:

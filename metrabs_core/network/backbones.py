@@ -36,15 +36,15 @@ APPLICATIONS = {
 
 @dataclass(frozen=True)
 class Backbone:
-    """What there is to know about a backbone.
+    """A backbone, and what the rest of a model needs to know about it.
 
     Attributes:
         build: function of crop side and stride that returns the Keras model.
-        strides: that it can have.
+        strides: those that it supports.
         side_multiple: what the crop side must be a multiple of, pixels.
         first_cell: function of the stride that returns the pixel on which the first cell of the map is centred.
         heatmap_joints: joints whose heatmaps are the first channels of the third map, where there is one.
-        cuts: names of layers from whose outputs the maps can be had with little work; empty for the maps themselves.
+        cuts: names of layers from whose outputs the maps are cheap to compute; empty for the maps themselves.
     """
 
     build: Callable[[int, int], keras.Model]

@@ -33,9 +33,9 @@ class CropModelConfig:
         weak_perspective: how MeTRAbs finds the reference point.
         head_channels: width of a neck between backbone and heads; 0 for the paper's plain 1x1 convolution. A backbone
             of several maps needs a neck.
-        overview_channels: width of a branch that sees the whole crop at once, and adds to the heatmaps what each of
-            their rows, columns and depths as a whole has for it; 0 for none. With it, the stride is that of training.
-        depth_channels: width of a stage that corrects depths by what poses people take; 0 for none.
+        overview_channels: width of a branch that sees the whole crop at once, and adds one term per row, column and
+            depth to the heatmaps; 0 for none. With it, the stride is that of training.
+        depth_channels: width of a stage that corrects depths by how people pose; 0 for none.
         box_size_mm: side of the cube that the volumetric heatmap spans.
         bone_lengths: means of the training set in millimetres, one per edge of the skeleton: what ``bone-lengths``
             makes bones match, and what the plausibility of a pose is judged by.

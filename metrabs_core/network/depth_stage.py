@@ -1,14 +1,14 @@
-"""A stage after the heads that corrects a pose by what poses people take: depths, above all.
+"""A stage after the heads that corrects a pose, above all its depths, by how people pose.
 
-What the image shows of depth is little, and heads that have learned from renderings are too careful with real people:
-their poses come out too flat. Which depths go with joints in the image is largely a matter of poses alone, so this
-stage can learn it from millions of poses without pictures (see ``training.simulated_heads``).
+An image shows little of depth, and heads that have learned from renderings are too cautious with real people: their
+poses come out too flat. Which depths go with which joints in the image depends mostly on the pose, so this stage can
+learn it from millions of poses without pictures (see ``training.simulated_heads``).
 """
 
 import keras
 from keras import layers, ops
 
-# A joint closer to the crop's border than this part of its side is taken for unseen.
+# A joint closer to the crop's border than this fraction of its side counts as unseen.
 _BORDER = 0.04
 _N_BLOCKS = 3
 

@@ -27,11 +27,11 @@ def build_neck(maps: list, channels: int) -> keras.Model:
 
 
 def build_overview(features, channels: int, cells: int, n_joints: int, has_planes: bool) -> keras.Model:
-    """What each row, column and depth of the heatmaps has for it, seen from the whole crop.
+    """A branch that sees the whole crop at once, and adds one term per row, column and depth to the heatmaps.
 
-    A convolution sees the same everywhere but for what reaches it from the borders; where a joint is that something
-    hides, or how deep, is rather a matter of the whole. Gives what to add to the logits: ``volumes`` [N, cells, cells,
-    J, bins] and, for a 2D head, ``planes`` [N, cells, cells, J].
+    A convolution treats all places alike, but where a hidden joint is, and how deep, depends on the crop as a whole.
+    Returns a model to what is added to the logits: ``volumes`` [N, cells, cells, J, bins] and, for a 2D head,
+    ``planes`` [N, cells, cells, J].
     """
     seen = layers.Input(features.shape[1:])
     x = layers.Conv2D(max(1, channels // 8), 1, use_bias=False, name="overview_mix")(seen)

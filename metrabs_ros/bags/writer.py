@@ -16,7 +16,7 @@ from metrabs_ros.bags.reader import METADATA, read_metadata
 from metrabs_ros.bags.recording import Message, Recording, RecordingError, Topic
 from metrabs_ros.bags.storage import MCAP_START
 
-# Names that stand for something else than a bag.
+# Endings of other things than bags.
 _OTHER_SUFFIXES = (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES, ".db3", ".bag", ".zstd", ".yaml")
 # Stands for the hash of a type of which neither hash nor definition is known.
 _NO_HASH = f"RIHS01_{0:064}"
@@ -85,7 +85,7 @@ class BagWriter:
     def _check_path(self):
         if self._place.suffix.lower() in _OTHER_SUFFIXES:
             raise RecordingError(
-                f"{self.path} is no name for a bag, which is to be written: give one that ends in .mcap, or a folder's."
+                f"{self.path} is no name for a bag: give one that ends in .mcap, or the name of a folder."
             )
         if Path.cwd().is_relative_to(self._place):
             raise RecordingError(f"{self.path} is the folder that you are in, or above it: give the bag another name.")
@@ -141,7 +141,7 @@ def _why_no_bag(path: Path) -> str:
             names -= {METADATA, *read_metadata(path / METADATA).files}
         except RecordingError:
             return "is not a whole bag"
-    return f"holds something else than a bag ({', '.join(sorted(names)[:3])})" if names else ""
+    return f"holds something other than a bag ({', '.join(sorted(names)[:3])})" if names else ""
 
 
 def copy(recording: Recording, path, seconds: float):

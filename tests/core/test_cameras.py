@@ -39,15 +39,33 @@ def directions(seed, max_degrees, n=50):
     return np.stack([np.sin(angle) * np.cos(around), np.sin(angle) * np.sin(around), np.cos(angle)], -1)
 
 
-def twin(*cameras):
-    """The same cameras in TensorFlow."""
+def calibration(*cameras):
+    """The same cameras as TensorFlow's are made of."""
     coeffs = [np.pad(camera.distortion_coeffs, (0, 12 - len(camera.distortion_coeffs))) for camera in cameras]
-    return geometry.Cameras.calibrated(
+    return (
         np.float32([camera.intrinsic_matrix for camera in cameras]),
         np.float32(coeffs),
         np.array([camera.is_fisheye for camera in cameras]),
         np.float32([camera.extrinsic_matrix for camera in cameras]),
     )
+
+
+def twin(*cameras):
+    """The same cameras in TensorFlow."""
+    return geometry.Cameras.calibrated(*calibration(*cameras))
+
+
+# As graphs, which are what models are made of, and many times as fast.
+@tf.function
+def seen_by_twin(intrinsics, coeffs, is_fisheye, extrinsics, points):
+    cameras = geometry.Cameras.calibrated(intrinsics, coeffs, is_fisheye, extrinsics)
+    pixels, seen = cameras.project_and_see(points)
+    return pixels, seen, cameras.rays(pixels), cameras.lens
+
+
+@tf.function
+def facing_by_twin(intrinsics, coeffs, is_fisheye, extrinsics, boxes, up):
+    return geometry.Cameras.calibrated(intrinsics, coeffs, is_fisheye, extrinsics).facing_boxes(boxes, up, 200)
 
 
 def unit(vectors):
@@ -155,13 +173,12 @@ def test_what_is_behind_a_pinhole_is_far_outside_and_finite():
 @given(cameras, cameras, seeds)
 def test_the_twin_sees_the_same(first, second, seed):
     points = np.float32(directions(seed, 89) * np.random.default_rng(seed).uniform(1, 4000, (50, 1)))
-    both = twin(first, second)
-    pixels, seen = both.project_and_see(tf.constant(np.stack([points, points])))
-    rays = both.rays(pixels)
+    both = [tf.constant(array) for array in calibration(first, second)]
+    pixels, seen, rays, lens = seen_by_twin(*both, tf.constant(np.stack([points, points])))
     for i, camera in enumerate((first, second)):
         # where a lens ends is known to a step of the radii on which it is searched
         step = RADII[1] / RADII[0]
-        assert float(both.lens[i, 13]) == pytest.approx(camera.valid_radius, rel=1.001 * (step - 1))
+        assert float(lens[i, 13]) == pytest.approx(camera.valid_radius, rel=1.001 * (step - 1))
         inside = np.linalg.norm(camera._ideal(points)[0], axis=-1) < camera.valid_radius / step
         # what is far outside of every picture has no precise place
         inside &= np.abs(camera.project(points)).max(-1) < 5000
@@ -179,7 +196,8 @@ def test_the_twin_sees_the_same(first, second, seed):
 @given(cameras, st.tuples(*[st.floats(40, 260)] * 4), st.tuples(*[st.floats(-0.3, 0.3)] * 2))
 def test_the_twin_faces_boxes_alike(camera, box, tilt):
     up = np.float32([tilt[0], -1, tilt[1]])
-    rotation, focal = twin(camera).facing_boxes(np.float32([box]), up[None], 200)
+    arrays = *calibration(camera), np.float32([box]), up[None]
+    rotation, focal = facing_by_twin(*map(tf.constant, arrays))
     view = camera.facing_box(box, 200, up)
     np.testing.assert_allclose(rotation[0], view.rotation_from(camera), atol=1e-4)
     np.testing.assert_allclose(focal[0], view.intrinsic_matrix[0, 0], rtol=1e-3)

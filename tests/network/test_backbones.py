@@ -17,6 +17,11 @@ GREY = {
 }
 
 
+def _run(network, pictures):
+    """Its map, as an array; a single call is faster than ``predict``, which makes a graph first."""
+    return np.array(network(pictures.astype(np.float32), training=False))
+
+
 @pytest.mark.parametrize("name", GREY)
 def test_cells_are_centred(name):
     # With filters that are symmetric, a map is mirrored with the picture if the cells are where they should be: on
@@ -27,8 +32,8 @@ def test_cells_are_centred(name):
         if kernel.ndim == 4:
             weight.assign((kernel + kernel[::-1, ::-1]) / 2)
     picture = np.random.default_rng(0).uniform(size=(1, 97, 97, 3)).astype(np.float32)
-    features = network.predict(picture, verbose=0)
-    mirrored = network.predict(picture[:, ::-1, ::-1], verbose=0)
+    features = _run(network, picture)
+    mirrored = _run(network, picture[:, ::-1, ::-1])
     assert features.shape[1:3] == (3, 3)
     tolerance = 1e-4 * np.abs(features).max()
     np.testing.assert_allclose(mirrored[:, ::-1, ::-1], features, atol=tolerance)
@@ -48,8 +53,8 @@ def test_a_finer_map_contains_the_coarse_one(name, stride=8):
         if "squeeze_excite" in weight.path:  # looks at the whole map, of which a finer one has more cells
             weight.assign(0 * weight)
     fine.set_weights(coarse.get_weights())
-    expected = coarse.predict(picture, verbose=0)
-    contained = fine.predict(picture[:, 12:-12, 12:-12], verbose=0)[:, :: 32 // stride, :: 32 // stride]
+    expected = _run(coarse, picture)
+    contained = _run(fine, picture[:, 12:-12, 12:-12])[:, :: 32 // stride, :: 32 // stride]
     np.testing.assert_allclose(contained, expected, atol=5e-3 * np.abs(expected).max())
 
 

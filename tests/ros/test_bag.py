@@ -26,6 +26,7 @@ from metrabs_ros.bags.opening import open_recording
 from metrabs_ros.bags.recording import IMAGE_TYPE, stamp_ns
 from metrabs_ros.result_topics import MARKERS_TOPIC, PERSONS_TOPIC, SKELETON_TOPIC
 
+pytestmark = pytest.mark.usefixtures("models_loaded_once")
 MATRIX = np.array([[FOCAL, 0, (WIDTH - 1) / 2], [0, FOCAL, (HEIGHT - 1) / 2], [0, 0, 1]])
 
 
@@ -202,7 +203,7 @@ def test_a_video_is_decoded_once(tmp_path, closed_form_model_path, monkeypatch):
         ("sub/../in", "is or holds what is read"),
         ("out.mp4", "out.mp4 is no name for a bag"),
         ("notes.txt", "notes.txt exists already and is not a bag"),
-        ("papers", r"papers exists already and holds something else than a bag \(thesis.txt\)"),
+        ("papers", r"papers exists already and holds something other than a bag \(thesis.txt\)"),
         ("notes.txt/out", "can't be written"),
     ],
 )

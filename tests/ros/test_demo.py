@@ -18,6 +18,7 @@ from rclpy.serialization import deserialize_message
 from recordings import red_box, write_bag, write_camera_bag, write_video
 
 from metrabs_msgs.msg import PersonArray
+from metrabs_ros import demo
 from metrabs_ros.bag_recorder import Recorder
 from metrabs_ros.bags.opening import open_recording
 from metrabs_ros.bags.recording import CAMERA_INFO_TYPE, IMAGE_TYPE, stamp_ns
@@ -162,16 +163,16 @@ def test_places_of_the_results_are_checked_first(tmp_path, names, complaint):
         (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "out" / name).touch()
     before = sorted(tmp_path.rglob("*"))
-    code, said = run_demo("v.mkv", "--output=out", cwd=tmp_path)
-    assert code == 1 and re.fullmatch(f"demo: .*{complaint}.*\n", said)
+    with pytest.raises(demo.DemoError, match=complaint):
+        demo.run_demo(demo.Request(str(tmp_path / "v.mkv")), tmp_path / "out")
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_result_is_not_replaced_by_what_is_shown_of_it(tmp_path):
     write_video(tmp_path / "overlay.mp4")
     (tmp_path / "summary.json").touch()
-    code, said = run_demo("overlay.mp4", "--output=.", cwd=tmp_path)
-    assert code == 1 and "overlay.mp4 would be replaced" in said
+    with pytest.raises(demo.DemoError, match="overlay.mp4 would be replaced"):
+        demo.run_demo(demo.Request(str(tmp_path / "overlay.mp4")), tmp_path)
     assert sorted(os.listdir(tmp_path)) == ["overlay.mp4", "summary.json"]
 
 

@@ -1,4 +1,4 @@
-"""What the depth stage learns from: poses without pictures, and what heads might say of them."""
+"""What the depth stage learns from: poses without pictures, and simulated outputs of heads."""
 
 import json
 
@@ -59,9 +59,9 @@ def test_crops_show_the_people_or_a_part_of_them(heads):
     assert np.percentile(extent, 5) > 0.65 and np.median(extent) < 0.95
 
 
-def test_what_heads_say_is_the_truth_with_faults(heads):
+def test_simulated_outputs_are_the_truth_with_errors(heads):
     poses, focal = heads.views(2000, np.random.default_rng(2))
-    points, coords3d, spread = heads.say(poses, focal, np.random.default_rng(3))
+    points, coords3d, spread = heads.outputs(poses, focal, np.random.default_rng(3))
     true_points = poses[..., :2] / poses[..., 2:] * focal[:, None, None]
     inside = (np.abs(true_points) < 0.5).all(axis=-1)
     off = np.linalg.norm(points - true_points, axis=-1)

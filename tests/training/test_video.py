@@ -21,6 +21,7 @@ from metrabs_core.videos import VideoReader, VideoWriter
 from training import cli
 from training.video import sources
 
+pytestmark = pytest.mark.usefixtures("models_loaded_once")
 REPOSITORY = Path(__file__).resolve().parents[2]
 TIMEOUT = 120.0
 OUTPUTS = {"poses.npz", "poses.json", "overlay.mp4", "viewer.html", "job.json"}

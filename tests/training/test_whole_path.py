@@ -3,17 +3,28 @@
 import json
 
 import cv2
+import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from generated_datasets import detections, h36m, mpi_inf_3dhp, mpii, muco, mupots
+from tiny_training import build_tiny_backbone
 
+from metrabs_core.network import crop_model
 from training import datasets
 from training.cli import main
 from training.examples import make_crop
 
 SIDE = 64
-# 16 examples or so go through the network; the backbone's own weights are not what is tested
-SMALL = ["--backbone-weights=random", "--backbone=blazepose", f"--crop-side={SIDE}", "--batch-size=2", "--steps=2"]
+# 16 examples or so go through the network; the backbone is not what is tested
+SMALL = ["--backbone-weights=random", f"--crop-side={SIDE}", "--batch-size=2", "--steps=2"]
+
+
+@pytest.fixture(autouse=True)
+def tiny_backbone(monkeypatch):
+    monkeypatch.setattr(crop_model, "build_backbone", build_tiny_backbone)
+    yield
+    keras.config.set_dtype_policy("float32")
 
 
 def prepare(root, *names):

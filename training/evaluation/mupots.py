@@ -100,7 +100,7 @@ def _padded(poses, n_people):
 
 @dataclass(frozen=True)
 class _Matches:
-    """M annotated people who were found, and how many there are of whom in each of the S sequences.
+    """The M annotated people who were found, with counts per sequence (S of them).
 
     Attributes:
         pred: float [M, 17, 3], mm, camera frame.
