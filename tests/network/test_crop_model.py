@@ -120,6 +120,40 @@ def test_an_overview_survives_the_folder_and_needs_the_stride_of_training(tmp_pa
         CropModel(backbone="movenet-lightning", crop_side=64, stride=16, train_stride=32, overview_channels=8)
 
 
+def test_the_fine_map_says_where_in_the_image_a_joint_is():
+    model = CropModel(backbone="movenet-lightning-pyramid", crop_side=64, stride=16, train_stride=16, head_channels=16)
+    rng = np.random.default_rng(0)
+    maps = [rng.normal(size=(2, *m.shape[1:])).astype(np.float32) for m in model.backbone.outputs]
+    model.head.kernel.assign(ops.zeros_like(model.head.kernel))  # the coarse map is flat
+    kernel = rng.normal(size=model.fine.kernel.shape).astype(np.float32)
+    model.fine.kernel.assign(kernel)
+    heat = np.exp(np.float64(maps[2]) @ kernel[0, 0])  # [N, rows, columns, J], cells of 4 pixels
+    heat /= heat.sum((1, 2), keepdims=True)
+    pixels = 4 * np.arange(16) + 1.5
+    expected = np.stack([np.einsum("nijk,j->nk", heat, pixels), np.einsum("nijk,i->nk", heat, pixels)], axis=-1)
+    found = ops.convert_to_numpy(model.read_maps(maps, _inputs(64)[1])["points2d"])
+    assert np.ptp(expected) > 20
+    np.testing.assert_allclose(found, expected, atol=1e-2)
+
+
+def test_the_depth_stage_is_given_what_the_heads_say_in_metres_and_sides_of_the_crop():
+    plain = CropModel(backbone="movenet-lightning", crop_side=64, head_channels=16)
+    model = CropModel(plain.config, depth_channels=8)
+    for name in ("backbone", "neck", "head"):
+        getattr(model, name).set_weights(getattr(plain, name).get_weights())
+    crops, intrinsics = _inputs(64)
+    heads, given = plain([crops, intrinsics]), []
+    model.depth_stage = lambda inputs: given.append(inputs) or inputs[1] + [0.0, 0.0, 0.25]
+    out = model([crops, intrinsics])
+    (points, coords3d, spread, focal), *_ = [[np.array(array) for array in inputs] for inputs in given]
+    np.testing.assert_allclose(points * 64 + 31.5, heads["points2d"], atol=1e-3)
+    np.testing.assert_allclose(coords3d * 1000, heads["coords3d"], atol=0.1)
+    np.testing.assert_allclose(spread * 1000, heads["uncertainty"], atol=0.1)
+    np.testing.assert_allclose(focal, np.full([2, 1], 300 / 64), rtol=1e-6)
+    moved = np.array(heads["coords3d"]) + [0, 0, 250]
+    np.testing.assert_allclose(out["coords3d"], moved, atol=0.1)
+
+
 @pytest.mark.parametrize("scale_recovery", ["metro", "bone-lengths"])
 def test_an_overview_without_a_2d_head(scale_recovery):
     model = CropModel(backbone="movenet-lightning", crop_side=64, scale_recovery=scale_recovery, overview_channels=8)

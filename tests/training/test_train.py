@@ -320,6 +320,17 @@ def test_the_heads_learn_faster_than_the_backbone_by_the_head_factor(tiny_backbo
         np.testing.assert_allclose(steps[backbone:], factor * 1e-2, rtol=1e-3)
 
 
+def test_each_stage_trains_its_own_parts(tiny_backbone):
+    model = crop_model.CropModel(backbone="movenet-lightning", crop_side=64, head_channels=8, depth_channels=8)
+    learning = {}
+    for stage in ("head", "all", "depth"):
+        freeze_before(model.backbone, "" if stage == "all" else None)
+        trained = {id(variable) for variable in compile_trainer(model, TINY, stage, 100, 1e-3).trainable_variables}
+        parts = {name: getattr(model, name) for name in model.PARTS if getattr(model, name) is not None}
+        learning[stage] = {name for name, part in parts.items() if trained & {id(v) for v in part.variables}}
+    assert learning == {"head": {"neck", "head"}, "all": {"backbone", "neck", "head"}, "depth": {"depth_stage"}}
+
+
 def test_an_overview_can_be_put_onto_a_model_that_has_none(dataset, tmp_path, tiny_backbone):
     settings = {**TINY.model, "head_channels": 8, "bone_lengths": [300.0] * 33}
     plain = crop_model.CropModel(**settings)
