@@ -1,6 +1,7 @@
 """Appearance augmentation of training crops: background, occlusion, colour (T-BIOM paper, section IV)."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -63,6 +64,30 @@ def find_appearance(occlude_prob: float, background_prob: float, data_root: str 
                 " training.synthesis.assets); or use --background-aug-prob=0."
             )
     return Appearance(occlude_prob, background_prob, tuple(cutouts), tuple(backgrounds))
+
+
+def change_appearance(
+    crop: np.ndarray, find_mask: Callable[[], np.ndarray] | None, rng: np.random.Generator, appearance: Appearance
+) -> np.ndarray:
+    """Swap the background, cover a part of the person, and change the colours, each if it happens to this crop.
+
+    Args:
+        crop: uint8 [P, P, 3], RGB.
+        find_mask: gives a mask uint8 [P, P], 255 where the person is; None where that is not known.
+        rng: source of randomness.
+        appearance: what may happen.
+
+    Returns:
+        uint8 [P, P, 3].
+
+    Raises:
+        PictureError: a background or cut-out can't be read.
+    """
+    if find_mask is not None and rng.uniform() < appearance.background_prob:
+        crop = swap_background(crop, find_mask(), rng, appearance.backgrounds)
+    if rng.uniform() < appearance.occlude_prob:
+        crop = cover(crop, rng, appearance.cutouts)
+    return change_colours(crop, rng)
 
 
 def change_colours(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -13,7 +13,7 @@ from metrabs_core.errors import UserError
 from metrabs_core.pictures import read_picture
 from metrabs_core.skeletons import Skeleton
 from training import datasets
-from training.augmentation import Appearance, change_colours, cover, swap_background
+from training.augmentation import Appearance, change_appearance
 from training.datasets import Example
 
 # The JPEG decoder gives pictures at a half, a quarter or an eighth of their size for less than the full price
@@ -110,7 +110,8 @@ def make_crop(
             order = _mirrored_order(skeleton)
     crop = _draw_crop(example, view, crop_side)
     if rng is not None and appearance is not None:
-        crop = _change_appearance(crop, example, view, rng, appearance)
+        find_mask = None if example.mask is None else lambda: _draw_mask(example, view, crop_side)
+        crop = change_appearance(crop, find_mask, rng, appearance)
 
     valid = example.valid[order].astype(np.float32)
     rotation = view.rotation_from(example.camera)
@@ -132,15 +133,10 @@ def _mirrored_order(skeleton):
     return np.array(skeleton.mirror)
 
 
-def _change_appearance(crop, example, view, rng, appearance):
-    """Swap the background, cover a part of the person, and change the colours, each if it happens to this crop."""
-    if example.mask is not None and rng.uniform() < appearance.background_prob:
-        mask = np.ascontiguousarray(255 * rlemasklib.decode(example.mask))
-        mask = example.camera.reprojected(mask, view, crop.shape[1::-1])
-        crop = swap_background(crop, mask, rng, appearance.backgrounds)
-    if rng.uniform() < appearance.occlude_prob:
-        crop = cover(crop, rng, appearance.cutouts)
-    return change_colours(crop, rng)
+def _draw_mask(example: Example, view: Camera, crop_side: int) -> np.ndarray:
+    """Where a camera sees the person: uint8 [P, P], up to 255."""
+    mask = np.ascontiguousarray(255 * rlemasklib.decode(example.mask))
+    return example.camera.reprojected(mask, view, (crop_side, crop_side))
 
 
 def _draw_crop(example: Example, view: Camera, crop_side: int) -> np.ndarray:

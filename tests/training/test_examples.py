@@ -179,7 +179,7 @@ def test_the_mask_is_seen_through_the_same_camera(dataset, tmp_path, monkeypatch
     white = tmp_path / "white.png"
     cv2.imwrite(str(white), np.full([50, 50, 3], 255, np.uint8))
     appearance = Appearance(0, 1, (), (str(white),))
-    monkeypatch.setattr("training.examples.change_colours", lambda crop, rng: crop)
+    monkeypatch.setattr("training.augmentation.change_colours", lambda crop, rng: crop)
     for seed in range(4):
         before, *_ = make_crop(example, NATIVE, 192, _rng(seed))
         after, *_ = make_crop(example, NATIVE, 192, _rng(seed), appearance)
