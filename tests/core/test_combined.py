@@ -31,6 +31,19 @@ TRUTH = dot_people.pose(np.array(PEOPLE))
 BLACK = np.zeros_like(IMAGE)
 
 
+@pytest.fixture(scope="module")
+def built_model():
+    # the third score is below the threshold; the last box is a second detection of the second person
+    scored = np.c_[BOXES, [0.6, 0.9, 0.2]]
+    again = [*(BOXES[1] + [3, -2, 1, 4]), 0.7]
+    return CombinedModel(dot_people.DotCropModel(DISTANCES), dot_people.BoxDetector([*scored, again]))
+
+
+@pytest.fixture(scope="module")
+def built_multiperson():
+    return MultipersonModel(dot_people.DotCropModel(DISTANCES))
+
+
 @pytest.fixture(scope="module", params=["built", "saved"])
 def made(request, tmp_path_factory):
     """A function from a model to the model itself, or to what plain TensorFlow makes of it after it was saved."""
@@ -44,16 +57,13 @@ def made(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def model(made):
-    # the third score is below the threshold; the last box is a second detection of the second person
-    scored = np.c_[BOXES, [0.6, 0.9, 0.2]]
-    again = [*(BOXES[1] + [3, -2, 1, 4]), 0.7]
-    return made(CombinedModel(dot_people.DotCropModel(DISTANCES), dot_people.BoxDetector([*scored, again])))
+def model(made, built_model):
+    return made(built_model)
 
 
 @pytest.fixture(scope="module")
-def multiperson(made):
-    return made(MultipersonModel(dot_people.DotCropModel(DISTANCES)))
+def multiperson(made, built_multiperson):
+    return made(built_multiperson)
 
 
 def _numpy(result):
@@ -144,12 +154,10 @@ def test_both_halves_of_detection_make_the_whole(model):
     assert len(model.detect_poses_in_boxes(IMAGE, boxes[:0], K)["poses3d"]) == 0
 
 
-def test_a_box_without_a_person_is_implausible():
-    boxes = np.float32([[*BOXES[1], 0.5], [10, 10, 100, 300, 0.9]])
-    model = CombinedModel(dot_people.DotCropModel(DISTANCES), dot_people.BoxDetector(boxes))
-    image = dot_people.draw(PEOPLE[1:2], K, PINHOLE, SIZE)
-    np.testing.assert_allclose(model.detect_poses(image, K)["boxes"], boxes[:1])
-    assert len(model.detect_poses(image, K, suppress_implausible_poses=False)["boxes"]) == 2
+def test_a_box_without_a_person_is_implausible(model):
+    image = dot_people.draw(PEOPLE[:1], K, PINHOLE, SIZE)  # nobody in the boxes of higher score
+    np.testing.assert_allclose(model.detect_poses(image, K)["boxes"], [[*BOXES[0], 0.6]], rtol=1e-6)
+    assert len(model.detect_poses(image, K, suppress_implausible_poses=False)["boxes"]) == 3
 
 
 def test_batched_is_the_same_as_image_by_image(model, multiperson):
@@ -252,9 +260,8 @@ def test_distortion_coefficients_may_be_a_row_or_column(multiperson, shape):
     np.testing.assert_allclose(poses, TRUTH[:1], atol=TOLERANCE_MM)
 
 
-def test_one_trace_serves_all_sizes_numbers_and_arguments():
-    crop_model = dot_people.DotCropModel(DISTANCES)
-    model = CombinedModel(crop_model, dot_people.BoxDetector(np.c_[BOXES, [0.6, 0.9, 0.2]]))
+def test_one_trace_serves_all_sizes_numbers_and_arguments(built_model):
+    model = built_model
     for size in [SIZE, (100, 200), (333, 222)]:
         image = np.zeros([*size, 3], np.uint8)
         lens = np.zeros(size[0] % 8 + 5, np.float32)
@@ -266,7 +273,7 @@ def test_one_trace_serves_all_sizes_numbers_and_arguments():
                 model.estimate_poses_batched(np.stack([image, image]), boxes, K[None], **options)
     for method in (model.detect_poses, model.estimate_poses, model.estimate_poses_batched):
         assert method.experimental_get_tracing_count() == 1
-    assert crop_model.n_traces == 1
+    assert model.crop_model.n_traces == 1
 
 
 @pytest.mark.parametrize(

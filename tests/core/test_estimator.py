@@ -162,31 +162,27 @@ def test_augmentations_follow_the_paper():
 
 
 def test_a_model_may_ask_for_a_margin_and_for_milder_rolls():
-    class Asking(dot_people.DotCropModel):
-        def estimate(self, crops, intrinsics):
-            return super().estimate(crops, intrinsics) | {"uncertainty": tf.tile(intrinsics[:, :1, 0], [1, 34])}
+    class Telling(dot_people.DotCropModel):
+        """Takes everybody for upright in the crop, and tells the crop's focal length as the uncertainty."""
 
-    plain, asking = Asking(DISTANCES), Asking(DISTANCES)
+        def estimate(self, crops, intrinsics):
+            heights = tf.linspace(0.0, -1000.0, 34)
+            pose = tf.stack([0 * heights, heights, 0 * heights + 3000], axis=-1)
+            poses = tf.tile(pose[tf.newaxis], [tf.shape(crops)[0], 1, 1])
+            return {"poses3d": poses, "uncertainty": tf.tile(intrinsics[:, :1, 0], [1, 34])}
+
+    asking = Telling(DISTANCES)
     asking.crop_margin, asking.max_roll_degrees = 1.25, 8.0
-    focal = [_estimate(MultipersonModel(crop_model), num_aug=1)["uncertainties"] for crop_model in (plain, asking)]
+    plain, asking = MultipersonModel(Telling(DISTANCES)), MultipersonModel(asking)
+    focal = [_estimate(model, num_aug=1)["uncertainties"] for model in (plain, asking)]
     np.testing.assert_allclose(focal[0], 1.25 * focal[1], rtol=1e-5)
     assert _rolls(asking) == pytest.approx([8, 4, 0, -4, -8], abs=0.1)
     assert _rolls(plain) == pytest.approx([25, 12.5, 0, -12.5, -25], abs=0.1)
 
 
-def _rolls(crop_model):
+def _rolls(model):
     """Degrees by which the five crops of test-time augmentation are rolled against the third."""
-
-    class Upright(dot_people.DotCropModel):
-        def estimate(self, crops, intrinsics):
-            heights = tf.linspace(0.0, -1000.0, 34)
-            pose = tf.stack([0 * heights, heights, 0 * heights + 3000], axis=-1)
-            poses = tf.tile(pose[tf.newaxis], [tf.shape(crops)[0], 1, 1])
-            return {"poses3d": poses, "uncertainty": tf.ones_like(poses[..., 0])}
-
-    upright = Upright(DISTANCES)
-    upright.max_roll_degrees = crop_model.max_roll_degrees
-    poses = _estimate(MultipersonModel(upright), num_aug=5, average_aug=False)["poses3d"][0]
+    poses = _estimate(model, num_aug=5, average_aug=False)["poses3d"][0]
     up = poses[:, NATIVE.index("htop")] - poses[:, NATIVE.index("pelv")]  # which mirroring does not swap
     cosine = up @ up[2] / np.linalg.norm(up, axis=1) / np.linalg.norm(up[2])
     return np.sign(np.cross(up, up[2]) @ poses[2].mean(axis=0)) * np.rad2deg(np.arccos(np.clip(cosine, -1, 1)))

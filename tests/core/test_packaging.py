@@ -55,8 +55,13 @@ def test_constants_compute_what_the_keras_model_computes(keras_model):
         np.testing.assert_allclose(values, expected[name], rtol=2e-3, atol=0.5)
 
 
-def test_loaded_models_have_the_same_methods_and_plain_attributes(combined, exported):
-    model = metrabs_core.load(exported, warm_up_image_size=SIZE)
+@pytest.fixture(scope="module")
+def exported_model(exported):
+    return metrabs_core.load(exported, warm_up_image_size=SIZE)
+
+
+def test_loaded_models_have_the_same_methods_and_plain_attributes(combined, exported_model):
+    model = exported_model
     here, there = combined.detect_poses(IMAGE, K), model.detect_poses(IMAGE, K.tolist())
     for name in here:
         np.testing.assert_allclose(there[name], here[name], rtol=1e-3, atol=0.5)
@@ -121,11 +126,6 @@ def test_an_export_appears_whole_or_not_at_all(combined, tmp_path):
 def test_wrong_arguments_are_refused_by_name(exported_model, arguments, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         exported_model.detect_poses(**{"image": IMAGE, **arguments})
-
-
-@pytest.fixture(scope="module")
-def exported_model(exported):
-    return metrabs_core.load(exported)
 
 
 def test_a_model_that_was_exported_before_there_were_fisheye_lenses_still_works(tmp_path):
