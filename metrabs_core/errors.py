@@ -1,4 +1,4 @@
-"""What went wrong because of what a user gave or did, told apart from faults of this program."""
+"""Errors that a user can mend, as distinct from faults of this program."""
 
 
 class UserError(ValueError):

@@ -155,7 +155,7 @@ def conversion_matrix(target: Skeleton, source: Skeleton = NATIVE) -> np.ndarray
         equivariant to rotation and translation.
 
     Raises:
-        UserError: a joint of the target can't be had from the source's joints.
+        UserError: a joint of the target can't be derived from the source's joints.
     """
     matrix = np.zeros([target.n_joints, source.n_joints], np.float32)
     recipes = _RECIPES.get(target.name, {}) if target.name != source.name else {}

@@ -212,7 +212,7 @@ def _parse(args) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="metrabs-bag",
         description="Finds the people in every image of a recording and writes a bag with everything that the "
-        "recording holds and the people's 3D skeletons. An interrupted run goes on where it was when it is started "
+        "recording holds and the people's 3D skeletons. An interrupted run resumes where it stopped when it is started "
         "again in the same way.",
     )
     parser.add_argument("input", help="a rosbag2 folder, a .mcap file, a video, a picture or a folder of pictures")
@@ -286,7 +286,7 @@ def main(args=None) -> int:
             print(f"metrabs-bag: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print("metrabs-bag: interrupted; the same command goes on from here.", file=sys.stderr)
+            print("metrabs-bag: interrupted; run the same command again to resume.", file=sys.stderr)
             return 130
     print(
         f"{arguments.output}: {counts['images']} images, {counts['persons'] / counts['images']:.1f} persons per image"

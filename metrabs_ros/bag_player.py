@@ -124,7 +124,7 @@ def main(args=None) -> int:
     parser.add_argument("--camera-info-topic", help="default: camera_info beside the images, or the only one")
     parser.add_argument("--seconds", type=float, default=math.inf, help="play only the first seconds")
     arguments = parser.parse_args(args)
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)  # Ctrl-C raises KeyboardInterrupt as ever
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)  # Ctrl-C raises KeyboardInterrupt as usual
     try:
         with open_recording(arguments.recording) as recording:
             n_images = play(

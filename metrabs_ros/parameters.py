@@ -304,7 +304,7 @@ def pipeline_settings(node) -> PipelineSettings:
 
 
 def convert(parameter: rclpy.parameter.Parameter) -> rclpy.parameter.Parameter:
-    """A parameter that somebody wants to set, with the type that the node's has, if it can be had."""
+    """A parameter that somebody wants to set, with the type of the node's, if the value can be converted."""
     ours = _BY_NAME.get(parameter.name)
     value = ours.converted(parameter.value) if ours else parameter.value
     return parameter if value is parameter.value else rclpy.parameter.Parameter(parameter.name, value=value)

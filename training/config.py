@@ -42,7 +42,7 @@ class TrainingConfig:
         stride_test: stride of the finished model; 0 for that of training.
         init: folder of a crop model to start from, or "packaged"; empty to start from a backbone's weights.
         backbone_weights: what the backbone starts from, see ``training.pretrained.initialize_backbone``; empty for
-            pretrained weights, where they can be had.
+            pretrained weights, where there are any.
         head_steps: optimizer steps with the backbone frozen, first.
         keep_crops: number of training crops whose features these steps keep on disk and use again and again; 0 for
             new crops in every step.

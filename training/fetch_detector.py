@@ -90,7 +90,7 @@ def _download(weights, partial):
                 desc=Path(weights.url).name,
             ) as progress,
         ):
-            # a page of another size is told apart by the check that follows
+            # a page of another size is caught by the check that follows
             while file.tell() <= weights.size and (chunk := response.read(_CHUNK)):
                 file.write(chunk)
                 progress.update(len(chunk))

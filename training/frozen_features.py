@@ -51,7 +51,7 @@ class FrozenFeatures:
         self._arrays: dict[str, np.ndarray] = {}
 
     def compute(self, verbose: int = 1) -> None:
-        """Compute what is missing in the folder; goes on where it was interrupted.
+        """Compute what is missing in the folder; resumes where it was interrupted.
 
         Raises:
             UserError: there is not enough space on the disk, or a picture can't be read.

@@ -25,7 +25,7 @@ def initial_model(
         the model, and in words where its weights come from.
 
     Raises:
-        UserError: the weights can't be had, or the configuration is not possible.
+        UserError: there are no such weights, or the configuration is not possible.
     """
     if config.init:
         model, origin = _continue_from(_folder(config.init), config.model), config.init

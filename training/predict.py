@@ -46,7 +46,7 @@ def predict_test_part(
         true_boxes: crop around the annotated people, where the protocol wants detected ones.
         batch_size: crops per call of the network.
         workers: processes that make crops.
-        allow_missing: go on without pictures that are missing.
+        allow_missing: continue without pictures that are missing.
 
     Returns:
         the file, and the people whose poses are in it.

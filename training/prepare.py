@@ -17,7 +17,7 @@ def prepare(
         dataset: its name.
         root: data root.
         workers: processes.
-        allow_missing: go on without what is missing.
+        allow_missing: continue without what is missing.
         all_frames: of MPI-INF-3DHP, write every frame.
 
     Returns:

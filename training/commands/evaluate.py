@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seeds", type=int, default=1, help="mean and spread of N runs: 'seed1' in --pred-path becomes seed2, ..."
     )
     parser.add_argument(
-        "--allow-missing", action="store_true", help="go on without annotation files or predictions that are missing"
+        "--allow-missing", action="store_true", help="continue without annotation files or predictions that are missing"
     )
     parser.add_argument(
         "--output", help="JSON file to write; LaTeX rows and plots beside it (default: metrics_DATASET.json beside the"

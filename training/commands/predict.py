@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch-size-test", type=int, default=32, help="crops per call of the network")
     parser.add_argument("--workers", type=int, default=max(1, os.cpu_count() // 2), help="processes that make crops")
-    parser.add_argument("--allow-missing", action="store_true", help="go on without pictures that are missing")
+    parser.add_argument("--allow-missing", action="store_true", help="continue without pictures that are missing")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=datasets.full_name, choices=names, metavar="DATASET", help=", ".join(names))
     parser.add_argument("--data-root", help="folder of the data sets; default: the environment variable DATA_ROOT")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes; default: %(default)s")
-    parser.add_argument("--allow-missing", action="store_true", help="go on without what is missing, and list it")
+    parser.add_argument("--allow-missing", action="store_true", help="continue without what is missing, and list it")
     parser.add_argument(
         "--all-frames",
         action="store_true",

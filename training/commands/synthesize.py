@@ -2,7 +2,7 @@
 
     metrabs-train synthesize --out=data/train --scenes=14000 --seed=1 --motions=my_bvh_files
 
-A killed run goes on where it was when the same command is started again.
+A killed run resumes where it stopped when the same command is started again.
 """
 
 import argparse

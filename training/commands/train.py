@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flag("--backbone", choices=list(BACKBONES), help="network below the heads (default: resnet50)")
     flag(
         "--backbone-weights",
-        help="pretrained, random, a file or a crop model's folder (default: as pretrained as can be had)",
+        help="pretrained, random, a file or a crop model's folder (default: pretrained weights, where there are any)",
     )
     flag("--skeleton", choices=list(SKELETONS), help="joints to predict (default: those of the first data set)")
     flag("--scale-recovery", choices=list(SCALE_RECOVERIES))
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flag("--background-aug-prob", type=float, help="how often the background is swapped, where masks are known")
     flag("--occlude-aug-prob", type=float, help="how often something is put before the person")
     flag("--checkpoint-steps", type=int, help="steps between checkpoints, each with a validation")
-    flag("--minutes", type=float, help="stop after this time, at a checkpoint; the same command goes on")
+    flag("--minutes", type=float, help="stop after this time, at a checkpoint; the same command resumes")
     flag("--seed", type=int)
     flag("--workers", type=int, help="processes that make crops")
     flag("--mixed-precision", action=argparse.BooleanOptionalAction, help="bfloat16, for accelerators")
@@ -83,4 +83,4 @@ def run(args: argparse.Namespace) -> None:
     try:
         train(config_of(args), args.logdir, verbose=args.verbose, gui=args.gui, minutes=args.minutes)
     except KeyboardInterrupt:
-        sys.exit("metrabs-train train: interrupted; the same command goes on from the last checkpoint.")
+        sys.exit("metrabs-train train: interrupted; run the same command again to resume from the last checkpoint.")

@@ -82,11 +82,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Find the people in a video and write what was found; the same command goes on after an interruption."""
+    """Find the people in a video and write what was found; the same command resumes after an interruption."""
     try:
         _run(args)
     except KeyboardInterrupt:
-        print("metrabs-train video: interrupted; the same command goes on from here.", file=sys.stderr)
+        print("metrabs-train video: interrupted; run the same command again to resume.", file=sys.stderr)
         sys.exit(130)
 
 
@@ -119,7 +119,7 @@ def _run_dataset(args, settings: Settings):
     if args.calibration or args.max_frames:
         raise UserError("--calibration and --max-frames are for videos: leave them out with --dataset.")
     root = data_root_folder(args.data_root)
-    threedpw.find_sequences(root)  # mistakes are told before the model is loaded
+    threedpw.find_sequences(root)  # mistakes are reported before the model is loaded
     n_sequences = threedpw.process_sequences(
         root, args.output_dir, PoseFinder(settings), args.gt_assoc, args.causal_smoothing, args.fov
     )

@@ -39,7 +39,7 @@ REGISTRY = {
     "pascal-voc": "pascal_voc",
     "inria-holidays": "inria_holidays",
 }
-# Names of folders that are told otherwise than their data sets
+# Folders that are not named like their data sets
 _FOLDERS = {"3dhp": "mpi-inf-3dhp"}
 
 
@@ -70,7 +70,7 @@ def read(
             whose people are all of them in every part.
         split: "train", "val", "trainval" (both, or what the data set has of them) or "test".
         data_root: folder that holds the data sets; None for the environment variable DATA_ROOT.
-        allow_missing: go on without subjects, videos and pictures that are missing, with a warning.
+        allow_missing: continue without subjects, videos and pictures that are missing, with a warning.
 
     Raises:
         UserError: there is neither a data set of that name nor such a folder, or files of it are missing: all of them

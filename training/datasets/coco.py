@@ -29,7 +29,7 @@ SKELETON = Skeleton(
 )
 _YEARS = (2017, 2014)
 _NOT_LABELLED, _VISIBLE = 0, 2
-# People of whom less is labelled, or who are smaller in the picture (px), are left out.
+# People with fewer labels, or who are smaller in the picture (px), are left out.
 _MIN_VISIBLE, _MIN_LABELLED, _MIN_SIDE = 17 / 3, 17 / 2, 200
 
 DOWNLOAD = """COCO's annotations are CC BY 4.0, its pictures under their authors' Flickr licences: https://cocodataset.org

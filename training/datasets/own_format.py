@@ -10,7 +10,7 @@ from training import dataset_format
 from training.datasets.example import Dataset, Example
 from training.datasets.label_checks import check_labels
 
-# People of whom less is seen (behind others, behind things, outside of the picture) teach nothing.
+# People who are less visible than this (behind others, behind things, outside of the picture) teach nothing.
 _MIN_VISIBLE_FRACTION = 0.15
 _MIN_BOX_SIDE = 24
 

@@ -19,7 +19,7 @@ class Preparation:
     Args:
         root: data root.
         workers: processes; with one, the work is done in this process.
-        allow_missing: go on without what is missing.
+        allow_missing: continue without what is missing.
         all_frames: of MPI-INF-3DHP, write every frame, as the script needs them that composes MuCo-3DHP.
 
     Attributes:

@@ -49,7 +49,7 @@ def fetch(wanted: Iterable[str] = ASSETS) -> None:
         wanted: some of `ASSETS`.
 
     Raises:
-        UserError: a package can't be had; the message carries what the tool said.
+        UserError: a package can't be fetched; the message carries what the tool said.
     """
     cache = cache_folder()
     if "body" in wanted and not bodies.body_file().exists():

@@ -1,7 +1,7 @@
 """Renders a data set, by several processes.
 
 Scenes are independent: each draws from its own random generator, made of the seed and the scene's number. They are
-rendered in shards; a finished shard is renamed into place, so that a killed run goes on where it was.
+rendered in shards; a finished shard is renamed into place, so that a killed run resumes where it stopped.
 """
 
 import json

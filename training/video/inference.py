@@ -58,7 +58,7 @@ class PoseFinder:
         Raises:
             UserError: there is no such model, it has no detector, or no such skeleton.
         """
-        # only now: TensorFlow takes seconds, and mistakes in the arguments are told without it
+        # only now: TensorFlow takes seconds, and mistakes in the arguments are reported without it
         from metrabs_core import models, packaging
         from metrabs_core.combined import CombinedModel
         from metrabs_core.detection import load_detector

@@ -44,7 +44,7 @@ def process(
     causal_smoothing: bool = False,
     max_frames: int | None = None,
 ) -> VideoPoses:
-    """Write the people of a video into a folder: see `OUTPUTS`. An interrupted call goes on where it was.
+    """Write the people of a video into a folder: see `OUTPUTS`. An interrupted call resumes where it stopped.
 
     Args:
         source: the video.

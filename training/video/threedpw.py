@@ -25,7 +25,7 @@ from training.video.smoothing import causal_smooth
 from training.video.sources import Pictures
 
 _RATE = 30  # frames per second
-# The 18 joints of `poses2d`; joints by which people are told apart.
+# The 18 joints of `poses2d`; joints by which people are distinguished.
 _OPENPOSE_18 = "nose neck rsho relb rwri lsho lelb lwri rhip rkne rank lhip lkne lank reye leye rear lear"
 _COMPARED = ("lsho", "rsho", "lelb", "relb", "lhip", "rhip", "lkne", "rkne")
 # Annotated joints of lower confidence don't count; with fewer joints than this, the last prediction is the reference.
@@ -80,7 +80,7 @@ def read_sequence(path: Path) -> Sequence:
 def process_sequences(
     data_root: Path, output: Path, finder: PoseFinder, gt_assoc: bool, causal_smoothing: bool, fov: float | None
 ) -> int:
-    """Process all sequences; an interrupted call goes on where it was.
+    """Process all sequences; an interrupted call resumes where it stopped.
 
     Args:
         data_root: folder that has a folder `3dpw`.
