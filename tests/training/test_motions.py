@@ -150,25 +150,6 @@ def test_left_is_left_and_the_front_is_in_front(tmp_path):
     np.testing.assert_allclose(clip.segments[0], np.tile(np.eye(3), (7, 1, 1)), atol=1e-6)
 
 
-def test_samples_have_peoples_sizes_and_the_clips_directions(tmp_path):
-    values = np.zeros([1, 3 + 3 * len(SKELETON)])
-    values[0, 3 + 3 * [row[0] for row in SKELETON].index("LeftArm")] = 60  # the left arm raised sideways
-    write_bvh(tmp_path / "a.bvh", SKELETON, values)
-    motions = read_motions(tmp_path)
-    positions = motions.sample_positions(np.random.default_rng(0), 400)
-    assert positions.dtype == np.float32
-    np.testing.assert_allclose(positions[:, 0], 0, atol=1e-3)
-    height = positions[:, J["head"], 2] - positions[:, J["lank"], 2]
-    assert 650 < height.min() < 1000 < 1550 < height.max() < 1900
-    raised = np.where(positions[:, J["lelb"], 2] > positions[:, J["relb"], 2], 1, -1)
-    assert 0.4 < (raised > 0).mean() < 0.6  # mirrored half of the time
-    arm = np.where(
-        (raised > 0)[:, None], positions[:, J["lelb"]] - positions[:, J["lsho"]],
-        positions[:, J["relb"]] - positions[:, J["rsho"]],
-    )  # fmt: skip
-    np.testing.assert_allclose(arm[:, 2] / np.linalg.norm(arm, axis=1), np.sin(np.radians(60)), atol=1e-4)
-
-
 def test_long_clips_do_not_rule(tmp_path):
     rng = np.random.default_rng(0)
     for name, n in (("short", 10), ("long", 1000)):

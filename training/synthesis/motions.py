@@ -75,26 +75,15 @@ class Motions:
     Attributes:
         clips: the clips.
         left_out: one sentence for each file that could not be used.
-        joint_names: what the second axis of `positions` is: `JOINT_NAMES`.
     """
 
     clips: list[Clip]
     left_out: list[str]
-    joint_names: tuple[str, ...] = JOINT_NAMES
 
     @property
     def n_frames(self) -> int:
         """Number of frames of all clips together."""
         return sum(len(clip.joints) for clip in self.clips)
-
-    @property
-    def positions(self) -> np.ndarray:
-        """Joints of all frames in the order of the clips, float32 [n_frames, 19, 3].
-
-        Millimetres of a person of 1.7 m, relative to the middle of the hips, z up, as the clip's actor moved and
-        turned; NaN where a skeleton lacks toes or hands.
-        """
-        return 1000 * np.concatenate([clip.joints for clip in self.clips])
 
     @property
     def weights(self) -> np.ndarray:
@@ -111,53 +100,6 @@ class Motions:
             joints = joints[_MIRROR] * _FLIP
             segments = segments[_MIRRORED_SEGMENTS] * np.outer(_FLIP, _FLIP)
         return joints, segments
-
-    def sample_positions(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """Joints of people of many sizes and proportions, without pictures.
-
-        Frames are drawn as for rendering: evenly from each clip, clips by the square root of their duration, mirrored
-        half of the time. Statures reach from 1 to 2 m, each kind of bone differs by a tenth, and everybody is turned
-        anywhere about the vertical.
-
-        Args:
-            rng: random generator.
-            n: how many.
-
-        Returns:
-            float32 [n, 19, 3], millimetres, relative to the middle of the hips, z up, in the order of `joint_names`;
-            NaN where a skeleton lacks toes or hands.
-        """
-        chosen = rng.choice(len(self.clips), size=n, p=self.weights)
-        joints = np.empty([n, len(JOINT_NAMES), 3])
-        for k in np.unique(chosen):
-            rows = np.nonzero(chosen == k)[0]
-            joints[rows] = self.clips[k].joints[rng.integers(len(self.clips[k].joints), size=len(rows))]
-        mirrored = rng.random(n) < 0.5
-        joints[mirrored] = joints[mirrored][:, _MIRROR] * _FLIP
-        stature = np.clip(np.where(rng.random(n) < 0.2, rng.uniform(1.0, 1.6, n), rng.normal(1.7, 0.1, n)), 1.0, 2.0)
-        result = np.zeros_like(joints)
-        for group in _BONES:
-            factor = rng.uniform(0.9, 1.1, [n, 1])
-            for parent, child in group:
-                a, b = _INDEX[parent], _INDEX[child]
-                result[:, b] = result[:, a] + factor * (joints[:, b] - joints[:, a])
-        turn = Rotation.from_euler("Z", rng.uniform(0, 2 * np.pi, [n, 1])).as_matrix()
-        return (1000 * stature[:, None, None] / _ADULT * (result @ turn.transpose(0, 2, 1))).astype(np.float32)
-
-
-# Bones from parent to child, parents first; those of a group have the same length in both halves of the body.
-_BONES = (
-    (("pelv", "lhip"), ("pelv", "rhip")),
-    (("lhip", "lkne"), ("rhip", "rkne")),
-    (("lkne", "lank"), ("rkne", "rank")),
-    (("lank", "ltoe"), ("rank", "rtoe")),
-    (("pelv", "neck"),),
-    (("neck", "head"),),
-    (("neck", "lsho"), ("neck", "rsho")),
-    (("lsho", "lelb"), ("rsho", "relb")),
-    (("lelb", "lwri"), ("relb", "rwri")),
-    (("lwri", "lhan"), ("rwri", "rhan")),
-)
 
 
 def read_motions(folder: Path | None) -> Motions:

@@ -177,11 +177,6 @@ class Pose:
         angle = np.degrees(np.arccos(np.clip((np.trace(wanted) - 1) / 2, -1, 1)))
         self.local[f"foot.{s}"] = partial_rotation(wanted, min(1.0, limit / max(angle, 1e-6)))
 
-    def leg_lengths(self, s: str) -> tuple[float, float]:
-        """Lengths of thigh and shin, metres."""
-        hip, knee, ankle = (self.bone(f"{b}.{s}") for b in ("upperleg01", "lowerleg01", "foot"))
-        return float(norm(knee - hip)), float(norm(ankle - knee))
-
 
 _EYE = np.eye(3)
 
