@@ -31,7 +31,7 @@ class VideoCamera:
     Attributes:
         fov_degrees: field of view over the longer side of the image; None where the camera is calibrated.
         calibrated: the calibrated camera, or None.
-        image_size: width and height that the calibration holds for, px; None if it does not tell.
+        image_size: width and height of the images that were calibrated, px; None if the file does not say.
     """
 
     fov_degrees: float | None = None

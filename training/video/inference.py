@@ -39,7 +39,7 @@ class Settings:
     detector: str = ""
     crops: int = 5
     skeleton: str = ""
-    detector_threshold: float = 0.38
+    detector_threshold: float = PipelineSettings.detector_threshold
     smoothing: str = "off"
 
 
@@ -49,7 +49,7 @@ class PoseFinder:
     Attributes:
         settings: how it is used.
         skeleton: joints of its poses.
-        state: what tells whether the model is still the same.
+        state: changes if the model does.
     """
 
     def __init__(self, settings: Settings):

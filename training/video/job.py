@@ -1,4 +1,4 @@
-"""What a folder of results is about, so that interrupted work is taken up and other results are not mixed in."""
+"""The job that a folder of results belongs to, so that interrupted work resumes and other results stay apart."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ WORK = ".work"
 
 
 def begin(output: Path, job: dict, results: Sequence[str] = ()) -> Path:
-    """Prepare a folder for results, and see that they can be put there in the end.
+    """Prepare a folder for results, and check that they can be put there.
 
     Args:
         output: the folder.

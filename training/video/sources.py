@@ -1,4 +1,4 @@
-"""Where frames come from: a video file, pictures in a folder, or a webcam. And reading ahead of the network."""
+"""Sources of frames: a video file, pictures in a folder, or a webcam; and reading ahead of the network."""
 
 import os
 import queue
@@ -21,7 +21,7 @@ class Video:
 
     Attributes:
         name: for people to read.
-        state: what tells whether it is still the same, as JSON.
+        state: changes if the file does, as JSON.
         n_frames: number of frames, maybe an estimate; 0 if unknown.
     """
 
