@@ -33,7 +33,7 @@ class Smoothing:
         return np.where(elapsed > 0, _gain(self.min_cutoff + self.beta * speed, elapsed), 1)
 
 
-SMOOTHINGS = {"off": None, "light": Smoothing(0.2, 0.001), "strong": Smoothing(0.1, 0.0005)}
+SMOOTHINGS = {"off": None, "light": Smoothing(0.1, 0.001), "strong": Smoothing(0.05, 0.0005)}
 # Cutoff frequency of velocities, Hz, and how long somebody has to be seen before they are told, s.
 _VELOCITY_CUTOFF = 0.3
 _VELOCITY_AGE = 0.5

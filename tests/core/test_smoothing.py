@@ -27,7 +27,7 @@ def measured(rng, n, n_joints=17):
     return rng.normal(size=[n, 1, 3]) * [20, 20, 80] + rng.normal(size=[n, n_joints, 3]) * 15
 
 
-@pytest.mark.parametrize("rate", [15, 30])
+@pytest.mark.parametrize("rate", [10, 15, 30])
 def test_light_smoothing_takes_the_jitter_of_a_standing_person_down_to_a_third(rate):
     noise = measured(np.random.default_rng(0), 60 * rate)
     smooth, velocity = run(noise + [0, 0, 4000], 1 / rate)
