@@ -24,7 +24,7 @@ def measure(people, quick: bool) -> dict:
 def tables(numbers: dict) -> list[Table]:
     """Crops per second."""
     rows = [[f"crops from {n} process{'es' * (n != '1')}", f"{rate:.0f}"] for n, rate in numbers["workers"].items()]
-    rows.append(["network alone, a training step of the packaged model", f"{numbers['network']:.0f}"])
+    rows.append(["network alone, a step of the heads of the packaged model", f"{numbers['network']:.0f}"])
     rows += [
         [f"training with {n} process{'es' * (n != '1')} for crops", f"{rate:.0f}"]
         for n, rate in numbers["together"].items()
@@ -45,11 +45,11 @@ def _main(dataset: str, n_batches: int) -> None:
     from training.augmentation import find_appearance
     from training.crop_batches import CropBatches, CropSettings
     from training.examples import select_joints
-    from training.recipes.packaged import CONFIG
+    from training.recipes.accurate import CONFIG
     from training.trainer import Trainer, freeze_before
 
     model = load_weights_dir(models.locate())
-    freeze_before(model.backbone, CONFIG.trainable_from, CONFIG.train_depthwise)
+    freeze_before(model.backbone, None)
     examples = select_joints(datasets.read(dataset, "train"), model.skeleton)
     appearance = find_appearance(CONFIG.occlude_aug_prob, CONFIG.background_aug_prob, None)
     settings = CropSettings(model.skeleton, model.crop_side, appearance)

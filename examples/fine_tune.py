@@ -76,12 +76,12 @@ def main() -> None:
     args = parser.parse_args()
     write_dataset(args.recordings, args.run / "my_people")
     config = TrainingConfig(
-        init="packaged",
+        init="accurate",
         datasets=[str(args.run / "my_people")],
-        steps=args.steps,
+        head_steps=args.steps,  # the backbone knows more people than the pictures show, and stays as it is
+        steps=0,
         batch_size=16,
-        learning_rate=3e-5,
-        trainable_from="block13_expand",  # the last layers of the backbone, and the heads
+        head_learning_rate=1e-4,
     )
     train(config, args.run)
     print_people(args.run / "model", args.recordings)

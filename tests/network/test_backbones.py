@@ -70,7 +70,7 @@ def test_weights_of_a_classifier_fit_by_order_at_every_stride(name):
 
 
 def test_impossible_backbones_are_refused():
-    assert {"blazepose", "efficientnet-lite0", "resnet34", "efficientnetv2-l", "resnet152"} <= set(BACKBONES)
+    assert {"movenet-thunder", "efficientnet-lite0", "resnet34", "efficientnetv2-l", "resnet152"} <= set(BACKBONES)
     with pytest.raises(ValueError, match="no backbone 'vgg'; choose one of movenet-thunder-pyramid"):
         build_backbone("vgg", 256)
     with pytest.raises(ValueError, match="multiple of 32, not 100"):

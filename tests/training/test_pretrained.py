@@ -85,9 +85,9 @@ def test_errors_say_what_to_do(tmp_path, monkeypatch, capsys):
     (tmp_path / "wrong.weights.h5").write_bytes(b"no weights")
     with pytest.raises(ValueError, match="do not fit efficientnet-lite0"):
         pretrained.initialize_backbone(backbone, "efficientnet-lite0", str(tmp_path / "wrong.weights.h5"))
-    save_weights_dir(CropModel(backbone="movenet-lightning", crop_side=64), tmp_path / "blazepose", {})
+    save_weights_dir(CropModel(backbone="movenet-lightning", crop_side=64), tmp_path / "lightning", {})
     with pytest.raises(ValueError, match="is no efficientnet-lite0"):
-        pretrained.initialize_backbone(backbone, "efficientnet-lite0", str(tmp_path / "blazepose"))
+        pretrained.initialize_backbone(backbone, "efficientnet-lite0", str(tmp_path / "lightning"))
 
     # a network that answers on no port stands for a machine without one
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -17,7 +17,7 @@ import pytest
 from tiny_training import build_tiny_backbone, environment, make_dataset
 
 from metrabs_core.network import crop_model
-from metrabs_core.network.blazepose import build_blazepose
+from metrabs_core.network.backbones import build_backbone
 from metrabs_core.network.crop_model import load_weights_dir
 from metrabs_core.skeletons import NATIVE, SKELETONS
 from training import cli
@@ -123,9 +123,10 @@ def test_a_killed_run_leaves_no_process_goes_on_where_it_was_and_ends_with_the_s
         np.testing.assert_allclose(resumed[name], array, rtol=1e-4, atol=1e-6, err_msg=name)
     card = json.loads((tmp_path / "whole" / "model" / "model_card.json").read_text())
     assert card["samples_seen"] == 40 * 3
-    assert card["validation"]["people"] == 6
+    (validation,) = card["validation"].values()
+    assert validation["people"] == 6
     assert [samples for samples, _ in card["curve"]["rows"]] == [row["samples"] for row in _history(tmp_path / "whole")]
-    assert card["curve"]["rows"][-1][1] == pytest.approx(card["validation"]["mpjpe_mm"], rel=0.05)
+    assert card["curve"]["rows"][-1][1] == pytest.approx(validation["mpjpe_mm"], rel=0.05)
     assert card["started_from"] == "random"
 
 
@@ -174,15 +175,15 @@ def test_the_frozen_stage_trains_the_head_alone_and_trainable_from_the_rest(data
 
 
 def test_depthwise_kernels_can_stay_as_they_were():
-    backbone = build_blazepose(64)
+    backbone = build_backbone("movenet-lightning", 64)
     kinds = {}
     for depthwise in (True, False):
-        freeze_before(backbone, "block11_expand", depthwise)
+        freeze_before(backbone, "block_11_expand", depthwise)
         names = {weight.path.split("/")[-2] for weight in backbone.trainable_weights}
-        assert {"block11_expand", "block13_project", "coarse4_project"} <= names
-        assert "block10_project" not in names
+        assert {"block_11_expand", "block_13_project"} <= names
+        assert "block_10_project" not in names
         kinds[depthwise] = {name for name in names if "depthwise" in name}
-    assert {"block11_depthwise", "wide_depthwise1", "coarse0_depthwise"} <= kinds[True]
+    assert {"block_11_depthwise", "block_16_depthwise"} <= kinds[True]
     assert kinds[False] == set()
 
 
@@ -256,27 +257,15 @@ def test_damaged_files_of_a_run(dataset, tmp_path, tiny_backbone):
 
 
 def test_flags_override_the_recipe_and_epochs_are_passes_over_the_3d_examples(dataset, tmp_path, tiny_backbone):
-    flags = [
-        "--epochs=1.5",
-        "--recipe=packaged_start",
-        "--scale-recovery=metro",
-        "--stride-train=16",
-        "--stride-test=8",
-    ]
-    flags += ["--head-steps=0", "--trainable-from=", "--no-universal-skeleton", "--occlude-aug-prob=0.3"]
+    flags = ["--epochs=1.5", "--recipe=metro_3dhp", "--scale-recovery=metrabs", "--stride-train=16", "--stride-test=8"]
+    flags += ["--train-on=train", "--background-aug-prob=0", "--occlude-aug-prob=0.3"]
     _run(f"--dataset={dataset}", f"--logdir={tmp_path}", *flags)
     settings = json.loads((tmp_path / "settings.json").read_text())
-    assert settings["model"]["scale_recovery"] == "metro" and settings["model"]["train_stride"] == 16
-    assert (settings["occlude_aug_prob"], settings["universal_skeleton"]) == (0.3, False)
-    assert settings["ema_momentum"] == importable_recipe().ema_momentum
+    assert settings["model"]["scale_recovery"] == "metrabs" and settings["model"]["train_stride"] == 16
+    assert (settings["occlude_aug_prob"], settings["background_aug_prob"]) == (0.3, 0)
+    assert settings["universal_skeleton"]  # as the recipe says
     assert _history(tmp_path)[-1]["step"] == round(1.5 * 6 / 2)
     assert load_weights_dir(tmp_path / "model").config.stride == 8
-
-
-def importable_recipe():
-    from training.recipes.packaged_start import CONFIG
-
-    return CONFIG
 
 
 def test_schedule_is_the_papers():
@@ -383,8 +372,8 @@ def test_mean_bone_lengths_are_of_the_valid_joints(dataset):
 def test_training_on_jax_without_tensorflow_gives_weights_that_tensorflow_loads(dataset, tmp_path, tiny_backbone):
     backend = "jax"
     pytest.importorskip(backend)
-    flags = [f"--dataset={dataset}", f"--validation={dataset}", "--steps=3", "--recipe=packaged", "--head-steps=0"]
-    flags += ["--trainable-from=", "--verbose=2", "--workers=1"]
+    flags = [f"--dataset={dataset}", f"--validation={dataset}", "--steps=3", "--recipe=fast", "--head-steps=0"]
+    flags += ["--depth-steps=0", "--keep-crops=0", "--verbose=2", "--workers=1"]
     output = _finish(_start(*flags, f"--logdir={tmp_path}", backend=backend, WITHOUT_TENSORFLOW="1"))
     assert "step 3/3" in output
     predict = (
