@@ -7,6 +7,7 @@ import sys
 from dataclasses import fields, replace
 
 from metrabs_core import models
+from metrabs_core.allocation import keep_freed_memory
 from metrabs_core.network.backbones import BACKBONES
 from metrabs_core.network.scale_recovery import SCALE_RECOVERIES
 from metrabs_core.skeletons import SKELETONS
@@ -81,6 +82,7 @@ def config_of(args: argparse.Namespace) -> TrainingConfig:
 
 def run(args: argparse.Namespace) -> None:
     """Train what the arguments say."""
+    keep_freed_memory()
     try:
         train(config_of(args), args.logdir, verbose=args.verbose, gui=args.gui, minutes=args.minutes)
     except KeyboardInterrupt:
