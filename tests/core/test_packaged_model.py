@@ -1,4 +1,4 @@
-"""The packaged model on rendered people whose true places are known."""
+"""The packaged models on rendered people whose true places are known."""
 
 import cv2
 import numpy as np
@@ -6,14 +6,15 @@ import pytest
 import skimage.data
 
 import metrabs_core
+from metrabs_core import models
 from metrabs_core.skeletons import NATIVE
 
 PELVIS = NATIVE.index("pelv")
 
 
-@pytest.fixture(scope="module")
-def model():
-    return metrabs_core.load()
+@pytest.fixture(scope="module", params=models.names())
+def model(request):
+    return metrabs_core.load(request.param)
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """The packaged model ``fast``: as ``accurate``, with MoveNet Lightning's encoder and smaller crops.
 
-    metrabs-train train --recipe=fast --dataset=data/train1 --dataset=data/train2 \
-        --validation=data/everyday --validation=data/wild --logdir=runs/fast
+    metrabs-train train --recipe=fast --dataset=data/train1 --validation=data/everyday --validation=data/wild \
+        --logdir=runs/fast
 
-The people are those of the recipe ``accurate``.
+The people are among those of the recipe ``accurate``.
 """
 
 from dataclasses import replace
@@ -13,4 +13,6 @@ from training.recipes import accurate
 CONFIG = replace(
     accurate.CONFIG,
     model={**accurate.CONFIG.model, "backbone": "movenet-lightning-pyramid", "crop_side": 192},
+    head_steps=2800,
+    keep_crops=24000,
 )
