@@ -78,7 +78,7 @@ def test_trained_in_pytorch_without_tensorflow_it_predicts_the_same_in_tensorflo
     intrinsics = np.float32([[[150, 0, 32], [0, 150, 32], [0, 0, 1]]] * 2)
     np.savez(tmp_path / "inputs.npz", crops=crops, intrinsics=intrinsics)
     logdir = tmp_path / "run"
-    flags = [f"--dataset={dataset}", "--backbone=movenet-lightning", "--backbone-weights=random"]
+    flags = [f"--dataset={dataset}", "--backbone=resnet18", "--backbone-weights=random"]
     flags += ["--learning-rate=3e-3", "--scale-recovery=metrabs"]
     flags += ["--crop-side=64", "--stride-train=16", "--batch-size=2", "--steps=2", "--workers=0", "--verbose=0"]
     command = [sys.executable, "-c", _TRAIN_AND_PREDICT, logdir, tmp_path / "inputs.npz", tmp_path / "out.npz", *flags]
