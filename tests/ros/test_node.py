@@ -382,7 +382,7 @@ def test_a_slow_request_holds_up_neither_parameters_nor_is_it_lost(node, persons
 
 def test_the_newest_frame_wins(node, persons):
     before = node.diagnostics()
-    first = node.show(picture(RED_BOX, slow_seconds=5.0))
+    first = node.show(picture(RED_BOX, slow_seconds=4.0))
     node.wait_for_status(lambda status: int(status["received"]) == int(before["received"]) + 1)  # it is in work
     rest = [node.show(picture(RED_BOX)) for _ in range(5)]
     status = node.wait_for_status(lambda status: "none was processed" in status["message"])
