@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -136,10 +137,17 @@ def find_in_video(
         progress.initial = progress.n  # the rate is that of the frames to come
         return read_ahead(_until(source.frames(start), max_frames), _FRAMES_AHEAD)
 
-    def find(frames):
-        return finder.find(frames, camera, _BATCH_SIZE, lambda _: progress.update())
+    def on_frame(_):
+        progress.update()
+        if interrupted.is_set():
+            raise KeyboardInterrupt
 
-    with progress:
+    def find(frames):
+        return finder.find(frames, camera, _BATCH_SIZE, on_frame)
+
+    # an exception in the middle of a call of TensorFlow's can get lost there
+    interrupted = threading.Event()
+    with _on_interrupt(interrupted.set), progress:
         return find_in_pieces(read, find, pieces)
 
 
