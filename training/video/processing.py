@@ -145,7 +145,7 @@ def find_in_video(
     def find(frames):
         return finder.find(frames, camera, _BATCH_SIZE, on_frame)
 
-    # an exception in the middle of a call of TensorFlow's can get lost there
+    # between frames, and also where whoever started this process has had SIGINT ignored
     interrupted = threading.Event()
     with _on_interrupt(interrupted.set), progress:
         return find_in_pieces(read, find, pieces)
