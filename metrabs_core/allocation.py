@@ -11,7 +11,7 @@ def keep_freed_memory() -> None:
     """Keep memory that is freed for what comes next, instead of giving it back to the operating system.
 
     glibc gives large blocks back as soon as they are freed. A network frees its maps in every call, and for the next
-    call the system has to find and clear the same pages again: on a CPU, nearly half of the time of a training step.
+    call the system has to find and clear the same pages again, which can take as long as the computing.
 
     This concerns the whole process, so it is for programs, at their start, and not for a library. It does nothing where
     the C library is not glibc.

@@ -321,6 +321,9 @@ def _explained(error: BaseException) -> str:
 def main(args=None) -> NoReturn:
     """Run the node until SIGINT, SIGTERM or its shutdown, then end the process; exit code 1 if it could not start."""
     node, exit_code = None, 0
+    # Ctrl-C is left to rclpy: an exception in the middle of a callback would come out as another one, or interrupt the
+    # cleaning up.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         _init(args)
         node = MetrabsNode()
@@ -338,11 +341,9 @@ def main(args=None) -> NoReturn:
         print(f"metrabs_node could not start: {_one_line(error)}", file=sys.stderr)
         exit_code = 1
     except RuntimeError:
-        # What rclpy raises where SIGTERM comes while the node is being made.
+        # What rclpy raises where a signal comes while the node is being made, or in the middle of a callback.
         if rclpy.ok():
             raise
-    # From here on a second Ctrl-C would only interrupt the cleaning up.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if node:
         node.stop_inference()
         node.destroy_node()

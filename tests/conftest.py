@@ -3,6 +3,7 @@
 import fcntl
 import functools
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -23,6 +24,8 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 for name in PROFILE_VARIABLES:
     os.environ[name] = str(Path(__file__).parents[1] / "config/fastdds.xml")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Shells have what they start in the background ignore Ctrl-C, and so would the programs under test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if "PYTEST_XDIST_WORKER" in os.environ:  # the other cores are for the other workers
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ.setdefault(name, "1")

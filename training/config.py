@@ -23,7 +23,7 @@ _AT_LEAST = {
     "seed": 0,
     "workers": 0,
 }
-_ABOVE_ZERO = ("learning_rate", "head_learning_rate", "head_factor")
+_ABOVE_ZERO = ("learning_rate", "head_learning_rate")
 _PROBABILITIES = ("background_aug_prob", "occlude_aug_prob")
 
 
@@ -55,7 +55,6 @@ class TrainingConfig:
         batch_size_2d: crops with 2D labels per step, if there are ``datasets2d``.
         learning_rate: of the start of training; the schedule is the paper's.
         head_learning_rate: of the stage with the frozen backbone.
-        head_factor: of the learning rate of neck and heads, once the backbone learns, too.
         warmup_steps: steps over which the learning rate rises at the start of each stage.
         weight_decay: of AdamW, normalized by the root of the number of steps.
         clip_norm: largest norm of a variable's gradient; 0 for none.
@@ -92,7 +91,6 @@ class TrainingConfig:
     batch_size_2d: int = 32
     learning_rate: float = 1e-4
     head_learning_rate: float = 1e-3
-    head_factor: float = 1.0
     warmup_steps: int = 0
     weight_decay: float = 3e-3
     clip_norm: float = 0.0

@@ -40,21 +40,7 @@ class PaperSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable("metrabs")
 class AveragingAdamW(keras.optimizers.AdamW):
-    """AdamW whose moving average of weights forgets the first steps sooner, so that it is of use in short runs, too.
-
-    Args:
-        faster: which variables learn ``factor`` times as fast as the others, by their numbers.
-        factor: of their learning rate.
-    """
-
-    def __init__(self, *args, faster: set[int] = frozenset(), factor: float = 1.0, **kwargs):
-        super().__init__(*args, **kwargs)
-        self._faster, self._factor = faster, factor
-
-    def update_step(self, gradient, variable, learning_rate):
-        """Change one variable."""
-        factor = self._factor if self._get_variable_index(variable) in self._faster else 1.0
-        super().update_step(gradient, variable, learning_rate * factor)
+    """AdamW whose moving average of weights forgets the first steps sooner, so that it is of use in short runs, too."""
 
     def _update_model_variables_moving_average(self, trainable_variables):
         momentum = self.ema_momentum
@@ -194,7 +180,6 @@ def compile_trainer(
     absolute_from_step = config.absolute_from_step if stage == "all" else 0
     trainer_class = DepthTrainer if stage == "depth" else Trainer
     trainer = trainer_class(model, absolute_from_step, config.far_mm, as_labelled_2d, features)
-    in_heads = {id(variable) for part in model.heads for variable in part.trainable_variables}
     trainer.compile(
         optimizer=AveragingAdamW(
             PaperSchedule(learning_rate, max(steps, 1), config.warmup_steps),
@@ -204,8 +189,6 @@ def compile_trainer(
             clipnorm=config.clip_norm or None,
             use_ema=bool(config.ema_momentum),
             ema_momentum=config.ema_momentum,
-            faster={i for i, variable in enumerate(trainer.trainable_variables) if id(variable) in in_heads},
-            factor=config.head_factor if stage == "all" else 1.0,
         ),
         jit_compile=keras.backend.backend() == "jax",
     )

@@ -4,7 +4,6 @@ import hashlib
 import json
 import shutil
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -137,17 +136,10 @@ def find_in_video(
         progress.initial = progress.n  # the rate is that of the frames to come
         return read_ahead(_until(source.frames(start), max_frames), _FRAMES_AHEAD)
 
-    def on_frame(_):
-        progress.update()
-        if interrupted.is_set():
-            raise KeyboardInterrupt
-
     def find(frames):
-        return finder.find(frames, camera, _BATCH_SIZE, on_frame)
+        return finder.find(frames, camera, _BATCH_SIZE, lambda _: progress.update())
 
-    # between frames, and also where whoever started this process has had SIGINT ignored
-    interrupted = threading.Event()
-    with _on_interrupt(interrupted.set), progress:
+    with progress:
         return find_in_pieces(read, find, pieces)
 
 
