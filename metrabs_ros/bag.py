@@ -17,6 +17,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from metrabs_core import models
+from metrabs_core.allocation import keep_freed_memory
 from metrabs_core.cameras import DEFAULT_FOV_DEGREES
 from metrabs_core.errors import UserError
 from metrabs_core.pipeline import People, PersonPipeline, PipelineSettings
@@ -260,6 +261,7 @@ def _parse(args) -> argparse.Namespace:
 def main(args=None) -> int:
     """Run the command. Returns the exit code."""
     arguments = _parse(args)
+    keep_freed_memory()
     options = {
         "skeleton": arguments.skeleton,
         "num_aug": arguments.num_aug,

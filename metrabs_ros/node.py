@@ -25,6 +25,7 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
 
+from metrabs_core.allocation import keep_freed_memory
 from metrabs_core.cameras import Camera
 from metrabs_core.errors import UserError
 from metrabs_core.limits import RateLimit
@@ -321,6 +322,7 @@ def _explained(error: BaseException) -> str:
 def main(args=None) -> NoReturn:
     """Run the node until SIGINT, SIGTERM or its shutdown, then end the process; exit code 1 if it could not start."""
     node, exit_code = None, 0
+    keep_freed_memory()
     # Ctrl-C is left to rclpy: an exception in the middle of a callback would come out as another one, or interrupt the
     # cleaning up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from metrabs_core.allocation import keep_freed_memory
 from metrabs_core.cameras import DEFAULT_FOV_DEGREES
 from metrabs_core.detection import DETECTORS
 from metrabs_core.errors import UserError
@@ -83,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Find the people in a video and write what was found; the same command resumes after an interruption."""
+    keep_freed_memory()
     try:
         _run(args)
     except KeyboardInterrupt:

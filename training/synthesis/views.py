@@ -16,7 +16,7 @@ _SHOULDERS = NATIVE.index("lsho"), NATIVE.index("rsho")
 _SIZES = ((384, 288), (288, 384), (320, 320), (400, 232), (352, 240), (240, 336), (300, 400))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class View(Camera):
     """A camera with the size of its picture. The world is z up, in metres, and so are the extrinsics.
 
@@ -34,7 +34,14 @@ class View(Camera):
         rotation = roll_rotation(np.radians(roll)) @ upright
         extrinsics = np.eye(4)
         extrinsics[:3, :3], extrinsics[:3, 3] = rotation, -rotation @ position
-        return cls(lens.intrinsic_matrix, lens.distortion_coeffs, "", extrinsics, *size)
+        return cls(
+            lens.intrinsic_matrix,
+            lens.distortion_coeffs,
+            extrinsic_matrix=extrinsics,
+            world_up=(0.0, 0.0, 1.0),
+            width=size[0],
+            height=size[1],
+        )
 
 
 def _sample_distortion(rng: np.random.Generator, intrinsics: np.ndarray, width: int, height: int) -> np.ndarray:
