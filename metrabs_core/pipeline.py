@@ -14,6 +14,7 @@ import numpy as np
 
 import metrabs_core
 from metrabs_core.cameras import Camera
+from metrabs_core.depth import distance_factors
 from metrabs_core.errors import UserError
 from metrabs_core.limits import Limits
 from metrabs_core.skeletons import Skeleton
@@ -42,6 +43,7 @@ class People:
         in_view: bool [n, J], whether the joint lies inside the image.
         velocities: float32 [n, 3], of the pelvis against the world, mm/s, in the axes of the camera frame; NaN until
             somebody has been followed for long enough.
+        are_measured: bool [n], whether the distance from the camera comes from a depth image.
     """
 
     skeleton: Skeleton
@@ -53,10 +55,13 @@ class People:
     uncertainties: np.ndarray
     in_view: np.ndarray
     velocities: np.ndarray | None = None
+    are_measured: np.ndarray | None = None
 
     def __post_init__(self):
         if self.velocities is None:
             object.__setattr__(self, "velocities", np.full([len(self.ids), 3], np.nan, np.float32))
+        if self.are_measured is None:
+            object.__setattr__(self, "are_measured", np.zeros(len(self.ids), bool))
         for name, array in self.arrays().items():
             view = array.view()
             view.flags.writeable = False
@@ -93,6 +98,14 @@ class People:
     def arrays(self) -> dict[str, np.ndarray]:
         """All attributes that are arrays, by name: what makes the same People again, with the skeleton."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "skeleton"}
+
+    def at_measured_distances(self, depth: np.ndarray, camera: Camera) -> "People":
+        """The same with distances from the camera that took the image by a depth image, see ``metrabs_core.depth``."""
+        factors = distance_factors(self.poses3d, self.poses2d, self.in_view, self.skeleton, depth, camera)
+        are_measured = np.isfinite(factors)
+        scale = np.where(are_measured, factors, 1)[:, np.newaxis].astype(np.float32)
+        poses3d, uncertainties = scale[..., np.newaxis] * self.poses3d, scale * self.uncertainties
+        return replace(self, poses3d=poses3d, uncertainties=uncertainties, are_measured=are_measured)
 
     def in_world(self, camera: Camera) -> "People":
         """The same with ``poses3d`` and ``velocities`` in the world of the camera that saw them."""
@@ -241,7 +254,7 @@ class PersonPipeline:
         edges = tuple((int(a), int(b)) for a, b in self.model.per_skeleton_edges[name])
         return Skeleton(name, tuple(known[name]), edges)
 
-    def step(self, image: np.ndarray, camera: Camera, stamp: float) -> People:
+    def step(self, image: np.ndarray, camera: Camera, stamp: float, depth: np.ndarray | None = None) -> People:
         """The people of the camera's next image.
 
         Args:
@@ -249,15 +262,17 @@ class PersonPipeline:
             camera: that took it. Where its extrinsics tell its place in a world that stands still, people are smoothed
                 and their velocities are measured there.
             stamp: time of the image, s. A jump back in time (a bag that starts again) forgets everybody.
+            depth: [H, W], mm along the optical axis, of the surface that each pixel shows, 0 or not finite where it is
+                not known; people's distances are corrected by it.
 
         Returns:
             Everybody whose score reaches the threshold, and tracked people down to a fraction of it; all have ids.
         """
-        return self.follow(self.detect(image, camera), stamp, camera)
+        return self.follow(self.detect(image, camera, depth), stamp, camera)
 
-    def detect(self, image: np.ndarray, camera: Camera) -> People:
+    def detect(self, image: np.ndarray, camera: Camera, depth: np.ndarray | None = None) -> People:
         """The first half of ``step``, which knows no other image: candidates for ``follow``, untracked."""
-        return self._find(image, camera, weak_threshold(self.settings.detector_threshold))
+        return self._find(image, camera, weak_threshold(self.settings.detector_threshold), depth)
 
     def detect_batch(self, images: np.ndarray, camera: Camera) -> list[People]:
         """As ``detect``, for images uint8 [N, H, W, 3] of one camera, which go through the model together."""
@@ -317,7 +332,7 @@ class PersonPipeline:
         boxes = np.column_stack([boxes, np.ones(len(boxes), np.float32)])
         return People.untracked({**prediction, "boxes": boxes}, self.skeleton, image)
 
-    def _find(self, image: np.ndarray, camera: Camera, threshold: float) -> People:
+    def _find(self, image: np.ndarray, camera: Camera, threshold: float, depth: np.ndarray | None = None) -> People:
         options = {"detector_threshold": threshold}
         # Models that were exported before there were limits do both halves in one: their people are sorted out after.
         if self.settings.concern_boxes and hasattr(self.model, "detect_boxes"):
@@ -328,7 +343,8 @@ class PersonPipeline:
         else:
             options = self.settings.detection_options() | options
             prediction = self.model.detect_poses(image, **camera.arguments, **options)
-        return self._within_limits(People.untracked(prediction, self.skeleton, image))
+        people = People.untracked(prediction, self.skeleton, image)
+        return self._within_limits(people if depth is None else people.at_measured_distances(depth, camera))
 
     def _boxes_within_limits(self, image: np.ndarray, options: dict) -> np.ndarray:
         """Boxes of people [n, 5] in an image, without those who are left out whatever their pose is."""

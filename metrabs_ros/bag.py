@@ -28,10 +28,10 @@ from metrabs_ros.bags.media import Media
 from metrabs_ros.bags.message_types import known_topic, to_cdr
 from metrabs_ros.bags.opening import open_recording
 from metrabs_ros.bags.recording import Message, MessageError, Recording, RecordingError, stamp_ns
-from metrabs_ros.bags.topics import CameraInfos, find_camera_info_topic, find_image_topic
+from metrabs_ros.bags.topics import CameraInfos, DepthImages, find_camera_info_topic, find_image_topic
 from metrabs_ros.bags.writer import BagWriter
 from metrabs_ros.camera_info import CameraInfoError, camera_of_image
-from metrabs_ros.image_conversion import ImageError, to_rgb
+from metrabs_ros.image_conversion import ImageError, to_depth, to_rgb
 from metrabs_ros.markers import markers_message
 from metrabs_ros.parameters import PIPELINE_PARAMETERS
 from metrabs_ros.person_messages import persons_message, skeleton_message
@@ -48,6 +48,7 @@ def process(
     settings: PipelineSettings = PipelineSettings(),  # noqa: B008 (it is immutable)
     force: bool = False,
     rectified: bool = False,
+    depth_topic: str | None = None,
 ) -> Counter:
     """Write a copy of a recording with the people in its images.
 
@@ -65,9 +66,11 @@ def process(
         settings: how people are found and followed.
         force: replace an existing output.
         rectified: the images are rectified: take P of camera_info, and no distortion.
+        depth_topic: depth images that belong to the images pixel by pixel, to correct people's distances by.
 
     Returns:
-        Numbers of `images`, `persons`, and of images `skipped` because they could not be decoded or used.
+        Numbers of `images`, `persons`, of images `skipped` because they could not be decoded or used, and of images
+        `without_depth`.
 
     Raises:
         UserError: one sentence about what is wrong with input or output.
@@ -81,17 +84,35 @@ def process(
     with BagWriter(output, force) as writer:
         # Finds out what is wrong with camera_info before the model is loaded, which takes seconds.
         find_camera = _find_camera(recording, image_topic, camera_info_topic, fov_degrees, rectified)
+        depths = DepthImages(recording, depth_topic) if depth_topic else None
         pipeline = _load(model_path, settings)
         job = _describe_job(
-            recording, model_path, image_topic, camera_info_topic, fov_degrees, asdict(settings), rectified
+            recording, model_path, image_topic, camera_info_topic, fov_degrees, asdict(settings), rectified, depth_topic
         )
+        counts = Counter()
+        detect = _detection(pipeline, find_camera, depths, counts)
         with PredictionJournal(journal_path, job, pipeline.skeleton) as journal:
-            counts = _process_images(recording, image_topic, find_camera, pipeline, journal, writer)
+            _process_images(recording, image_topic, detect, pipeline, journal, writer, counts)
     journal_path.unlink()
     return counts
 
 
-def _process_images(recording, image_topic, find_camera, pipeline, journal, writer) -> Counter:
+def _detection(pipeline, find_camera, depths, counts) -> Callable:
+    """A function of a recorded message and the image message in it, which gives the people, untracked."""
+
+    def detect(message, image_message) -> People:
+        image = to_rgb(image_message)
+        camera, depth = find_camera(image_message.header, image), None
+        if depths:
+            found = depths.nearest(message.time_ns, stamp_ns(image_message.header))
+            counts["without_depth"] += found is None
+            depth = found and to_depth(found, *image.shape[1::-1])
+        return pipeline.detect(image, camera, depth)
+
+    return detect
+
+
+def _process_images(recording, image_topic, detect, pipeline, journal, writer, counts):
     """Copy all messages, and add people after each image; see `process`."""
     for name, reason in recording.left_out.items():
         warnings.warn(f"The topic {name} is left out: {reason}.", stacklevel=3)
@@ -99,7 +120,7 @@ def _process_images(recording, image_topic, find_camera, pipeline, journal, writ
     for topic in copied:
         writer.add_topic(topic)
     results = _Results(writer, pipeline.skeleton)
-    counts, problem = Counter(), None
+    problem = None
     total = recording.topics[image_topic].count
     with tqdm(total=total, unit="image", mininterval=0.5, disable=None) as progress:
         for message in recording.messages([topic.name for topic in copied]):
@@ -112,8 +133,7 @@ def _process_images(recording, image_topic, find_camera, pipeline, journal, writ
                 image_message = recording.deserialize(message)
                 candidates = journal.get(counts["images"])
                 if candidates is None:
-                    image = to_rgb(image_message)
-                    candidates = pipeline.detect(image, find_camera(image_message.header, image))
+                    candidates = detect(message, image_message)
                     journal.put(counts["images"], candidates)
             except (MessageError, ImageError, CameraInfoError) as error:
                 counts["skipped"] += 1
@@ -130,7 +150,12 @@ def _process_images(recording, image_topic, find_camera, pipeline, journal, writ
         raise RecordingError(f"None of the {counts['images']} images could be used: {problem}")
     if problem:
         warnings.warn(f"{counts['skipped']} images were skipped; the first because: {problem}", stacklevel=3)
-    return counts
+    if counts["without_depth"]:
+        warnings.warn(
+            f"{counts['without_depth']} images have no depth image of their stamp; their people's distances are those "
+            "of the image alone.",
+            stacklevel=3,
+        )
 
 
 class _Results:
@@ -223,6 +248,10 @@ def _parse(args) -> argparse.Namespace:
     parser.add_argument("--image-topic", help="where a bag has several image topics")
     parser.add_argument("--camera-info-topic", help="default: camera_info beside the images, or the only one")
     parser.add_argument(
+        "--depth-topic",
+        help="depth images (16UC1 or 32FC1) that belong to the images pixel by pixel, to correct distances by",
+    )
+    parser.add_argument(
         "--fov",
         type=_fov,
         metavar="DEGREES",
@@ -283,6 +312,7 @@ def main(args=None) -> int:
                     settings,
                     arguments.force,
                     arguments.rectified,
+                    arguments.depth_topic,
                 )
         except UserError as error:
             print(f"metrabs-bag: {error}", file=sys.stderr)

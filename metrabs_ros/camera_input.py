@@ -1,4 +1,4 @@
-"""A camera's topics: subscriptions to its images and calibration, how the two are paired, and what may be wrong."""
+"""A camera's topics: subscriptions to its images, calibration and depth, how they are paired, and what may be wrong."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from metrabs_ros.pairing import make_pairing
 _SILENCE = 5.0
 # How long the first images wait for a camera_info that has a publisher, before a field of view is assumed, s.
 _CAMERA_INFO_PATIENCE = 1.0
-# Images in a row without a matching camera_info from which something is certainly wrong.
+# Images in a row without a matching camera_info or depth image from which something is certainly wrong.
 _LONG_WAIT = 5
 
 
@@ -33,28 +33,40 @@ class Problem:
     is_error: bool
 
 
-class CameraInput:
-    """Listens to a camera, and passes on its images, each with its calibration.
+@dataclass(frozen=True)
+class _Picture:
+    """An image and the depth image that belongs to it, which may be None; to a synchronizer, a message like any."""
 
-    The node's parameters `image_transport`, `qos_reliability`, `sync_mode`, `sync_slop` and `sync_queue_size` count as
-    they are when this is made, `default_fov_degrees` as it is when an image comes.
+    image: Image | CompressedImage
+    depth: Image | None
+
+    @property
+    def header(self):
+        return self.image.header
+
+
+class CameraInput:
+    """Listens to a camera, and passes on its images, each with its calibration, and its depth image if there are some.
+
+    The node's parameters `image_transport`, `depth_topic`, `qos_reliability`, `sync_mode`, `sync_slop` and
+    `sync_queue_size` count as they are when this is made, `default_fov_degrees` as it is when an image comes.
     """
 
-    def __init__(self, node: Node, on_image: Callable[[], None], on_frame: Callable[[object, object], None]):
+    def __init__(self, node: Node, on_image: Callable[[], None], on_frame: Callable[[object, object, object], None]):
         """Subscribe.
 
         Args:
             node: whose subscriptions these are; it has resolved names `image` and `camera_info`.
             on_image: called for every image that arrives.
-            on_frame: called with image and camera_info of every image that can be processed; camera_info is None where
-                a field of view is to be assumed.
+            on_frame: called with image, camera_info and depth image of every image that can be processed; camera_info
+                is None where a field of view is to be assumed, and the depth image where none is wanted.
         """
         self._node, self._on_image, self._on_frame = node, on_image, on_frame
         self._started = self._last_image = time.monotonic()
         self._first_image: float | None = None
         self._camera_info = None  # the newest
         self._frame_ids: set[str] = set()  # of camera_info
-        self._unpaired = 0
+        self._unpaired = self._without_depth = 0
 
         transport = node.get_parameter("image_transport").value
         reliability = ReliabilityPolicy[node.get_parameter("qos_reliability").value.upper()]
@@ -68,12 +80,19 @@ class CameraInput:
         qos = QoSProfile(depth=5, reliability=reliability)
         self._images = node.create_subscription(image_type, topic, self._add_image, qos)
         self._camera_infos = node.create_subscription(CameraInfo, "camera_info", self._add_camera_info, qos)
+        depth_topic = node.get_parameter("depth_topic").value
+        self._depths = self._depth_pairing = None
+        if depth_topic:
+            # The newest of all depth images does not do, so these have stamps to go by in any mode.
+            mode = "exact" if self._sync_mode == "exact" else "approximate"
+            self._depth_pairing = make_pairing(mode, queue_size, slop, self._add_picture)
+            self._depths = node.create_subscription(Image, depth_topic, self._depth_pairing.add_partner, qos)
         self._kept_camera_infos = None
         self._hear_what_was_kept()
 
     def close(self):
         """Unsubscribe."""
-        for subscription in (self._images, self._camera_infos, self._kept_camera_infos):
+        for subscription in (self._images, self._camera_infos, self._kept_camera_infos, self._depths):
             if subscription:
                 self._node.destroy_subscription(subscription)
 
@@ -83,28 +102,38 @@ class CameraInput:
         return self._images.topic_name
 
     def __str__(self) -> str:
-        return f"images on {_described(self._images)} and camera_info on {_described(self._camera_infos)}"
+        depth = f", depth on {_described(self._depths)}" if self._depths else ""
+        return f"images on {_described(self._images)} and camera_info on {_described(self._camera_infos)}{depth}"
 
     def _add_image(self, image):
         self._last_image = time.monotonic()
         self._first_image = self._first_image or self._last_image
         self._unpaired += 1
+        self._without_depth += 1
         self._on_image()
-        if self._is_camera_to_be_assumed():
-            self._pair(image, None)
+        if self._depth_pairing:
+            self._depth_pairing.add_image(image)
         else:
-            self._pairing.add_image(image)
+            self._add_picture(image, None)
+
+    def _add_picture(self, image, depth):
+        self._without_depth = 0
+        picture = _Picture(image, depth)
+        if self._is_camera_to_be_assumed():
+            self._pair(picture, None)
+        else:
+            self._pairing.add_image(picture)
 
     def _add_camera_info(self, camera_info):
         if camera_info == self._camera_info:
             return  # both subscriptions hear a publisher that keeps what it sent
         self._camera_info = camera_info
         self._frame_ids.add(camera_info.header.frame_id)
-        self._pairing.add_camera_info(camera_info)
+        self._pairing.add_partner(camera_info)
 
-    def _pair(self, image, camera_info):
+    def _pair(self, picture, camera_info):
         self._unpaired = 0
-        self._on_frame(image, camera_info)
+        self._on_frame(picture.image, camera_info, picture.depth)
 
     def _is_camera_to_be_assumed(self) -> bool:
         if self._frame_ids or self._node.get_parameter("default_fov_degrees").value == 0:
@@ -142,6 +171,14 @@ class CameraInput:
                 "no_images",
                 f"No image arrives{ever} on {_described(self._images)}: {self._publishers(self._images, 'image')}",
                 False,
+            )
+        if self._without_depth >= _LONG_WAIT:
+            return Problem(
+                "no_depth",
+                f"Images arrive on {self.image_topic}, but are not processed, as no depth image with their stamps "
+                f"arrives on {_described(self._depths)}: {self._publishers(self._depths, 'depth_topic')} Or set "
+                "depth_topic to '' to do without.",
+                True,
             )
         if self._unpaired < _LONG_WAIT:
             return None

@@ -7,7 +7,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from metrabs_core.cameras import Camera
 from metrabs_ros.camera_info import CameraInfoError, camera_of_image
-from metrabs_ros.image_conversion import ImageError, to_rgb
+from metrabs_ros.image_conversion import ImageError, to_depth, to_rgb
 
 
 class FrameError(Exception):
@@ -30,11 +30,13 @@ class Frame:
         image: the image as it came.
         camera_info: its calibration, or None where a field of view is to be assumed.
         arrival: steady time of arrival, s.
+        depth: the depth image that belongs to it, or None.
     """
 
     image: Image | CompressedImage
     camera_info: CameraInfo | None
     arrival: float
+    depth: Image | None = None
 
     @property
     def seconds(self) -> float:
@@ -56,3 +58,16 @@ class Frame:
             return image, camera_of_image(self.camera_info, width, height, rectified, fov_degrees)
         except CameraInfoError as error:
             raise FrameError(error.reason, str(error)) from error
+
+    def decode_depth(self, image: np.ndarray) -> np.ndarray | None:
+        """The depth image, float32 [H, W], mm, of the decoded image [H, W, 3]; None where there is none.
+
+        Raises:
+            FrameError: it can't be used.
+        """
+        if self.depth is None:
+            return None
+        try:
+            return to_depth(self.depth, image.shape[1], image.shape[0])
+        except ImageError as error:
+            raise FrameError("depth", str(error)) from error

@@ -46,6 +46,8 @@ _ENCODINGS = {
 _SUBSAMPLED = ("yuv422", "uyvy", "yuv422_yuy2", "yuyv")
 # Their chroma, of half the height, follows the luma in rows of the same length.
 _SEMI_PLANAR = ("nv12", "nv21")
+# Encoding -> (dtype, millimetres per unit).
+_DEPTH_ENCODINGS = {"16uc1": (np.uint16, 1), "mono16": (np.uint16, 1), "32fc1": (np.float32, 1000)}
 
 _JPEG_START, _PNG_START = b"\xff\xd8", b"\x89P"
 
@@ -66,6 +68,32 @@ def to_rgb(msg) -> np.ndarray:
     return _decompress(msg) if hasattr(msg, "format") else _convert_raw(msg)
 
 
+def to_depth(msg, width: int, height: int) -> np.ndarray:
+    """Decode a depth image as REP 118 has it: 16UC1 in millimetres (also called mono16), or 32FC1 in metres.
+
+    Args:
+        msg: sensor_msgs/Image.
+        width: of the image that the depth image belongs to, pixel by pixel.
+        height: the same.
+
+    Returns:
+        float32 [height, width], mm; 0 or not finite where the depth is not known.
+
+    Raises:
+        ImageError: encoding not supported, another size, or the data does not hold an image of the stated size.
+    """
+    encoding = msg.encoding.lower()
+    if encoding not in _DEPTH_ENCODINGS:
+        raise ImageError(f"The depth image's encoding {msg.encoding!r} is not supported; publish 16UC1 or 32FC1.")
+    if (msg.width, msg.height) != (width, height):
+        raise ImageError(
+            f"The depth image has {msg.width}x{msg.height} pixels, but the image {width}x{height}; register the depth "
+            "to the image (aligned_depth_to_color of a camera's driver, or depth_image_proc)."
+        )
+    dtype, scale = _DEPTH_ENCODINGS[encoding]
+    return _pixels(msg, dtype, 1, height).astype(np.float32) * np.float32(scale)
+
+
 def _convert_raw(msg) -> np.ndarray:
     encoding = msg.encoding.lower()
     if encoding not in _ENCODINGS:
@@ -73,9 +101,7 @@ def _convert_raw(msg) -> np.ndarray:
             f"The image encoding {msg.encoding!r} is not supported; publish one of {', '.join(_ENCODINGS)}."
         )
     dtype, n_channels, conversion = _ENCODINGS[encoding]
-    height, width, step = msg.height, msg.width, msg.step
-    if not (height and width):
-        raise ImageError(f"The image is empty ({width}x{height} pixels).")
+    height, width = msg.height, msg.width
     if encoding in _SUBSAMPLED and width % 2:
         raise ImageError(f"The {encoding} image is {width} pixels wide; that encoding needs an even width.")
     if encoding in _SEMI_PLANAR and (width % 2 or height % 2):
@@ -83,26 +109,34 @@ def _convert_raw(msg) -> np.ndarray:
     if "bayer" in encoding and (width < 2 or height < 2):
         raise ImageError(f"The {encoding} image of {width}x{height} pixels is smaller than its colour pattern.")
 
-    dtype = np.dtype(dtype)
+    n_rows = height * 3 // 2 if encoding in _SEMI_PLANAR else height
+    pixels = _pixels(msg, dtype, n_channels, n_rows)
+    if pixels.dtype.itemsize == 2:
+        pixels = (pixels >> 8).astype(np.uint8)
+    return np.ascontiguousarray(pixels if conversion is None else cv2.cvtColor(pixels, conversion))
+
+
+def _pixels(msg, dtype, n_channels: int, n_rows: int) -> np.ndarray:
+    """The numbers in a raw image [n_rows, width, n_channels], or [n_rows, width] of one channel; a view of its data."""
+    height, width, step, dtype = msg.height, msg.width, msg.step, np.dtype(dtype)
+    if not (height and width):
+        raise ImageError(f"The image is empty ({width}x{height} pixels).")
     row_bytes = width * n_channels * dtype.itemsize
     if step < row_bytes:
-        raise ImageError(f"The image's step is {step} bytes, but a row of {width} {encoding} pixels takes {row_bytes}.")
+        raise ImageError(
+            f"The image's step is {step} bytes, but a row of {width} {msg.encoding} pixels takes {row_bytes}."
+        )
     buffer = np.frombuffer(msg.data, np.uint8)
-    n_rows = height * 3 // 2 if encoding in _SEMI_PLANAR else height
     needed = step * (n_rows - 1) + row_bytes
     if buffer.size < needed:
         raise ImageError(
-            f"The image data is truncated: {buffer.size} bytes, but {width}x{height} pixels of {encoding} "
+            f"The image data is truncated: {buffer.size} bytes, but {width}x{height} pixels of {msg.encoding} "
             f"with {step} bytes a row take {needed}."
         )
-
     shape, strides = (n_rows, width, n_channels), (step, n_channels * dtype.itemsize, dtype.itemsize)
     if n_channels == 1:
         shape, strides = shape[:2], strides[:2]
-    pixels = np.ndarray(shape, dtype.newbyteorder(">" if msg.is_bigendian else "<"), buffer, strides=strides)
-    if dtype == np.uint16:
-        pixels = (pixels >> 8).astype(np.uint8)
-    return np.ascontiguousarray(pixels if conversion is None else cv2.cvtColor(pixels, conversion))
+    return np.ndarray(shape, dtype.newbyteorder(">" if msg.is_bigendian else "<"), buffer, strides=strides)
 
 
 def _decompress(msg) -> np.ndarray:

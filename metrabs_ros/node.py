@@ -198,8 +198,8 @@ class MetrabsNode(LifecycleNode):
 
     # Input: runs in the executor
 
-    def _on_frame(self, image, camera_info):
-        frame = Frame(image, camera_info, time.monotonic())
+    def _on_frame(self, image, camera_info, depth):
+        frame = Frame(image, camera_info, time.monotonic(), depth)
         if self._rate_limit.admits(frame.arrival, self.get_parameter("max_rate").value):
             self._statistics.count_accepted(overtaken=self._inference.offer(frame))
         else:
@@ -245,7 +245,7 @@ class MetrabsNode(LifecycleNode):
             camera = self._transforms.place(camera, header)
             self._update_settings()
             begin = time.monotonic()
-            people = self._pipeline.step(image, camera, frame.seconds)
+            people = self._pipeline.step(image, camera, frame.seconds, frame.decode_depth(image))
             end = time.monotonic()
             located = self._transforms.locate(header, people, camera)
             self._people_out.publish(located, self._transforms.up, header, image, people)

@@ -1,4 +1,4 @@
-"""Which camera_info belongs to which image."""
+"""Which camera_info or depth image belongs to which image."""
 
 from collections.abc import Callable
 
@@ -11,14 +11,14 @@ except ModuleNotFoundError:
 def make_pairing(
     sync_mode: str, queue_size: int, slop: float, on_pair: Callable[[object, object], None]
 ) -> "LatestPairing | StampPairing":
-    """Make a pairing, which calls back with an image and its camera_info whenever it has both.
+    """Make a pairing, which calls back with an image and its partner (a camera_info, say) whenever it has both.
 
     Args:
         sync_mode: "exact" (equal stamps), "approximate" (stamps that differ by less than `slop`) or "latest" (the
-            newest camera_info of the image's frame_id, whatever its stamp).
-        queue_size: images and camera_infos that wait for their counterparts; not for "latest".
+            newest partner of the image's frame_id, whatever its stamp).
+        queue_size: images and partners that wait for their counterparts; not for "latest".
         slop: seconds, for "approximate".
-        on_pair: called with image and camera_info.
+        on_pair: called with image and partner, which may be anything that has a header.
     """
     if sync_mode == "latest":
         return LatestPairing(on_pair)
@@ -31,19 +31,19 @@ def make_pairing(
 
 
 class LatestPairing:
-    """Each image goes with the newest camera_info of its frame_id."""
+    """Each image goes with the newest partner of its frame_id."""
 
     def __init__(self, on_pair):
         self._on_pair, self._newest = on_pair, {}
 
-    def add_camera_info(self, camera_info):
-        """Take the next camera_info."""
-        self._newest[camera_info.header.frame_id] = camera_info
+    def add_partner(self, partner):
+        """Take the next partner."""
+        self._newest[partner.header.frame_id] = partner
 
     def add_image(self, image):
         """Take the next image."""
-        if camera_info := self._newest.get(image.header.frame_id):
-            self._on_pair(image, camera_info)
+        if partner := self._newest.get(image.header.frame_id):
+            self._on_pair(image, partner)
 
 
 class StampPairing:
@@ -57,8 +57,8 @@ class StampPairing:
         self._begin()
 
     def _begin(self):
-        self._images, self._camera_infos = _Source(), _Source()
-        self._make_synchronizer([self._images, self._camera_infos]).registerCallback(self._on_pair)
+        self._images, self._partners = _Source(), _Source()
+        self._make_synchronizer([self._images, self._partners]).registerCallback(self._on_pair)
 
     def add_image(self, image):
         """Take the next image."""
@@ -66,11 +66,11 @@ class StampPairing:
             self._begin()
         self._images.pass_on(image)
 
-    def add_camera_info(self, camera_info):
-        """Take the next camera_info."""
-        if self._camera_infos.is_jump(camera_info):
+    def add_partner(self, partner):
+        """Take the next partner."""
+        if self._partners.is_jump(partner):
             self._begin()
-        self._camera_infos.pass_on(camera_info)
+        self._partners.pass_on(partner)
 
 
 class _Source:

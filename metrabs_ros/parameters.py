@@ -194,10 +194,17 @@ PARAMETERS = (
         choices=("raw", "compressed"),
     ),
     Parameter(
+        "depth_topic",
+        "",
+        "Depth images (16UC1 in millimetres, or 32FC1 in metres) that belong to the images pixel by pixel, by whose "
+        "depth people's distances are corrected. Empty: none.",
+        NOT_WHILE_ACTIVE,
+    ),
+    Parameter(
         "qos_reliability",
         "best_effort",
-        "Reliability of the image and camera_info subscriptions. best_effort receives from every publisher; reliable "
-        "asks for lost packets again and receives only from reliable publishers.",
+        "Reliability of the subscriptions to images, camera_info and depth. best_effort receives from every publisher; "
+        "reliable asks for lost packets again and receives only from reliable publishers.",
         NOT_WHILE_ACTIVE,
         choices=("best_effort", "reliable"),
     ),
@@ -212,14 +219,15 @@ PARAMETERS = (
     Parameter(
         "sync_slop",
         0.02,
-        "Largest difference of the stamps of image and camera_info in approximate mode, seconds.",
+        "Largest difference of the stamps of image and camera_info in approximate mode, and of image and depth image "
+        "in approximate and latest mode, seconds.",
         NOT_WHILE_ACTIVE,
         limits=(0.0, 10.0),
     ),
     Parameter(
         "sync_queue_size",
         10,
-        "Images and camera_infos that wait for their counterpart.",
+        "Images, camera_infos and depth images that wait for their counterparts.",
         NOT_WHILE_ACTIVE,
         limits=(1, 1000),
     ),

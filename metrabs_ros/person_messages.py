@@ -11,6 +11,8 @@ from metrabs_core.skeletons import Skeleton
 from metrabs_msgs import msg
 
 _MM_PER_METRE = 1000.0
+# Of a person whose distance is not measured by a depth image, and of one whose is.
+_DISTANCE_SOURCES = ("rgb", "depth")
 
 
 def persons_message(header, people: People, with_orientations: bool = False) -> msg.PersonArray:
@@ -46,6 +48,8 @@ def persons_message(header, people: People, with_orientations: bool = False) -> 
             people.ids.tolist(), boxes, poses3d, uncertainties, poses2d, people.in_view.tolist(), velocities
         )
     ]
+    for person, is_measured in zip(message.persons, people.are_measured.tolist()):
+        person.distance_source = _DISTANCE_SOURCES[is_measured]
     if with_orientations:
         orientations = joint_orientations(people.poses3d, people.skeleton).tolist()
         for person, joints in zip(message.persons, orientations):
@@ -70,6 +74,7 @@ def people_from_message(message: msg.PersonArray, skeleton: Skeleton) -> People:
         uncertainties=uncertainties * np.float32(_MM_PER_METRE),
         in_view=np.array([person.in_view for person in persons], bool).reshape(-1, n_joints),
         velocities=np.array(velocities, np.float32).reshape(-1, 3) * np.float32(_MM_PER_METRE),
+        are_measured=np.array([person.distance_source == _DISTANCE_SOURCES[True] for person in persons], bool),
     )
 
 

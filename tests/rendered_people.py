@@ -1,7 +1,7 @@
 """Pictures of rendered people whose places are known, as ground truth for the packaged model.
 
 Mesa's software renderer and TensorFlow bring two versions of LLVM that do not get along in one process, so the tests
-run this file as a program: ``rendered_people.py OUT.npz`` writes all pictures with their true joints.
+run this file as a program: ``rendered_people.py OUT.npz`` writes all pictures with their depth and their true joints.
 """
 
 import sys
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from training.synthesis.person import Person
-from training.synthesis.renderer import Lights
+from training.synthesis.renderer import Lights, metric_depth
 from training.synthesis.views import View
 from training.synthesis.worker import Worker
 
@@ -33,8 +33,11 @@ def standing_people(n: int, seed: int = 11) -> tuple[Worker, list[Person]]:
     return worker, people
 
 
-def take_picture(worker: Worker, people: list[Person], focal_length: float) -> np.ndarray:
-    """RGB picture uint8 [576, 768, 3] by a camera that looks along the world's -y axis."""
+def take_picture(worker: Worker, people: list[Person], focal_length: float) -> tuple[np.ndarray, np.ndarray]:
+    """RGB picture uint8 [576, 768, 3] by a camera that looks along the world's -y axis, and its depth.
+
+    Depth is uint16 [576, 768], millimetres along the optical axis, 0 where nobody is.
+    """
     lights = Lights(
         np.array([[0.3, 0.6, 1.0], [-0.6, 0.5, 0.5], [0, 1, 0.2]]), np.full((3, 3), 0.35), np.full(3, 0.4),
         np.full(3, 0.3), 0.5,
@@ -42,12 +45,13 @@ def take_picture(worker: Worker, people: list[Person], focal_length: float) -> n
     camera = camera_of(focal_length)
     drawn = [(p.vertices, p.normals, p.look) for p in people]
     solids = [solid for person in people for solid in person.solids]
-    colour, *_ = worker.renderer.render(
+    colour, depth, *_ = worker.renderer.render(
         camera.intrinsic_matrix, camera.extrinsic_matrix, WIDTH, HEIGHT, lights, drawn, solids, [], 1.0, False
     )
     seen = cv2.resize((colour[..., 3] > 0).astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)[..., None]
     people_only = cv2.resize(colour[..., :3], (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
-    return np.clip(people_only + BACKGROUND * (1 - seen), 0, 255).astype(np.uint8)
+    depth = cv2.resize(np.where(colour[..., 3] > 0, 1000 * metric_depth(depth), 0), (WIDTH, HEIGHT), interpolation=0)
+    return np.clip(people_only + BACKGROUND * (1 - seen), 0, 255).astype(np.uint8), np.rint(depth).astype(np.uint16)
 
 
 def camera_of(focal_length: float) -> View:
@@ -71,7 +75,7 @@ def true_joints(person: Person) -> np.ndarray:
 
 
 def main(path: str) -> None:
-    """Six people alone at 2, 4 and 6 m, and two of them together: ``image_NAME`` and ``joints_NAME`` each."""
+    """``image_``, ``depth_`` and ``joints_`` of people at several distances, turned differently, and two together."""
     arrays = {}
     worker, people = standing_people(6)
     scenes = {
@@ -79,9 +83,10 @@ def main(path: str) -> None:
         for distance in (2, 4, 6)
         for i, person in enumerate(people)
     }
+    scenes |= {f"turned_{yaw}": [in_front(people[0], 3, yaw=yaw)] for yaw in (0, 90, 270)}
     scenes["pair"] = [in_front(people[1], 3.5, aside=0.8), in_front(people[2], 5, aside=-1.0, yaw=150)]
     for name, placed in scenes.items():
-        arrays[f"image_{name}"] = take_picture(worker, placed, FOCAL_LENGTH)
+        arrays[f"image_{name}"], arrays[f"depth_{name}"] = take_picture(worker, placed, FOCAL_LENGTH)
         arrays[f"joints_{name}"] = np.array([true_joints(person) for person in placed])
     np.savez(path, intrinsic_matrix=camera_of(FOCAL_LENGTH).intrinsic_matrix, **arrays)
 

@@ -1,8 +1,11 @@
-"""Which topics of a recording hold the images and their camera."""
+"""Which topics of a recording hold the images, their camera and their depth."""
 
 import warnings
+from collections import deque
+from contextlib import suppress
 
 import numpy as np
+from sensor_msgs.msg import Image
 
 from metrabs_ros.bags.recording import (
     CAMERA_INFO_TYPE,
@@ -16,6 +19,8 @@ from metrabs_ros.bags.recording import (
 
 # Topics of the node itself, such as its overlay, are not meant.
 _OWN = "/metrabs_node/"
+# How far the stamps of an image and its depth image may be apart, and how far the times at which they were recorded.
+_DEPTH_SLOP_NS, _DEPTH_DELAY_NS = 20_000_000, 1_000_000_000
 
 
 def find_image_topic(recording: Recording, wanted: str | None = None, option: str = "--image-topic") -> str:
@@ -126,3 +131,40 @@ def _same_camera(a, b) -> bool:
         return (*size, roi.x_offset, roi.y_offset, roi.width, roi.height, *info.k, *info.d, *info.p)
 
     return a.distortion_model == b.distortion_model and numbers(a) == numbers(b)
+
+
+class DepthImages:
+    """The depth images of a recording, to be asked for that of one image after the other."""
+
+    def __init__(self, recording: Recording, topic: str):
+        """Begin to read a topic, beside whoever else reads the recording.
+
+        Raises:
+            RecordingError: the recording has no such topic of images.
+        """
+        candidates = sorted(name for name, found in recording.topics.items() if found.type == IMAGE_TYPE)
+        if topic not in candidates:
+            listed = ", ".join(candidates) or "none"
+            raise RecordingError(f"{recording.path} has no topic {topic} of (raw) depth images; it has: {listed}.")
+        self._recording, self._messages = recording, recording.messages([topic])
+        self._recent: deque[tuple[int, Image]] = deque()  # with the time of recording, ns
+
+    def nearest(self, time_ns: int, stamp: int):
+        """The depth image whose stamp is nearest to that of an image; None where there is none within 20 ms.
+
+        Args:
+            time_ns: when the image was recorded; from call to call, it must not become less.
+            stamp: of the image, ns.
+        """
+        while not self._recent or self._recent[-1][0] <= time_ns + _DEPTH_DELAY_NS:
+            message = next(self._messages, None)
+            if message is None:
+                break
+            with suppress(MessageError):
+                self._recent.append((message.time_ns, self._recording.deserialize(message)))
+        while self._recent and self._recent[0][0] < time_ns - _DEPTH_DELAY_NS:
+            self._recent.popleft()
+        distances = [abs(stamp_ns(depth.header) - stamp) for _, depth in self._recent]
+        if min(distances, default=np.inf) > _DEPTH_SLOP_NS:
+            return None
+        return self._recent[int(np.argmin(distances))][1]

@@ -348,6 +348,7 @@ LIVE_PARAMETERS = {
     "track_max_age": 1.5,
 }
 STATIC_PARAMETERS = {
+    "depth_topic": "",
     "image_transport": "raw",
     "sync_mode": "exact",
     "qos_reliability": "reliable",

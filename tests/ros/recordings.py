@@ -63,6 +63,34 @@ def write_bag(path, images, camera_info=True, **camera_info_fields):
     return path
 
 
+def write_rgbd_bag(path, images, depths, encodings, delays):
+    """A bag of images, camera_info and depth images (mm, float [H, W], or None), 10 per second.
+
+    Args:
+        path: of the bag.
+        images: uint8 [H, W, 3].
+        depths: of each.
+        encodings: of each depth image.
+        delays: by how much later each depth image is recorded than its image, ns.
+    """
+    messages = []
+    for i, (image, depth, encoding, delay) in enumerate(zip(images, depths, encodings, delays, strict=True)):
+        stamp, time_ns = Time(sec=5, nanosec=i * 100_000_000), 5_003_000_000 + i * 100_000_000
+        messages.append(Message("/cam/image", time_ns, serialize_message(image_message(image, stamp, "optical"))))
+        info = serialize_message(camera_info_message(stamp, "optical"))
+        messages.append(Message("/cam/camera_info", time_ns, info))
+        if depth is not None:
+            pixels = depth.astype(np.uint16) if encoding == "16UC1" else (depth / 1000).astype(np.float32)
+            message = image_message(pixels, stamp, "optical", encoding)
+            messages.append(Message("/cam/depth", time_ns + delay, serialize_message(message)))
+    with BagWriter(path) as writer:
+        for name, kind in (("image", IMAGE_TYPE), ("depth", IMAGE_TYPE), ("camera_info", CAMERA_INFO_TYPE)):
+            writer.add_topic(known_topic(f"/cam/{name}", kind))
+        for message in sorted(messages, key=lambda message: message.time_ns):
+            writer.write(message)
+    return path
+
+
 def write_video(path, n=12, rate=10, size=(64, 48), codec="libx264"):
     """A video whose brightness grows by 20 from frame to frame."""
     with av.open(str(path), "w") as container:

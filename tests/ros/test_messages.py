@@ -32,7 +32,8 @@ def prediction(n=2, seed=0) -> dict[str, np.ndarray]:
 def found(ids=(3, 8), **changes) -> People:
     people = People.untracked({**prediction(len(ids)), **changes}, NATIVE, np.zeros([480, 640, 3], np.uint8))
     velocities = np.float32([[1200, -300, 50], [np.nan] * 3])[: len(ids)]
-    return replace(people, ids=np.array(ids, np.int64), velocities=velocities)
+    are_measured = np.arange(len(ids)) == 1
+    return replace(people, ids=np.array(ids, np.int64), velocities=velocities, are_measured=are_measured)
 
 
 def persons(ids=(3, 8), **changes):
@@ -54,6 +55,7 @@ def test_persons_are_in_metres():
         np.testing.assert_allclose(person.uncertainties, expected["uncertainties"][i] / 1000, rtol=1e-6)
         np.testing.assert_allclose([(p.x, p.y) for p in person.joints_image], expected["poses2d"][i], rtol=1e-6)
         velocity = person.velocity.x, person.velocity.y, person.velocity.z
+        assert person.distance_source == ("rgb", "depth")[i]
         np.testing.assert_allclose(velocity, [(1.2, -0.3, 0.05), (np.nan,) * 3][i], rtol=1e-6)
 
 

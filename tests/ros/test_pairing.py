@@ -29,7 +29,7 @@ def pairs(mode, events, slop=0.02) -> list[tuple[int, int]]:
         if kind == "image":
             pairing.add_image(message(Image, *arguments))
         else:
-            pairing.add_camera_info(message(CameraInfo, *arguments))
+            pairing.add_partner(message(CameraInfo, *arguments))
     return result
 
 
