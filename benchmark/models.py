@@ -8,9 +8,9 @@ from metrabs_core.combined import CombinedModel
 from metrabs_core.packaging import Model, load_crop_model
 
 
-def packaged_crop_model(weights_dtype: str = "float32"):
-    """The packaged model's crop model and card."""
-    return load_crop_model(models.DEFAULT, weights_dtype)
+def packaged_crop_model(weights_dtype: str = "float32", name: str = models.DEFAULT):
+    """A packaged model's crop model and card."""
+    return load_crop_model(name, weights_dtype)
 
 
 class KnownPeople(tf.Module):

@@ -1,5 +1,6 @@
 """One option against the other, in turns, so that the ratio holds whatever else the machine does."""
 
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -10,9 +11,12 @@ from benchmark import models
 from benchmark.people import camera_matrix
 from benchmark.report import Table
 from benchmark.rounds import medians
+from metrabs_core.cameras import Camera
 from metrabs_core.detection import load_detector
+from metrabs_core.pipeline import PersonPipeline, PipelineSettings
 from training.fetch_detector import RELEASED
 
+_IMAGES = 6  # a multiple of all intervals
 _DISTORTION = (0.1, -0.05, 0.001, 0.002, 0.01)
 
 
@@ -26,6 +30,7 @@ def measure(people, quick: bool) -> dict:
     model = models.whole(boxes, nanodet, crop_model, card)
     with_half = models.whole(boxes, nanodet, half, card)
     with_tiny = models.whole(boxes, tiny, crop_model, card)
+    fast = models.whole(boxes, nanodet, *models.packaged_crop_model(name="fast"))
     images, large = tf.constant(image[np.newaxis]), people.frame(4, 1920, 1080)[0]
     usual = {"intrinsic_matrix": camera_matrix(width, height), "num_aug": 1, "max_detections": 4}
     default = [tf.constant(value) for value in (0.3, 0.7, -1, False)]
@@ -37,7 +42,19 @@ def measure(people, quick: bool) -> dict:
     def frame(model=model, image=image, **options):
         return lambda: model.detect_poses(image, **{**usual, **options})["poses3d"].numpy()
 
+    def video(model, interval):
+        settings = PipelineSettings(detector_interval=interval, max_detections=2, suppress_implausible_poses=False)
+        pipeline, camera, stamps = (
+            PersonPipeline(model, settings),
+            Camera(camera_matrix(width, height)),
+            itertools.count(),
+        )
+        return lambda: [pipeline.step(image, camera, 0.04 * next(stamps)) for _ in range(_IMAGES)]
+
     comparisons = {
+        "model, 4 people": {"accurate": frame(), "fast": frame(fast)},
+        f"detector_interval, {_IMAGES} images of 2 people, accurate": {str(n): video(model, n) for n in (1, 2, 3)},
+        f"detector_interval, {_IMAGES} images of 2 people, fast": {str(n): video(fast, n) for n in (1, 2, 3)},
         "detector alone": {
             "NanoDet": detect(nanodet, default),
             "NanoDet, mirrored image too": detect(nanodet, mirrored),

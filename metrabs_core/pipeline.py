@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 import metrabs_core
+from metrabs_core.anticipation import Anticipation
 from metrabs_core.cameras import Camera
 from metrabs_core.depth import distance_factors
 from metrabs_core.errors import UserError
@@ -132,6 +133,8 @@ class PipelineSettings(Limits):
         detector_flip_aug: see ``detect_poses``.
         max_detections: see ``detect_poses``.
         suppress_implausible_poses: see ``detect_poses``.
+        detector_interval: from how many images the detector looks at one, for ``step``; in the others, people are where
+            their last pose says. It looks earlier where somebody was lost or the picture has changed.
         track_max_age: seconds for which somebody unseen is remembered.
         smoothing: of the poses of people over time: a name in ``metrabs_core.smoothing.SMOOTHINGS``.
     """
@@ -145,6 +148,7 @@ class PipelineSettings(Limits):
     detector_flip_aug: bool = False
     max_detections: int = -1
     suppress_implausible_poses: bool = True
+    detector_interval: int = 1
     track_max_age: float = 1.5
     smoothing: str = "off"
 
@@ -236,6 +240,7 @@ class PersonPipeline:
             raise UserError(f"The smoothing {settings.smoothing!r} is not one of {', '.join(SMOOTHINGS)}.")
         self._skeleton = self.find_skeleton(settings.skeleton)
         self._settings = settings
+        self._anticipation = Anticipation()
         self._tracker.threshold, self._tracker.max_age = settings.detector_threshold, settings.track_max_age
 
     @property
@@ -268,7 +273,14 @@ class PersonPipeline:
         Returns:
             Everybody whose score reaches the threshold, and tracked people down to a fraction of it; all have ids.
         """
-        return self.follow(self.detect(image, camera, depth), stamp, camera)
+        people = self._anticipated(image, camera, stamp, depth)
+        was_looked_at = people is None
+        if was_looked_at:
+            people = self._find(image, camera, weak_threshold(self.settings.detector_threshold), depth, stamp)
+            people = self._identified(people, stamp)
+        if self.settings.detector_interval > 1:
+            self._anticipation.learn(people, image, stamp, was_looked_at)
+        return self._in_motion(people, stamp, camera)
 
     def detect(self, image: np.ndarray, camera: Camera, depth: np.ndarray | None = None) -> People:
         """The first half of ``step``, which knows no other image: candidates for ``follow``, untracked."""
@@ -301,9 +313,29 @@ class PersonPipeline:
             stamp: of the image, s.
             camera: whose extrinsics tell where the camera frame is in the world; None where it stands still.
         """
+        return self._in_motion(self._identified(candidates, stamp), stamp, camera)
+
+    def _anticipated(self, image: np.ndarray, camera: Camera, stamp: float, depth: np.ndarray | None) -> People | None:
+        """The people of the next image who were in the last one, without the detector; None if it should look."""
+        if not hasattr(self.model, "detect_poses_in_boxes"):  # exported before there were intervals
+            return None
+        boxes = self._anticipation.boxes(image, stamp, self.settings.detector_interval)
+        if boxes is None:
+            return None
+        people = self._anticipation.people
+        if len(people):
+            known, people = people, self._in_boxes(image, camera, boxes, depth)
+            found = np.array([np.flatnonzero((boxes[:, :4] == box).all(axis=1))[0] for box in people.boxes], int)
+            fitted = self._anticipation.fit(boxes, found, people.poses2d, image)
+            people = self._within_limits(replace(people, ids=known.ids[found], boxes=fitted))
+        self._tracker.prolong(people.ids, people.boxes, people.poses3d, stamp)
+        return people
+
+    def _identified(self, candidates: People, stamp: float) -> People:
+        """Candidates with the ids that they have from now on, without those who get none."""
         boxes = np.column_stack([candidates.boxes, candidates.scores])
         ids = np.array(self._tracker.update(boxes, candidates.poses3d, stamp), np.int64)
-        return self._in_motion(replace(candidates, ids=ids).select(ids > 0), stamp, camera)
+        return replace(candidates, ids=ids).select(ids > 0)
 
     def _in_motion(self, people: People, stamp: float, camera: Camera | None) -> People:
         """People with velocities and, if that is wanted, smoothed."""
@@ -332,19 +364,35 @@ class PersonPipeline:
         boxes = np.column_stack([boxes, np.ones(len(boxes), np.float32)])
         return People.untracked({**prediction, "boxes": boxes}, self.skeleton, image)
 
-    def _find(self, image: np.ndarray, camera: Camera, threshold: float, depth: np.ndarray | None = None) -> People:
+    def _find(
+        self,
+        image: np.ndarray,
+        camera: Camera,
+        threshold: float,
+        depth: np.ndarray | None = None,
+        stamp: float | None = None,
+    ) -> People:
+        """The people of an image, within limits; with a stamp, those alone who can be somebody to the tracker."""
         options = {"detector_threshold": threshold}
         # Models that were exported before there were limits do both halves in one: their people are sorted out after.
-        if self.settings.concern_boxes and hasattr(self.model, "detect_boxes"):
+        if hasattr(self.model, "detect_boxes") and (self.settings.concern_boxes or stamp is not None):
             boxes = self._boxes_within_limits(image, options)
-            prediction = self.model.detect_poses_in_boxes(
-                image, boxes, **camera.arguments, **self.settings.pose_options()
-            )
+            if stamp is not None:
+                boxes = boxes[self._tracker.concern(boxes, stamp)]
+            people = self._in_boxes(image, camera, boxes, depth)
         else:
             options = self.settings.detection_options() | options
             prediction = self.model.detect_poses(image, **camera.arguments, **options)
-        people = People.untracked(prediction, self.skeleton, image)
-        return self._within_limits(people if depth is None else people.at_measured_distances(depth, camera))
+            people = self._measured(People.untracked(prediction, self.skeleton, image), camera, depth)
+        return self._within_limits(people)
+
+    def _in_boxes(self, image: np.ndarray, camera: Camera, boxes: np.ndarray, depth: np.ndarray | None) -> People:
+        """The people in boxes float32 [n, 5] of an image, without those whose poses are implausible."""
+        prediction = self.model.detect_poses_in_boxes(image, boxes, **camera.arguments, **self.settings.pose_options())
+        return self._measured(People.untracked(prediction, self.skeleton, image), camera, depth)
+
+    def _measured(self, people: People, camera: Camera, depth: np.ndarray | None) -> People:
+        return people if depth is None else people.at_measured_distances(depth, camera)
 
     def _boxes_within_limits(self, image: np.ndarray, options: dict) -> np.ndarray:
         """Boxes of people [n, 5] in an image, without those who are left out whatever their pose is."""

@@ -107,6 +107,29 @@ class Tracker:
                 self._next_id += 1
         return ids
 
+    def concern(self, boxes, stamp_s: float) -> np.ndarray:
+        """Which of n boxes [n, 5] of the next image can be somebody to ``update``, whatever their pose is: bool [n]."""
+        boxes, scores = np.split(np.asarray(boxes, np.float64), [4], axis=1)
+        strong = scores[:, 0] >= self.threshold
+        weak = ~strong & ~_overlaps(boxes, boxes[strong])
+        around = np.zeros(len(boxes), bool)
+        for track in self._tracks:
+            if track.score >= self.threshold:
+                box = _expected_box(track, stamp_s)
+                around |= intersection_over_union(np.concatenate([box[:2] - box[2:], 3 * box[2:]]), boxes) > 0
+        return strong | (weak & around)
+
+    def prolong(self, ids, boxes, poses3d, stamp_s: float):
+        """Take people of the next image who are known by their ids [n]; see ``update`` for the rest."""
+        self._forget(stamp_s)
+        positions = np.asarray(poses3d, np.float64).mean(axis=1)
+        places = dict(zip(ids, zip(np.asarray(boxes, np.float64), positions)))
+        for track in self._tracks:
+            if track.id in places:
+                _move(track, *places[track.id], track.score, stamp_s)
+            else:
+                track.misses += 1
+
     def _forget(self, stamp_s: float):
         """Forget whoever was not seen for too long, or everybody where time has jumped back."""
         elapsed = 0.0 if self._last_stamp is None else stamp_s - self._last_stamp
@@ -145,9 +168,14 @@ def _similarity(track: _Track, boxes, positions, stamp_s: float) -> np.ndarray:
     difference = np.hypot(np.linalg.norm(across, axis=-1) / reach, np.linalg.norm(along, axis=-1) / depth_reach)
     closeness = np.maximum(0, 1 - difference)
 
+    return intersection_over_union(_expected_box(track, stamp_s), boxes) + closeness
+
+
+def _expected_box(track: _Track, stamp_s: float) -> np.ndarray:
+    """Where a constant velocity would have taken a track's box [4]."""
     box = track.box.copy()
-    box[:2] += track.box_velocity * elapsed
-    return _iou(box, boxes) + closeness
+    box[:2] += track.box_velocity * (stamp_s - track.last_seen)
+    return box
 
 
 def _split(vectors, line_of_sight) -> tuple[np.ndarray, np.ndarray]:
@@ -157,8 +185,8 @@ def _split(vectors, line_of_sight) -> tuple[np.ndarray, np.ndarray]:
     return vectors - along, along
 
 
-def _iou(box, boxes) -> np.ndarray:
-    """Intersection over union [n] of one box with n boxes."""
+def intersection_over_union(box, boxes) -> np.ndarray:
+    """Intersection over union [n] of one box [4] with n boxes [n, 4]."""
     overlap = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
     intersection = np.maximum(overlap, 0).prod(axis=1)
     union = box[2:].prod() + boxes[:, 2:].prod(axis=1) - intersection
@@ -169,7 +197,7 @@ def _overlaps(boxes, others) -> np.ndarray:
     """Which of n boxes are probably second detections of somebody in other boxes: bool [n]."""
     if not len(others):
         return np.zeros(len(boxes), bool)
-    return np.array([_iou(box, others).max() > _MAX_OVERLAP for box in boxes], bool)
+    return np.array([intersection_over_union(box, others).max() > _MAX_OVERLAP for box in boxes], bool)
 
 
 def _move(track: _Track, box, position, score: float, stamp_s: float):

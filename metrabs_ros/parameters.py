@@ -161,6 +161,13 @@ PIPELINE_PARAMETERS = (
         limits=(0.0, 10000.0),
     ),
     _setting(
+        "detector_interval",
+        "From how many images the person detector looks at one; in the others, people are followed by their poses. It "
+        "looks earlier where somebody is lost or the picture has changed. Saves time; who is new is seen that much "
+        "later. 1: it looks at every image.",
+        limits=(1, 100),
+    ),
+    _setting(
         "track_max_age",
         "Seconds for which a person who is not seen keeps the id.",
         limits=(0.0, 60.0),

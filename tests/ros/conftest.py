@@ -333,6 +333,7 @@ class NodeClient:
 # What the tests of the shared node may change, and what it has again after each: the second only while it is inactive.
 LIVE_PARAMETERS = {
     "default_fov_degrees": 0.0,
+    "detector_interval": 1,
     "detector_threshold": 0.38,
     "max_detections": -1,
     "max_distance": 0.0,

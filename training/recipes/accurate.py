@@ -21,6 +21,7 @@ CONFIG = TrainingConfig(
         "train_stride": 16,
         "head_channels": 256,
         "overview_channels": 512,
+        "max_roll_degrees": 10.0,
     },
     head_steps=3200,
     keep_crops=16384,
