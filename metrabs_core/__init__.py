@@ -10,8 +10,10 @@ import sys
 
 def load(path=None, warm_up_image_size=None, detector_input_side=None):
     """Load a model by name or path: see ``metrabs_core.packaging.load``. TensorFlow is imported only now."""
+    from metrabs_core.process import import_tensorflow_alone
+
     try:
-        import tensorflow  # noqa: F401
+        import_tensorflow_alone()
     except ModuleNotFoundError as error:
         from metrabs_core.errors import UserError
 

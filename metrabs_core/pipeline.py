@@ -14,13 +14,16 @@ import numpy as np
 
 import metrabs_core
 from metrabs_core.anticipation import Anticipation
-from metrabs_core.cameras import Camera
+from metrabs_core.cameras import DEFAULT_FOV_DEGREES, Camera
 from metrabs_core.depth import distance_factors
 from metrabs_core.errors import UserError
 from metrabs_core.limits import Limits
+from metrabs_core.process import give_back_freed_memory
 from metrabs_core.skeletons import Skeleton
 from metrabs_core.smoothing import SMOOTHINGS, PoseFilter
 from metrabs_core.tracking import Tracker, weak_threshold
+
+_WARM_UP_PEOPLE = (4, 3, 2, 1, 0)
 
 # Id of somebody who has not been tracked.
 UNTRACKED = -1
@@ -220,9 +223,19 @@ class PersonPipeline:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         pipeline = cls(metrabs_core.load(path or None, detector_input_side=detector_input_side), settings)
         if warm_up_image_size:
-            # Not the graph for given boxes: two seconds more at every start, to save them at its first call
-            pipeline.model.warm_up(warm_up_image_size)
+            pipeline._warm_up(*warm_up_image_size)
+            give_back_freed_memory()
         return pipeline
+
+    def _warm_up(self, height: int, width: int):
+        """Run once what ``step`` runs, for several numbers of people, so that the first image is as fast as others."""
+        if not hasattr(self.model, "detect_boxes"):
+            self.model.warm_up((height, width))
+            return
+        image, camera = np.zeros([height, width, 3], np.uint8), Camera.from_fov(DEFAULT_FOV_DEGREES, width, height)
+        self._boxes_within_limits(image, {})
+        for n_people in _WARM_UP_PEOPLE:
+            self._in_boxes(image, camera, np.tile(np.float32([0, 0, width, height, 1]), [n_people, 1]), None)
 
     @property
     def settings(self) -> PipelineSettings:
@@ -375,7 +388,7 @@ class PersonPipeline:
         """The people of an image, within limits; with a stamp, those alone who can be somebody to the tracker."""
         options = {"detector_threshold": threshold}
         # Models that were exported before there were limits do both halves in one: their people are sorted out after.
-        if hasattr(self.model, "detect_boxes") and (self.settings.concern_boxes or stamp is not None):
+        if hasattr(self.model, "detect_boxes"):
             boxes = self._boxes_within_limits(image, options)
             if stamp is not None:
                 boxes = boxes[self._tracker.concern(boxes, stamp)]

@@ -17,10 +17,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from metrabs_core import models
-from metrabs_core.allocation import keep_freed_memory
 from metrabs_core.cameras import DEFAULT_FOV_DEGREES
 from metrabs_core.errors import UserError
 from metrabs_core.pipeline import People, PersonPipeline, PipelineSettings
+from metrabs_core.process import keep_freed_memory
 from metrabs_core.skeletons import Skeleton
 from metrabs_core.smoothing import SMOOTHINGS
 from metrabs_ros.bags.journal import PredictionJournal

@@ -25,11 +25,11 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
 
-from metrabs_core.allocation import keep_freed_memory
 from metrabs_core.cameras import Camera
 from metrabs_core.errors import UserError
 from metrabs_core.limits import RateLimit
 from metrabs_core.pipeline import PersonPipeline
+from metrabs_core.process import keep_freed_memory
 from metrabs_msgs.msg import PersonArray
 from metrabs_msgs.srv import EstimatePoses
 from metrabs_ros import parameters

@@ -7,9 +7,9 @@ import sys
 from dataclasses import fields, replace
 
 from metrabs_core import models
-from metrabs_core.allocation import keep_freed_memory
 from metrabs_core.network.backbones import BACKBONES
 from metrabs_core.network.scale_recovery import SCALE_RECOVERIES
+from metrabs_core.process import keep_freed_memory
 from metrabs_core.skeletons import SKELETONS
 from training import recipes
 from training.config import TrainingConfig

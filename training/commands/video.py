@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from metrabs_core.allocation import keep_freed_memory
 from metrabs_core.cameras import DEFAULT_FOV_DEGREES
 from metrabs_core.detection import DETECTORS
 from metrabs_core.errors import UserError
+from metrabs_core.process import keep_freed_memory
 from metrabs_core.smoothing import SMOOTHINGS
 from training.datasets import data_root_folder
 from training.video import threedpw

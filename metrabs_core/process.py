@@ -1,0 +1,51 @@
+"""Starting a process that runs a model, and its memory."""
+
+import ctypes
+import os
+import sys
+
+# Of glibc's mallopt
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+_LARGEST = 2**31 - 1
+
+
+def keep_freed_memory() -> None:
+    """Keep memory that is freed for what comes next, instead of giving it back to the operating system.
+
+    glibc gives large blocks back as soon as they are freed. A network frees its maps in every call, and for the next
+    call the system has to find and clear the same pages again, which can take as long as the computing.
+
+    This concerns the whole process, so it is for programs, at their start, and not for a library. It does nothing where
+    the C library is not glibc.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _LARGEST), (_ARENA_MAX, 2)):
+            mallopt(parameter, value)
+
+
+def give_back_freed_memory() -> None:
+    """Give memory that is free by now back to the operating system: that of loading a model, which is not needed again.
+
+    It does nothing where the C library is not glibc.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def import_tensorflow_alone() -> None:
+    """Import TensorFlow without JAX and Matplotlib.
+
+    TensorFlow Lite and Keras import these where they are installed, for what no model needs: 130 MB and two seconds.
+    Both can be imported afterwards as ever.
+    """
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        return
+    hidden = {"jax", "matplotlib"} - set(sys.modules)
+    sys.modules.update(dict.fromkeys(hidden))
+    try:
+        import tensorflow  # noqa: F401
+    finally:
+        for name in hidden:
+            del sys.modules[name]
