@@ -9,6 +9,7 @@
 
 MOTIONS is a folder of motion capture in BVH, see docs/training.md. The encoder has learned from photographs of real
 people, and stays frozen: trained on rendered ones, it would be worse with real ones. So its features are computed once.
+The depth stage learns last, from the poses of the rendered people without their pictures.
 """
 
 from training.config import TrainingConfig
@@ -21,11 +22,13 @@ CONFIG = TrainingConfig(
         "train_stride": 16,
         "head_channels": 256,
         "overview_channels": 512,
+        "depth_channels": 512,
         "max_roll_degrees": 10.0,
     },
     head_steps=3200,
     keep_crops=16384,
     steps=0,
+    depth_steps=8000,
     absolute_from_step=0,
     far_mm=4000.0,
     warmup_steps=100,
