@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+import metrabs_core
 from benchmark import models
 from benchmark.people import camera_matrix
 from benchmark.report import Table
 from benchmark.rounds import medians
 from metrabs_core.cameras import Camera
 from metrabs_core.detection import load_detector
-from metrabs_core.pipeline import PersonPipeline, PipelineSettings
+from metrabs_core.pipeline import PersonPipeline, PipelineSettings, View, step_together
 from training.fetch_detector import RELEASED
 
 _IMAGES = 6  # a multiple of all intervals
@@ -70,6 +71,7 @@ def measure(people, quick: bool) -> dict:
             "1920x1080": frame(image=large, intrinsic_matrix=camera_matrix(1920, 1080)),
         },
     }
+    comparisons["cameras, 2 people each, fast model"] = _cameras(people.frame(2)[0])
     n_rounds = 3 if quick else 25
     return {name: medians(contestants, n_rounds, name) for name, contestants in comparisons.items()}
 
@@ -82,6 +84,25 @@ def tables(numbers: dict) -> list[Table]:
         rows += [[name, variant, f"{time:.1f}", f"{time / first:.2f}"] for variant, time in times.items()]
     note = "Medians. YOLOv4-tiny sees 416 x 416 pixels, with weights of zeros, which do for the time."
     return [Table("Variants, taken in turns", ["what", "variant", "ms", "times the first"], rows, note)]
+
+
+def _cameras(image) -> dict:
+    """A step of one camera, and of two that wait together, or are taken one after the other."""
+    settings = PipelineSettings(detector_threshold=0.0, max_detections=2, suppress_implausible_poses=False)
+    model = metrabs_core.load("fast")
+    camera = Camera(camera_matrix(*image.shape[1::-1]))
+    pipelines = [PersonPipeline(model, settings) for _ in range(2)]
+    clock = itertools.count()
+
+    def step(*groups):
+        def run():
+            stamp = next(clock) / 10
+            for group in groups:
+                step_together([View(pipeline, image, camera, stamp) for pipeline in group])
+
+        return run
+
+    return {"1": step(pipelines[:1]), "2 together": step(pipelines), "2 in turn": step(pipelines[:1], pipelines[1:])}
 
 
 def _yolov4_tiny():

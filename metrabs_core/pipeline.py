@@ -7,13 +7,15 @@ their order.
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import numpy as np
 
 import metrabs_core
 from metrabs_core.anticipation import Anticipation
+from metrabs_core.batches import detected_boxes, has_halves, poses_in_boxes, predict
 from metrabs_core.cameras import DEFAULT_FOV_DEGREES, Camera
 from metrabs_core.depth import distance_factors
 from metrabs_core.errors import UserError
@@ -23,7 +25,7 @@ from metrabs_core.skeletons import Skeleton
 from metrabs_core.smoothing import SMOOTHINGS, PoseFilter
 from metrabs_core.tracking import Tracker, weak_threshold
 
-_WARM_UP_PEOPLE = (4, 3, 2, 1, 0)
+_WARM_UP_PEOPLE = (4, 3, 2, 1)
 
 # Id of somebody who has not been tracked.
 UNTRACKED = -1
@@ -223,19 +225,21 @@ class PersonPipeline:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         pipeline = cls(metrabs_core.load(path or None, detector_input_side=detector_input_side), settings)
         if warm_up_image_size:
-            pipeline._warm_up(*warm_up_image_size)
-            give_back_freed_memory()
+            pipeline.warm_up(*warm_up_image_size)
         return pipeline
 
-    def _warm_up(self, height: int, width: int):
-        """Run once what ``step`` runs, for several numbers of people, so that the first image is as fast as others."""
-        if not hasattr(self.model, "detect_boxes"):
+    def warm_up(self, height: int, width: int, n_cameras: int = 1):
+        """Run once what a step of so many cameras runs, so that the first is as fast as others; sizes in pixels."""
+        if not has_halves(self.model):
             self.model.warm_up((height, width))
             return
-        image, camera = np.zeros([height, width, 3], np.uint8), Camera.from_fov(DEFAULT_FOV_DEGREES, width, height)
-        self._boxes_within_limits(image, {})
+        images = [np.zeros([height, width, 3], np.uint8)] * n_cameras
+        cameras = [Camera.from_fov(DEFAULT_FOV_DEGREES, width, height)] * n_cameras
+        detected_boxes(self.model, images, self._boxes_options(self.settings.detector_threshold))
         for n_people in _WARM_UP_PEOPLE:
-            self._in_boxes(image, camera, np.tile(np.float32([0, 0, width, height, 1]), [n_people, 1]), None)
+            boxes = np.tile(np.float32([0, 0, width, height, 1]), [n_people, 1])
+            self._poses_in_boxes(images, cameras, [boxes] * n_cameras)
+        give_back_freed_memory()
 
     @property
     def settings(self) -> PipelineSettings:
@@ -286,14 +290,7 @@ class PersonPipeline:
         Returns:
             Everybody whose score reaches the threshold, and tracked people down to a fraction of it; all have ids.
         """
-        people = self._anticipated(image, camera, stamp, depth)
-        was_looked_at = people is None
-        if was_looked_at:
-            people = self._find(image, camera, weak_threshold(self.settings.detector_threshold), depth, stamp)
-            people = self._identified(people, stamp)
-        if self.settings.detector_interval > 1:
-            self._anticipation.learn(people, image, stamp, was_looked_at)
-        return self._in_motion(people, stamp, camera)
+        return step_together([View(self, image, camera, stamp, depth)])[0]
 
     def detect(self, image: np.ndarray, camera: Camera, depth: np.ndarray | None = None) -> People:
         """The first half of ``step``, which knows no other image: candidates for ``follow``, untracked."""
@@ -304,16 +301,8 @@ class PersonPipeline:
         options = self.settings.detection_options()
         options["detector_threshold"] = weak_threshold(self.settings.detector_threshold)
         # Limits only sort out what was found: they save time where one image is looked at.
-        batched = {name: np.asarray(value)[np.newaxis] for name, value in camera.arguments.items()}
-        if "world_up_vector" in batched:  # one for all images
-            batched["world_up_vector"] = batched["world_up_vector"][0]
-        result = self.model.detect_poses_batched(images, **batched, **options)
-        starts = result["boxes"].row_splits.numpy()
-        arrays = {name: ragged.values.numpy() for name, ragged in result.items()}
-        people = [
-            People.untracked({name: array[a:b] for name, array in arrays.items()}, self.skeleton, image)
-            for image, a, b in zip(images, starts[:-1], starts[1:])
-        ]
+        predictions = predict(self.model.detect_poses_batched, images, [camera] * len(images), **options)
+        people = (People.untracked(prediction, self.skeleton, image) for prediction, image in zip(predictions, images))
         return [self._within_limits(of_image) for of_image in people]
 
     def follow(self, candidates: People, stamp: float, camera: Camera | None = None) -> People:
@@ -328,21 +317,28 @@ class PersonPipeline:
         """
         return self._in_motion(self._identified(candidates, stamp), stamp, camera)
 
-    def _anticipated(self, image: np.ndarray, camera: Camera, stamp: float, depth: np.ndarray | None) -> People | None:
-        """The people of the next image who were in the last one, without the detector; None if it should look."""
-        if not hasattr(self.model, "detect_poses_in_boxes"):  # exported before there were intervals
-            return None
-        boxes = self._anticipation.boxes(image, stamp, self.settings.detector_interval)
-        if boxes is None:
-            return None
-        people = self._anticipation.people
-        if len(people):
-            known, people = people, self._in_boxes(image, camera, boxes, depth)
+    def _expected_boxes(self, view: "View") -> np.ndarray | None:
+        """Where the people of the last image are expected in the next one; None if the detector should look."""
+        return self._anticipation.boxes(view.image, view.stamp, self.settings.detector_interval)
+
+    def _boxes_of_interest(self, boxes: np.ndarray, stamp: float) -> np.ndarray:
+        """Boxes [n, 5] in the next image, within limits and without those who can't be anybody to the tracker."""
+        boxes = self._boxes_within_limits(boxes)
+        return boxes[self._tracker.concern(boxes, stamp)]
+
+    def _taken(self, view: "View", boxes: np.ndarray, prediction: Mapping, was_looked_at: bool) -> People:
+        """The people of the next image, of the prediction for boxes that the detector found or that were expected."""
+        people = self._untracked(prediction, view)
+        if was_looked_at:
+            people = self._identified(self._within_limits(people), view.stamp)
+        else:
             found = np.array([np.flatnonzero((boxes[:, :4] == box).all(axis=1))[0] for box in people.boxes], int)
-            fitted = self._anticipation.fit(boxes, found, people.poses2d, image)
-            people = self._within_limits(replace(people, ids=known.ids[found], boxes=fitted))
-        self._tracker.prolong(people.ids, people.boxes, people.poses3d, stamp)
-        return people
+            fitted = self._anticipation.fit(boxes, found, people.poses2d, view.image)
+            people = self._within_limits(replace(people, ids=self._anticipation.people.ids[found], boxes=fitted))
+            self._tracker.prolong(people.ids, people.boxes, people.poses3d, view.stamp)
+        if self.settings.detector_interval > 1:
+            self._anticipation.learn(people, view.image, view.stamp, was_looked_at)
+        return self._in_motion(people, view.stamp, view.camera)
 
     def _identified(self, candidates: People, stamp: float) -> People:
         """Candidates with the ids that they have from now on, without those who get none."""
@@ -377,42 +373,32 @@ class PersonPipeline:
         boxes = np.column_stack([boxes, np.ones(len(boxes), np.float32)])
         return People.untracked({**prediction, "boxes": boxes}, self.skeleton, image)
 
-    def _find(
-        self,
-        image: np.ndarray,
-        camera: Camera,
-        threshold: float,
-        depth: np.ndarray | None = None,
-        stamp: float | None = None,
-    ) -> People:
-        """The people of an image, within limits; with a stamp, those alone who can be somebody to the tracker."""
-        options = {"detector_threshold": threshold}
+    def _find(self, image: np.ndarray, camera: Camera, threshold: float, depth: np.ndarray | None = None) -> People:
         # Models that were exported before there were limits do both halves in one: their people are sorted out after.
-        if hasattr(self.model, "detect_boxes"):
-            boxes = self._boxes_within_limits(image, options)
-            if stamp is not None:
-                boxes = boxes[self._tracker.concern(boxes, stamp)]
-            people = self._in_boxes(image, camera, boxes, depth)
+        if has_halves(self.model):
+            [boxes] = detected_boxes(self.model, [image], self._boxes_options(threshold))
+            [prediction] = self._poses_in_boxes([image], [camera], [self._boxes_within_limits(boxes)])
         else:
-            options = self.settings.detection_options() | options
+            options = self.settings.detection_options() | {"detector_threshold": threshold}
             prediction = self.model.detect_poses(image, **camera.arguments, **options)
-            people = self._measured(People.untracked(prediction, self.skeleton, image), camera, depth)
-        return self._within_limits(people)
+        return self._within_limits(self._untracked(prediction, View(self, image, camera, depth=depth)))
 
-    def _in_boxes(self, image: np.ndarray, camera: Camera, boxes: np.ndarray, depth: np.ndarray | None) -> People:
-        """The people in boxes float32 [n, 5] of an image, without those whose poses are implausible."""
-        prediction = self.model.detect_poses_in_boxes(image, boxes, **camera.arguments, **self.settings.pose_options())
-        return self._measured(People.untracked(prediction, self.skeleton, image), camera, depth)
+    def _boxes_options(self, threshold: float) -> dict:
+        # Whoever is left out does not count as one of the largest number of people.
+        return self.settings.box_options() | {"detector_threshold": threshold, "max_detections": -1}
 
-    def _measured(self, people: People, camera: Camera, depth: np.ndarray | None) -> People:
-        return people if depth is None else people.at_measured_distances(depth, camera)
+    def _poses_in_boxes(self, images, cameras, boxes) -> list[Mapping]:
+        options = self.settings.pose_options()
+        return poses_in_boxes(self.model, images, cameras, boxes, self.skeleton.n_joints, options)
 
-    def _boxes_within_limits(self, image: np.ndarray, options: dict) -> np.ndarray:
+    def _untracked(self, prediction: Mapping, view: "View") -> People:
+        """The people of a model's prediction, at the distances that the view's depth tells."""
+        people = People.untracked(prediction, self.skeleton, view.image)
+        return people if view.depth is None else people.at_measured_distances(view.depth, view.camera)
+
+    def _boxes_within_limits(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes of people [n, 5] in an image, without those who are left out whatever their pose is."""
         wanted = self.settings.max_detections
-        # Whoever is left out does not count as one of the largest number of people.
-        options = self.settings.box_options() | options | {"max_detections": -1}
-        boxes = self.model.detect_boxes(image, **options)["boxes"].numpy()
         boxes = boxes[self._are_inside(self.settings.boxes_outside(boxes), boxes[:, 4])]
         return boxes[np.argsort(-boxes[:, 4], kind="stable")][: wanted if wanted >= 0 else None]
 
@@ -431,6 +417,40 @@ class PersonPipeline:
             are_inside &= ~are_outside
             self.left_out[name] += int((scores[are_left_out] >= self.settings.detector_threshold).sum())
         return are_inside
+
+
+class View(NamedTuple):
+    """What a camera sees at one time, and the pipeline of that camera; see ``PersonPipeline.step`` about the rest."""
+
+    pipeline: PersonPipeline
+    image: np.ndarray
+    camera: Camera
+    stamp: float = 0.0
+    depth: np.ndarray | None = None
+
+
+def step_together(views: Sequence[View]) -> list[People]:
+    """As ``PersonPipeline.step``, for several cameras at once: images of one size go through the model together.
+
+    Args:
+        views: of different cameras, whose pipelines have one model and the same settings. Where the cameras' extrinsics
+            tell their places, up is the same in all worlds.
+    """
+    pipeline = views[0].pipeline
+    if not has_halves(pipeline.model):
+        found = [view.pipeline.detect(view.image, view.camera, view.depth) for view in views]
+        return [view.pipeline.follow(people, view.stamp, view.camera) for view, people in zip(views, found)]
+    boxes = [view.pipeline._expected_boxes(view) for view in views]
+    looking = [i for i, expected in enumerate(boxes) if expected is None]
+    options = pipeline._boxes_options(weak_threshold(pipeline.settings.detector_threshold))
+    for i, found in zip(looking, detected_boxes(pipeline.model, [views[i].image for i in looking], options)):
+        boxes[i] = views[i].pipeline._boxes_of_interest(found, views[i].stamp)
+    images, cameras = ([getattr(view, name) for view in views] for name in ("image", "camera"))
+    predictions = pipeline._poses_in_boxes(images, cameras, boxes)
+    return [
+        view.pipeline._taken(view, of_view, prediction, i in looking)
+        for i, (view, of_view, prediction) in enumerate(zip(views, boxes, predictions))
+    ]
 
 
 def _device_name() -> str:

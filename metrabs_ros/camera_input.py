@@ -52,16 +52,23 @@ class CameraInput:
     `sync_queue_size` count as they are when this is made, `default_fov_degrees` as it is when an image comes.
     """
 
-    def __init__(self, node: Node, on_image: Callable[[], None], on_frame: Callable[[object, object, object], None]):
+    def __init__(
+        self,
+        node: Node,
+        prefix: str,
+        on_image: Callable[[], None],
+        on_frame: Callable[[object, object, object], None],
+    ):
         """Subscribe.
 
         Args:
-            node: whose subscriptions these are; it has resolved names `image` and `camera_info`.
+            node: whose subscriptions these are.
+            prefix: of the names `image`, `camera_info` and `depth_topic`, before they are resolved.
             on_image: called for every image that arrives.
             on_frame: called with image, camera_info and depth image of every image that can be processed; camera_info
                 is None where a field of view is to be assumed, and the depth image where none is wanted.
         """
-        self._node, self._on_image, self._on_frame = node, on_image, on_frame
+        self._node, self._prefix, self._on_image, self._on_frame = node, prefix, on_image, on_frame
         self._started = self._last_image = time.monotonic()
         self._first_image: float | None = None
         self._camera_info = None  # the newest
@@ -76,17 +83,19 @@ class CameraInput:
         image_type = {"raw": Image, "compressed": CompressedImage}[transport]
         # The image topic is resolved before the transport is appended, as image_transport does it: remapping `image` is
         # enough for both transports.
-        topic = node.resolve_topic_name("image") + ("/compressed" if transport == "compressed" else "")
+        topic = node.resolve_topic_name(f"{prefix}image") + ("/compressed" if transport == "compressed" else "")
         qos = QoSProfile(depth=5, reliability=reliability)
         self._images = node.create_subscription(image_type, topic, self._add_image, qos)
-        self._camera_infos = node.create_subscription(CameraInfo, "camera_info", self._add_camera_info, qos)
-        depth_topic = node.get_parameter("depth_topic").value
+        self._camera_infos = node.create_subscription(CameraInfo, f"{prefix}camera_info", self._add_camera_info, qos)
+        self._depth_topic = node.get_parameter("depth_topic").value
         self._depths = self._depth_pairing = None
-        if depth_topic:
+        if self._depth_topic:
             # The newest of all depth images does not do, so these have stamps to go by in any mode.
             mode = "exact" if self._sync_mode == "exact" else "approximate"
             self._depth_pairing = make_pairing(mode, queue_size, slop, self._add_picture)
-            self._depths = node.create_subscription(Image, depth_topic, self._depth_pairing.add_partner, qos)
+            self._depths = node.create_subscription(
+                Image, prefix + self._depth_topic, self._depth_pairing.add_partner, qos
+            )
         self._kept_camera_infos = None
         self._hear_what_was_kept()
 
@@ -151,7 +160,7 @@ class CameraInput:
         if not self._kept_camera_infos and any(p.qos_profile.durability == kept for p in publishers):
             qos = QoSProfile(depth=1, durability=kept, reliability=ReliabilityPolicy.RELIABLE)
             self._kept_camera_infos = self._node.create_subscription(
-                CameraInfo, "camera_info", self._add_camera_info, qos
+                CameraInfo, f"{self._prefix}camera_info", self._add_camera_info, qos
             )
 
     def watch(self) -> Problem | None:
@@ -176,7 +185,7 @@ class CameraInput:
             return Problem(
                 "no_depth",
                 f"Images arrive on {self.image_topic}, but are not processed, as no depth image with their stamps "
-                f"arrives on {_described(self._depths)}: {self._publishers(self._depths, 'depth_topic')} Or set "
+                f"arrives on {_described(self._depths)}: {self._publishers(self._depths, self._depth_topic)} Or set "
                 "depth_topic to '' to do without.",
                 True,
             )
@@ -208,6 +217,7 @@ class CameraInput:
     def _publishers(self, subscription, name: str) -> str:
         """Who publishes the topic of a subscription, as a clause, and what to do if that is the wrong one."""
         wanted = _type_name(subscription.msg_type)
+        name = self._prefix + name
         publishers = self._node.get_publishers_info_by_topic(subscription.topic_name)
         if wanted in (publisher.topic_type for publisher in publishers):
             return f"{_listed(publishers)} it, but sends nothing that arrives."

@@ -2,24 +2,26 @@
 
 import threading
 from collections import deque
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 
 
 class InferenceThread:
-    """Runs frames and requests one at a time, away from the executor.
+    """Runs frames and requests one after the other, away from the executor.
 
-    Frames go through a mailbox with one slot: a frame that is not begun when a newer one comes is forgotten, so a frame
-    never waits behind another. Requests (any function) are never forgotten; one of them runs between two frames.
+    Frames go through a mailbox with one slot for each camera: a frame that is not begun when a newer one of its camera
+    comes is forgotten, so a frame never waits behind another. What waits is processed together. Requests (any function)
+    are never forgotten; one of them runs between two rounds of frames.
     """
 
-    def __init__(self, process_frame):
+    def __init__(self, process_frames: Callable[[dict], None]):
         """Start the thread.
 
         Args:
-            process_frame: called in the thread with each frame that is not overtaken; must not raise.
+            process_frames: called in the thread with the frames that wait, by camera; must not raise.
         """
-        self._process_frame = process_frame
-        self._frame = None
+        self._process_frames = process_frames
+        self._frames = {}
         self._requests: deque[tuple[Future, object]] = deque()
         self._changed = threading.Condition()
         self._stopping = False
@@ -27,18 +29,18 @@ class InferenceThread:
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
-    def offer(self, frame) -> bool:
-        """Put a frame into the mailbox. Returns whether it took the place of another."""
+    def offer(self, camera: Hashable, frame) -> bool:
+        """Put a frame of a camera into the mailbox. Returns whether it took the place of another."""
         with self._changed:
-            overtaken = self._frame is not None
-            self._frame = frame
+            overtaken = camera in self._frames
+            self._frames[camera] = frame
             self._changed.notify()
         return overtaken
 
     def clear(self):
-        """Forget the frame in the mailbox."""
+        """Forget the frames in the mailbox."""
         with self._changed:
-            self._frame = None
+            self._frames = {}
 
     def request(self, function) -> Future:
         """Have `function()` run in the thread; its result or exception appears in the returned future."""
@@ -55,7 +57,7 @@ class InferenceThread:
         """Cancel everything not begun and wait for what is. Returns whether the thread ended within `timeout` s."""
         with self._changed:
             self._stopping = True
-            self._frame = None
+            self._frames = {}
             for future, _ in self._requests:
                 future.cancel()
             self._requests.clear()
@@ -66,16 +68,16 @@ class InferenceThread:
     def _run(self):
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._stopping or self._requests or self._frame is not None)
+                self._changed.wait_for(lambda: self._stopping or self._requests or self._frames)
                 if self._stopping:
                     return
                 request = self._requests.popleft() if self._requests else None
             if request:
                 _fulfil(*request)
             with self._changed:
-                frame, self._frame = self._frame, None
-            if frame is not None:
-                self._process_frame(frame)
+                frames, self._frames = self._frames, {}
+            if frames:
+                self._process_frames(frames)
 
 
 def _fulfil(future: Future, function):

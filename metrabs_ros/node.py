@@ -1,8 +1,8 @@
 """The ROS 2 node `metrabs_node`: images in, absolute 3D skeletons out.
 
 The way of one frame: image and camera_info are paired and put into the mailbox of the inference thread, where a newer
-frame takes the place of one that waits. The thread decodes the image, takes the pipeline's next step, and publishes.
-The executor only receives, so that nothing waits for the network.
+frame takes the place of one that waits; each camera has its own. The thread decodes what waits, runs the network on it,
+and publishes. The executor only receives, so that nothing waits for the network.
 """
 
 import os
@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 from concurrent.futures import CancelledError, wait
-from traceback import format_exception
 from typing import NoReturn
 
 import numpy as np
@@ -25,24 +24,18 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
 
-from metrabs_core.cameras import Camera
 from metrabs_core.errors import UserError
-from metrabs_core.limits import RateLimit
-from metrabs_core.pipeline import PersonPipeline
+from metrabs_core.pipeline import PersonPipeline, step_together
 from metrabs_core.process import keep_freed_memory
 from metrabs_msgs.msg import PersonArray
 from metrabs_msgs.srv import EstimatePoses
 from metrabs_ros import parameters
-from metrabs_ros.camera_input import CameraInput
-from metrabs_ros.diagnostics import Statistics, status_message
+from metrabs_ros.camera_stream import CameraStream, explained, one_line
 from metrabs_ros.frames import Frame, FrameError
 from metrabs_ros.inference_thread import InferenceThread
 from metrabs_ros.person_messages import persons_message
-from metrabs_ros.person_publishers import PersonPublishers
 from metrabs_ros.transforms import Transforms
 
-# A warning about the same trouble is repeated at most this often, s.
-_WARNING_PERIOD = 30.0
 # The model is run on an image of this size (height, width) in advance, as the first run takes much longer.
 _WARM_UP_SIZE = (480, 640)
 # How long a stop waits for the network to finish what it has begun, s.
@@ -63,12 +56,12 @@ class MetrabsNode(LifecycleNode):
         parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
 
-        self._statistics, self._rate_limit = Statistics(), RateLimit()
-        self._warned: dict[str, float] = {}
         self._inference: InferenceThread | None = None
-        self._pipeline: PersonPipeline | None = None
-        self._camera: CameraInput | None = None
-        self._people_out, self._transforms = PersonPublishers(self), Transforms(self)
+        self._transforms = Transforms(self)
+        self._streams = [
+            CameraStream(self, name, self._transforms, lambda *offered: self._inference.offer(*offered))
+            for name in self.get_parameter("cameras").value or [""]
+        ]
         self._diagnostics_out = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # A steady clock, so that diagnostics come when simulated time stands still, too.
         self.create_timer(1.0, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -99,29 +92,25 @@ class MetrabsNode(LifecycleNode):
             if not self.context.ok():
                 raise KeyboardInterrupt  # SIGTERM raises nothing by itself
         if loading.exception():
-            self.get_logger().error(_explained(loading.exception()))
+            self.get_logger().error(explained(loading.exception()))
             self.stop_inference()
             return TransitionCallbackReturn.FAILURE
         self._state = "inactive"
         return super().on_configure(state)
 
     def on_activate(self, state):
-        """Subscribe to the camera; fails with one sentence in the log if something is missing that is asked for."""
+        """Subscribe to the cameras; fails with one sentence in the log if something is missing that is asked for."""
         try:
-            self._people_out.open()
+            for stream in self._streams:
+                stream.open()
         except UserError as error:
             self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
         result = super().on_activate(state)
         self._state = "active"
-        self._statistics.begin()
-        self._warned.clear()
-        self._pipeline.settings = parameters.pipeline_settings(self)
-        self._pipeline.forget_motion()
-        self._people_out.publish_skeleton(self._pipeline.skeleton)
         self._transforms.open()
-        self._camera = CameraInput(self, self._statistics.count_received, self._on_frame)
-        self.get_logger().info(f"Subscribed to {self._camera}.")
+        for stream in self._streams:
+            stream.subscribe()
         return result
 
     def on_deactivate(self, state):
@@ -130,7 +119,8 @@ class MetrabsNode(LifecycleNode):
         self._state = "inactive"
         self._inference.clear()
         self._inference.request(lambda: None).result()
-        self._people_out.close()
+        for stream in self._streams:
+            stream.close()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state):
@@ -157,23 +147,28 @@ class MetrabsNode(LifecycleNode):
         """End the inference thread, if there is one."""
         if self._inference:
             self._inference.stop(_STOP_TIMEOUT)
-        self._pipeline = None
+        for stream in self._streams:
+            stream.pipeline = None
 
     def _unsubscribe(self):
-        if self._camera:
-            self._camera.close()
-            self._transforms.close()
-        self._camera = None
+        for stream in self._streams:
+            stream.unsubscribe()
+        self._transforms.close()
 
     def _load_model(self):
         start = time.monotonic()
         path = self.get_parameter("model").value
         side = self.get_parameter("detector_input_side").value or None
-        self._pipeline = PersonPipeline.load(path, parameters.pipeline_settings(self), _WARM_UP_SIZE, side)
+        settings = parameters.pipeline_settings(self)
+        pipeline = PersonPipeline.load(path, settings, _WARM_UP_SIZE, side)
+        if len(self._streams) > 1:
+            pipeline.warm_up(*_WARM_UP_SIZE, len(self._streams))
+        for stream in self._streams:
+            stream.pipeline = PersonPipeline(pipeline.model, settings)
         seconds = time.monotonic() - start
         if self.context.ok():
             name = path or "the packaged model"
-            self.get_logger().info(f"Loaded {name} in {seconds:.1f} s; it runs on {self._pipeline.device}.")
+            self.get_logger().info(f"Loaded {name} in {seconds:.1f} s; it runs on {pipeline.device}.")
 
     # Parameters
 
@@ -187,23 +182,16 @@ class MetrabsNode(LifecycleNode):
             if self.has_parameter(parameter.name) and parameter.value == self.get_parameter(parameter.name).value:
                 continue
             problem = parameters.check(parameter.name, parameter.value, self._state)
-            if not problem and parameter.name == "skeleton" and self._pipeline:
+            if not problem and parameter.name == "skeleton" and self._streams[0].pipeline:
                 try:
-                    self._pipeline.find_skeleton(parameter.value)
+                    self._streams[0].pipeline.find_skeleton(parameter.value)
                 except UserError as error:
                     problem = str(error)
             if problem:
                 return SetParametersResult(successful=False, reason=problem)
         return SetParametersResult(successful=True)
 
-    # Input: runs in the executor
-
-    def _on_frame(self, image, camera_info, depth):
-        frame = Frame(image, camera_info, time.monotonic(), depth)
-        if self._rate_limit.admits(frame.arrival, self.get_parameter("max_rate").value):
-            self._statistics.count_accepted(overtaken=self._inference.offer(frame))
-        else:
-            self._statistics.count_left_out()
+    # Service: runs in the executor
 
     async def _on_estimate_poses(self, request, response):
         if self._state != "active":
@@ -219,8 +207,8 @@ class MetrabsNode(LifecycleNode):
         except CancelledError:
             response.message = "The node was shut down."
         except Exception as error:
-            response.message = f"The model failed: {_one_line(error)}"
-            self._warn("model_error", f"A request could not be answered: {_explained(error)}")
+            response.message = f"The model failed: {one_line(error)}"
+            self._streams[0].warn("request_error", f"A request could not be answered: {explained(error)}")
         return response
 
     def _done(self, answer) -> Future:
@@ -238,85 +226,40 @@ class MetrabsNode(LifecycleNode):
 
     # Processing: runs in the inference thread
 
-    def _process(self, frame: Frame):
+    def _process(self, frames: dict[CameraStream, Frame]):
+        views = {stream: stream.view(frame) for stream, frame in frames.items()}
+        views = {stream: view for stream, view in views.items() if view}
+        if not views:
+            return
+        begin = time.monotonic()
         try:
-            header = frame.image.header
-            image, camera = self._decode(frame)
-            camera = self._transforms.place(camera, header)
-            self._update_settings()
-            begin = time.monotonic()
-            people = self._pipeline.step(image, camera, frame.seconds, frame.decode_depth(image))
-            end = time.monotonic()
-            located = self._transforms.locate(header, people, camera)
-            self._people_out.publish(located, self._transforms.up, header, image, people)
-            self._transforms.broadcast(*located)
-        except FrameError as error:
-            self._statistics.count_skipped(error.reason)
-            self._warn(error.reason, str(error))
-            return
+            found = step_together(list(views.values()))
         except Exception as error:
-            if self.context.ok():  # else the process is about to end, and nothing can be published
-                self._statistics.count_skipped("model_error")
-                self._warn("model_error", f"A frame could not be processed: {_explained(error)}")
+            for stream in views:
+                stream.skip(error)
             return
-        latency = self.get_clock().now().nanoseconds * 1e-9 - frame.seconds
-        self._statistics.count_processed(latency, time.monotonic() - frame.arrival, end - begin, len(people))
+        seconds = time.monotonic() - begin
+        for (stream, view), people in zip(views.items(), found):
+            stream.publish(frames[stream], view, people, seconds)
 
     def _answer(self, request) -> PersonArray:
-        image, camera = self._decode(Frame(request.image, request.camera_info, time.monotonic()))
-        self._update_settings()
+        stream = self._streams[0]
+        image, camera = stream.decode(Frame(request.image, request.camera_info, time.monotonic()))
         if request.boxes:
             boxes = np.array([[b.x_offset, b.y_offset, b.width, b.height] for b in request.boxes], np.float32)
             if not boxes[:, 2:].all():
                 raise FrameError("boxes", "A box of the request is empty; give every box a width and a height.")
-            people = self._pipeline.estimate(image, camera, boxes)
+            people = stream.pipeline.estimate(image, camera, boxes)
         else:
-            people = self._pipeline.find(image, camera)
+            people = stream.pipeline.find(image, camera)
         return persons_message(request.image.header, people)
 
-    def _decode(self, frame: Frame) -> tuple[np.ndarray, Camera]:
-        return frame.decode(self.get_parameter("rectified").value, self.get_parameter("default_fov_degrees").value)
-
-    def _update_settings(self):
-        settings, skeleton = parameters.pipeline_settings(self), self._pipeline.skeleton
-        if settings != self._pipeline.settings:
-            self._pipeline.settings = settings
-        if self._pipeline.skeleton != skeleton:
-            self._people_out.publish_skeleton(self._pipeline.skeleton)
-
-    # Warnings and diagnostics
+    # Diagnostics
 
     def _watch(self):
-        report = self._statistics.report()
-        problem = self._camera.watch() if self._camera else None
-        if problem:
-            self._warn(problem.kind, problem.message)
-        facts = {
-            "model": self.get_parameter("model").value or "packaged",
-            "device": self._pipeline.device if self._pipeline else "",
-            "image_topic": self._camera.image_topic if self._camera else "",
-        }
-        if self._pipeline:
-            facts |= {f"people_left_out_{limit}": n for limit, n in self._pipeline.left_out.items() if n}
-        status = status_message(self.get_fully_qualified_name(), self._state, report, problem, facts)
-        message = DiagnosticArray(status=[status])
+        message = DiagnosticArray(status=[stream.status(self._state) for stream in self._streams])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics_out.publish(message)
-
-    def _warn(self, kind: str, message: str):
-        now = time.monotonic()
-        if now - self._warned.get(kind, -np.inf) >= _WARNING_PERIOD:
-            self._warned[kind] = now
-            self.get_logger().warning(message)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _explained(error: BaseException) -> str:
-    """What a user can mend in a line; anything else is a fault of the program, and keeps its traceback."""
-    return _one_line(error) if isinstance(error, (UserError, OSError)) else "".join(format_exception(error))
 
 
 def main(args=None) -> NoReturn:
@@ -340,7 +283,7 @@ def main(args=None) -> NoReturn:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (UserError, ParameterException) as error:
-        print(f"metrabs_node could not start: {_one_line(error)}", file=sys.stderr)
+        print(f"metrabs_node could not start: {one_line(error)}", file=sys.stderr)
         exit_code = 1
     except RuntimeError:
         # What rclpy raises where a signal comes while the node is being made, or in the middle of a callback.
@@ -361,7 +304,7 @@ def _init(args):
     try:
         rclpy.init(args=args)
     except RuntimeError as error:
-        raise UserError(_one_line(error)) from error
+        raise UserError(one_line(error)) from error
     unknown = remove_ros_args(args if args is not None else sys.argv)[1:]
     if unknown:
         raise UserError(f"Unknown arguments: {' '.join(unknown)}. Remappings and parameters come after --ros-args.")

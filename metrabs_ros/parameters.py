@@ -1,5 +1,6 @@
 """The node's parameters: names, defaults, ranges, and when each may change."""
 
+import re
 from dataclasses import dataclass
 
 import rclpy.parameter
@@ -9,12 +10,22 @@ from metrabs_core.errors import UserError
 from metrabs_core.pipeline import PipelineSettings
 from metrabs_core.smoothing import SMOOTHINGS
 
-# When a parameter may be set. The values follow the node's life cycle, from the most to the least permissive.
+# When a parameter may be set. The values follow the node's life cycle, from the most to the least permissive, which is
+# when the node is made.
 ALWAYS = ("unconfigured", "inactive", "active")
 NOT_WHILE_ACTIVE = ("unconfigured", "inactive")
 BEFORE_CONFIGURE = ("unconfigured",)
+AT_START = ()
 
-_WAY_TO = {NOT_WHILE_ACTIVE: "deactivate the node first", BEFORE_CONFIGURE: "deactivate and clean up the node first"}
+_TOPIC = re.compile(r"(~/|/)?(?!.*__)[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
+# An empty list does not tell its type; those that may be empty here hold names.
+_NAMES = rclpy.parameter.Parameter.Type.STRING_ARRAY
+
+_WAY_TO = {
+    NOT_WHILE_ACTIVE: "deactivate the node first",
+    BEFORE_CONFIGURE: "deactivate and clean up the node first",
+    AT_START: "start the node anew with it",
+}
 
 
 @dataclass(frozen=True)
@@ -29,15 +40,17 @@ class Parameter:
         limits: smallest and largest number allowed.
         choices: the allowed strings.
         scale: of a setting of the pipeline, what makes its number out of the parameter's (metres to millimetres).
+        is_topic: whether it is the name of a topic, or a list of names that topics begin with; empty for none.
     """
 
     name: str
-    default: bool | int | float | str | list[int]
+    default: bool | int | float | str | list[int] | list[str]
     description: str
     settable: tuple[str, ...] = ALWAYS
     limits: tuple | None = None
     choices: tuple[str, ...] = ()
     scale: float | None = None
+    is_topic: bool = False
 
     @property
     def descriptor(self) -> ParameterDescriptor:
@@ -45,7 +58,7 @@ class Parameter:
         descriptor = ParameterDescriptor(description=self.description)
         if self.choices:
             descriptor.additional_constraints = f"One of: {', '.join(self.choices)}."
-        if isinstance(self.default, list):
+        if self._is_region:
             descriptor.additional_constraints = f"{len(self.default)} whole numbers, none below 0."
         elif self.limits and isinstance(self.default, float):
             low, high = self.limits
@@ -55,23 +68,38 @@ class Parameter:
             descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
         return descriptor
 
+    @property
+    def _is_region(self) -> bool:
+        return isinstance(self.default, list) and not self.is_topic
+
     def converted(self, value):
         """The value with the parameter's type, where what was given can't mean anything else.
 
         `60` means `60.0`. YAML and `ros2 param set` read `off` as false; true then is the first of the other choices.
+        An empty list in YAML is none at all.
         """
+        if self.default == [] and not value and not isinstance(value, str):
+            return []
         if isinstance(value, bool) and self.choices[:1] == ("off",):
             return self.choices[value]
         is_integer = isinstance(value, int) and not isinstance(value, bool)
         return float(value) if isinstance(self.default, float) and is_integer else value
 
     def check(self, value, state: str) -> str:
-        """Why `value` can't be set in this state of the life cycle: a sentence, or '' if it can."""
-        if state not in self.settable:
+        """Why `value` can't be set: a sentence, or '' if it can.
+
+        Args:
+            value: of the right type.
+            state: of the node's life cycle; '' while the node is made.
+        """
+        if state and state not in self.settable:
             return f"The parameter {self.name} can't change while the node is {state}: {_WAY_TO[self.settable]}."
         if self.choices and value not in self.choices:
             return f"The parameter {self.name} is {value!r}, but must be one of: {', '.join(self.choices)}."
-        if isinstance(self.default, list) and (len(value) != len(self.default) or min(value) < 0):
+        if self.is_topic and not _are_topics(value):
+            names = "different names that topics can begin with" if isinstance(value, list) else "the name of a topic"
+            return f"The parameter {self.name} is {value!r}, but must be {names}: letters, digits and underscores."
+        if self._is_region and (len(value) != len(self.default) or min(value) < 0):
             return (
                 f"The parameter {self.name} is {list(value)}, but must be {len(self.default)} whole numbers, none "
                 "below 0."
@@ -80,9 +108,16 @@ class Parameter:
 
     def setting(self, value):
         """The value as a setting of the pipeline."""
-        if isinstance(self.default, list):
+        if self._is_region:
             return tuple(value)
         return self.scale * value if self.scale else value
+
+
+def _are_topics(value: str | list[str]) -> bool:
+    """Whether a value is the name of a topic, or consists of different names that topics can begin with."""
+    if isinstance(value, list):
+        return len(set(value)) == len(value) and all(_TOPIC.fullmatch(name) and name[0] not in "~/" for name in value)
+    return not value or bool(_TOPIC.fullmatch(value))
 
 
 def _setting(name: str, description: str, scale: float | None = None, **constraints) -> Parameter:
@@ -194,6 +229,14 @@ PARAMETERS = (
         limits=(0, 2048),
     ),
     Parameter(
+        "cameras",
+        [],
+        "Names of several cameras, which share the model: with front and rear, topics are front/image, rear/image and "
+        "~/front/persons, ~/rear/persons, and so on. Empty: one camera without a name.",
+        AT_START,
+        is_topic=True,
+    ),
+    Parameter(
         "image_transport",
         "raw",
         "raw: subscribe to `image`; compressed: to `image/compressed` (JPEG or PNG).",
@@ -206,6 +249,7 @@ PARAMETERS = (
         "Depth images (16UC1 in millimetres, or 32FC1 in metres) that belong to the images pixel by pixel, by whose "
         "depth people's distances are corrected. Empty: none.",
         NOT_WHILE_ACTIVE,
+        is_topic=True,
     ),
     Parameter(
         "qos_reliability",
@@ -307,8 +351,11 @@ def declare(node):
         converted = parameter.converted(given)
         is_converted = converted is not given
         value = converted if is_converted else default
-        value = node.declare_parameter(parameter.name, value, parameter.descriptor, is_converted).value
-        problem = parameter.check(value, "unconfigured")
+        is_empty = value == []
+        node.declare_parameter(parameter.name, _NAMES if is_empty else value, parameter.descriptor, is_converted)
+        if is_empty and is_converted:
+            node.set_parameters([_ros_parameter(parameter.name, value)])
+        problem = parameter.check(node.get_parameter(parameter.name).value, "")
         if problem:
             raise UserError(problem)
 
@@ -322,7 +369,11 @@ def convert(parameter: rclpy.parameter.Parameter) -> rclpy.parameter.Parameter:
     """A parameter that somebody wants to set, with the type of the node's, if the value can be converted."""
     ours = _BY_NAME.get(parameter.name)
     value = ours.converted(parameter.value) if ours else parameter.value
-    return parameter if value is parameter.value else rclpy.parameter.Parameter(parameter.name, value=value)
+    return parameter if value is parameter.value else _ros_parameter(parameter.name, value)
+
+
+def _ros_parameter(name: str, value) -> rclpy.parameter.Parameter:
+    return rclpy.parameter.Parameter(name, _NAMES if value == [] else None, value)
 
 
 def check(name: str, value, state: str) -> str:

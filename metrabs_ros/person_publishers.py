@@ -10,6 +10,7 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from metrabs_core.drawing import draw_people
+from metrabs_core.errors import UserError
 from metrabs_core.pipeline import People
 from metrabs_core.skeletons import Skeleton
 from metrabs_msgs import msg
@@ -23,22 +24,31 @@ _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reli
 class PersonPublishers:
     """`~/persons`, `~/skeleton`, `~/markers` and `~/overlay` of a lifecycle node, which only an active one publishes.
 
+    Of one camera of several: `~/<camera>/persons` and so on.
+
     Markers and overlay are made only where somebody subscribes, and topics of ROS4HRI only where the node's parameter
     `ros4hri` asks for them.
     """
 
-    def __init__(self, node: LifecycleNode):
-        """Create the publishers."""
-        self._persons = node.create_lifecycle_publisher(msg.PersonArray, "~/persons", 10)
-        self._skeleton = node.create_lifecycle_publisher(msg.Skeleton, "~/skeleton", _LATCHED)
-        self._markers = node.create_lifecycle_publisher(MarkerArray, "~/markers", 10)
-        self._overlay = node.create_lifecycle_publisher(Image, "~/overlay", 1)
+    def __init__(self, node: LifecycleNode, prefix: str = ""):
+        """Create the publishers; the prefix is the camera's, such as "front/"."""
+        self._persons = node.create_lifecycle_publisher(msg.PersonArray, f"~/{prefix}persons", 10)
+        self._skeleton = node.create_lifecycle_publisher(msg.Skeleton, f"~/{prefix}skeleton", _LATCHED)
+        self._markers = node.create_lifecycle_publisher(MarkerArray, f"~/{prefix}markers", 10)
+        self._overlay = node.create_lifecycle_publisher(Image, f"~/{prefix}overlay", 1)
+        self._prefix = prefix
         self._node, self._shown_ids = node, set()
         self._bodies: HumanBodies | None = None
 
     def open(self):
         """Prepare for an active node. Raises UserError if what the parameters ask for is not installed."""
-        self._bodies = HumanBodies(self._node) if self._node.get_parameter("ros4hri").value else None
+        self._bodies = None
+        if self._node.get_parameter("ros4hri").value:
+            if self._prefix:
+                raise UserError(
+                    "ros4hri has one list of bodies for all cameras, which are looked at one by one: set it to false."
+                )
+            self._bodies = HumanBodies(self._node)
 
     def publish_skeleton(self, skeleton: Skeleton):
         """Publish the joint names and bones of the people to come."""

@@ -101,12 +101,18 @@ class Transforms:
             return header, people
         return Header(stamp=header.stamp, frame_id=self._target), people.in_world(camera)
 
-    def broadcast(self, header, people: People):
-        """Publish frames of people, and of their joints, if that is wanted; both arguments are from `locate`."""
+    def broadcast(self, header, people: People, prefix: str = ""):
+        """Publish frames of people, and of their joints, if that is wanted.
+
+        Args:
+            header: from `locate`.
+            people: from `locate`.
+            prefix: of the frames' names.
+        """
         if not self._is_sending:
             return
         poses, skeleton = people.poses3d, people.skeleton
-        names, transforms = [f"person_{person}" for person in people.ids], []
+        names, transforms = [f"{prefix}person_{person}" for person in people.ids], []
         places, turned = skeleton.pelvis(poses), body_orientations(poses, skeleton)
         if self._frames != "off":
             transforms += _transforms(header, names, places, turned)

@@ -1,20 +1,21 @@
 """The way of one frame, with a detector whose score the picture tells and a crop model whose poses are known."""
 
 import inspect
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import cv2
 import dot_people
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.spatial.transform import Rotation
 
 from metrabs_core.cameras import Camera
 from metrabs_core.combined import CombinedModel, MultipersonModel
 from metrabs_core.errors import UserError
 from metrabs_core.model_card import ModelCard
 from metrabs_core.packaging import Model
-from metrabs_core.pipeline import UNTRACKED, People, PersonPipeline, PipelineSettings
+from metrabs_core.pipeline import UNTRACKED, People, PersonPipeline, PipelineSettings, View, step_together
 from metrabs_core.skeletons import NATIVE, SKELETONS
 
 SIZE = (360, 480)
@@ -87,6 +88,38 @@ def test_both_halves_make_the_step_and_batches_make_no_difference(model):
         for people in (halves.follow(found, 0.1 * i), batched.follow(of_batch, 0.1 * i)):
             for name, array in expected.arrays().items():
                 np.testing.assert_allclose(getattr(people, name), array, rtol=1e-4, atol=1e-3)
+
+
+def test_several_cameras_see_together_what_each_sees_alone(model):
+    rng = np.random.default_rng(0)
+    matrix = K.copy()
+    matrix[0, 2] -= 40
+    higher = np.pad(picture(0.7), [(0, 20), (0, 0), (0, 0)])
+    cameras = [
+        Camera(K),
+        Camera(matrix, [0.05, -0.01, 0.002, 0.001, 0.02, 0.01, 0.0, 0.0]),
+        Camera(K, [0.05, -0.01, 0, 0], "fisheye"),
+        Camera(K),
+    ]
+    base = np.eye(4)
+    base[:3] = np.column_stack([Rotation.from_euler("xyz", [80, 10, 20], degrees=True).as_matrix(), [100, 2e6, 300]])
+    for of_world in (None, base):
+        if of_world is not None:  # each camera tilted and rolled in one world, far from its origin
+            turns = [Rotation.random(random_state=i).as_matrix() if i else np.eye(3) for i in range(4)]
+            cameras = [
+                replace(c, extrinsic_matrix=of_world, world_up=(0, 0, 1)).turned(t) for c, t in zip(cameras, turns)
+            ]
+        depth = rng.uniform(2000, 2500, SIZE).astype(np.float32)
+        images, depths = [picture(0.8), picture(0.5), picture(0.6), higher], [depth, None, None, None]
+        for interval in (1, 2):
+            both = [[PersonPipeline(model, PipelineSettings(detector_interval=interval)) for _ in images] for _ in "ab"]
+            for stamp in (1.0, 1.1, 1.2):
+                views = [View(p, i, c, stamp, d) for p, i, c, d in zip(both[0], images, cameras, depths)]
+                for view, together, pipeline in zip(views, step_together(views), both[1], strict=True):
+                    alone = pipeline.step(*view[1:])
+                    assert alone.ids.tolist() == [1] and alone.are_measured[0] == (view.depth is not None)
+                    for name, array in alone.arrays().items():
+                        np.testing.assert_allclose(getattr(together, name), array, rtol=1e-3, atol=0.5)
 
 
 def test_single_images_are_found_without_changing_who_is_known(model):

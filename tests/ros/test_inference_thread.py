@@ -16,10 +16,10 @@ class SlowWork:
         self.begun = threading.Semaphore(0)
         self.go_on = threading.Semaphore(0)
 
-    def __call__(self, frame):
+    def __call__(self, frames):
         self.begun.release()
         assert self.go_on.acquire(timeout=TIMEOUT)
-        self.done.append(frame)
+        self.done += frames.values()
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def thread(work):
 
 
 def test_the_newest_frame_wins(thread, work):
-    assert not thread.offer(1)
+    assert not thread.offer("camera", 1)
     assert work.begun.acquire(timeout=TIMEOUT)
-    assert [thread.offer(frame) for frame in (2, 3, 4)] == [False, True, True]
+    assert [thread.offer("camera", frame) for frame in (2, 3, 4)] == [False, True, True]
     for _ in range(2):
         work.go_on.release()
     thread.request(lambda: None).result(TIMEOUT)
@@ -48,11 +48,25 @@ def test_the_newest_frame_wins(thread, work):
     assert work.done == [1, 4]
 
 
+def test_each_camera_has_its_own_newest_frame_and_what_waits_goes_together(work):
+    rounds = []
+    thread = InferenceThread(lambda frames: (rounds.append(frames), work(frames)))
+    thread.offer("front", 1)
+    assert work.begun.acquire(timeout=TIMEOUT)
+    offers = [("rear", 2), ("front", 3), ("rear", 4), ("front", 5)]
+    assert [thread.offer(*offer) for offer in offers] == [False, False, True, True]
+    for _ in range(2):
+        work.go_on.release()
+    assert work.begun.acquire(timeout=TIMEOUT)
+    assert thread.stop(TIMEOUT)
+    assert rounds == [{"front": 1}, {"rear": 4, "front": 5}]
+
+
 def test_requests_run_in_turn_with_frames_and_are_never_lost(thread, work):
-    thread.offer(1)
+    thread.offer("camera", 1)
     assert work.begun.acquire(timeout=TIMEOUT)
     futures = [thread.request(lambda i=i: (i, list(work.done), threading.current_thread().name)) for i in range(3)]
-    thread.offer(2)
+    thread.offer("camera", 2)
     for _ in range(2):
         work.go_on.release()
     results = [future.result(TIMEOUT) for future in futures]
@@ -71,9 +85,9 @@ def test_an_exception_goes_to_who_asked_and_the_thread_lives(thread):
 
 
 def test_cleared_frames_are_forgotten(thread, work):
-    thread.offer(1)
+    thread.offer("camera", 1)
     assert work.begun.acquire(timeout=TIMEOUT)
-    thread.offer(2)
+    thread.offer("camera", 2)
     thread.clear()
     work.go_on.release()
     thread.request(lambda: None).result(TIMEOUT)
@@ -82,10 +96,10 @@ def test_cleared_frames_are_forgotten(thread, work):
 
 
 def test_stop_cancels_what_has_not_begun(thread, work):
-    thread.offer(1)
+    thread.offer("camera", 1)
     assert work.begun.acquire(timeout=TIMEOUT)
     waiting = thread.request(lambda: None)
-    thread.offer(2)
+    thread.offer("camera", 2)
     assert not thread.stop(timeout=0.01), "work that has begun can't be stopped"
     with pytest.raises(CancelledError):
         waiting.result(TIMEOUT)

@@ -21,12 +21,13 @@ def test_the_parameters_file_lists_all_parameters_with_their_defaults():
 def test_every_parameter_is_described_and_its_default_allowed(parameter):
     descriptor = parameter.descriptor
     assert len(descriptor.description) > 10 and descriptor.description.endswith(".")
-    assert parameter.check(parameter.default, "unconfigured") == ""
+    assert parameter.check(parameter.default, "") == ""
     if parameter.limits:
         low, high = parameter.limits
         assert low <= parameter.default <= high
     assert ("always" in comment_of(parameter.name)) == (parameter.settable == parameters.ALWAYS)
     assert ("(unconfigured)" in comment_of(parameter.name)) == (parameter.settable == parameters.BEFORE_CONFIGURE)
+    assert ("(start)" in comment_of(parameter.name)) == (parameter.settable == parameters.AT_START)
 
 
 def comment_of(name: str) -> str:

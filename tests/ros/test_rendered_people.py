@@ -4,10 +4,12 @@ import signal
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from conftest import NodeClient, NodeProcess, image_message, is_at
 from sensor_msgs.msg import CameraInfo
 
 from metrabs_core.skeletons import NATIVE
+from metrabs_msgs.msg import PersonArray
 
 PELVIS = NATIVE.index("pelv")
 
@@ -22,21 +24,30 @@ def node(ros, rendered_people):
     assert process.end(signal.SIGTERM) == 0, process.log
 
 
-def see(node, rendered_people, name) -> tuple[np.ndarray, np.ndarray]:
-    """Show a picture to the node. Returns its people's joints [n, 34, 3] and the true ones, metres."""
+def publish(node, rendered_people, name, prefix="") -> Time:
+    """Show a picture to a camera of the node. Returns its stamp."""
     image = rendered_people[f"image_{name}"]
     stamp = node.next_stamp()
     camera_info = CameraInfo(width=image.shape[1], height=image.shape[0], distortion_model="plumb_bob")
     camera_info.header.stamp = stamp
     camera_info.k = rendered_people["intrinsic_matrix"].ravel()
     camera_info.d = [0.0] * 5
-    persons = node.persons
-    node.publish("camera_info", camera_info)
-    node.publish("image", image_message(image, stamp, frame_id="rendering_optical"))
-    message = persons.next(is_at(stamp))
-    assert message.header.frame_id == "rendering_optical"
+    node.publish(f"{prefix}camera_info", camera_info)
+    node.publish(f"{prefix}image", image_message(image, stamp, frame_id="rendering_optical"))
+    return stamp
+
+
+def joints_of(message) -> np.ndarray:
     joints = [[(joint.x, joint.y, joint.z) for joint in person.joints] for person in message.persons]
-    return np.array(joints).reshape(-1, NATIVE.n_joints, 3), rendered_people[f"joints_{name}"] / 1000
+    return np.array(joints).reshape(-1, NATIVE.n_joints, 3)
+
+
+def see(node, rendered_people, name) -> tuple[np.ndarray, np.ndarray]:
+    """Show a picture to the node. Returns its people's joints [n, 34, 3] and the true ones, metres."""
+    persons = node.persons
+    message = persons.next(is_at(publish(node, rendered_people, name)))
+    assert message.header.frame_id == "rendering_optical"
+    return joints_of(message), rendered_people[f"joints_{name}"] / 1000
 
 
 def test_two_people_stand_where_they_were_rendered(node, rendered_people):
@@ -58,3 +69,25 @@ def test_people_come_out_at_their_distance_in_metres(node, rendered_people, dist
         ratios += [pose[PELVIS, 2] / truth[PELVIS, 2] for pose in found]
     assert len(ratios) >= 4  # the detector overlooks some who look unlike people in photographs
     assert np.mean(ratios) == pytest.approx(1, abs=0.12), ratios
+
+
+def test_two_cameras_see_together_what_each_sees_alone(ros, node, rendered_people):
+    images = {"left": "4m_1", "right": "pair"}
+    process = NodeProcess(qos_reliability="reliable", cameras="[left, right]")
+    client = NodeClient(ros, process.namespace)
+    client.wait_until_active()
+    persons = {camera: client.listen(PersonArray, f"~/{camera}/persons") for camera in images}
+
+    def show(camera):
+        return publish(client, rendered_people, images[camera], f"{camera}/")
+
+    for camera, listener in persons.items():
+        listener.connect(lambda camera=camera: is_at(show(camera)))
+    for _ in range(3):  # while the first is in work, others wait for each other
+        stamps = {camera: show(camera) for _ in range(2) for camera in images}
+        for camera, name in images.items():
+            together = joints_of(persons[camera].next(is_at(stamps[camera])))
+            alone, _ = see(node, rendered_people, name)
+            np.testing.assert_allclose(together, alone, atol=0.01)
+    client.close()
+    assert process.end(signal.SIGTERM) == 0, process.log
