@@ -350,8 +350,9 @@ class PersonPipeline:
         """People with velocities and, if that is wanted, smoothed."""
         smoothing, skeleton = SMOOTHINGS[self.settings.smoothing], people.skeleton
         points = people.poses3d if smoothing else skeleton.pelvis(people.poses3d)[:, np.newaxis]
-        points = points if camera is None else camera.to_world(points)
-        points, velocities = self._filter.update(people.ids, points, stamp, smoothing, self.settings.track_max_age)
+        points, origin = (points, np.zeros(3)) if camera is None else map(camera.to_world, (points, np.zeros(3)))
+        max_age = self.settings.track_max_age
+        points, velocities = self._filter.update(people.ids, points, stamp, smoothing, max_age, origin)
         velocities = skeleton.pelvis(velocities) if smoothing else velocities[:, 0]
         if camera is not None:
             points, velocities = camera.to_camera(points), velocities @ camera.extrinsic_matrix[:3, :3].T

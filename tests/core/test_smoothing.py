@@ -12,11 +12,11 @@ LIGHT, STRONG = SMOOTHINGS["light"], SMOOTHINGS["strong"]
 MAX_AGE = 1.5
 
 
-def run(poses, interval, smoothing=LIGHT, start=100.0, pose_filter=None):
+def run(poses, interval, smoothing=LIGHT, start=100.0, pose_filter=None, origin=(0, 0, 0)):
     """Smoothed points and velocities [T, J, 3] of one person whose poses are [T, J, 3]."""
     pose_filter = pose_filter or PoseFilter()
     results = [
-        pose_filter.update([1], pose[np.newaxis], start + i * interval, smoothing, MAX_AGE)
+        pose_filter.update([1], pose[np.newaxis], start + i * interval, smoothing, MAX_AGE, origin)
         for i, pose in enumerate(poses)
     ]
     return tuple(np.concatenate(arrays) for arrays in zip(*results))
@@ -42,15 +42,30 @@ def test_light_smoothing_takes_the_jitter_of_a_standing_person_down_to_a_third(r
 @pytest.mark.parametrize("smoothing", [LIGHT, STRONG])
 @pytest.mark.parametrize("speed", [0.0, 300.0, 1200.0, 4000.0])
 @pytest.mark.parametrize("rate", [8, 30])
-def test_a_constant_speed_lags_as_the_closed_form_says(smoothing, speed, rate):
+@pytest.mark.parametrize("origin", [(-200, 200, 3400), (8e8, 200, 6e8)], ids=["along", "across"])
+def test_a_constant_speed_lags_as_the_closed_form_says(smoothing, speed, rate, origin):
     velocity = speed * np.array([0.6, 0.0, -0.8])
     path = np.arange(30 * rate)[:, None, None] / rate * velocity + [100, 200, 3000]
-    smooth, velocities = run(path, 1 / rate, smoothing)
+    smooth, velocities = run(path, 1 / rate, smoothing, origin=origin)
     # An exponential mean of time constant T is T behind; T of a cutoff frequency f is 1 / (2 pi f).
     lag = 1 / (2 * np.pi * (smoothing.min_cutoff + smoothing.beta * speed))
     np.testing.assert_allclose(path[-1] - smooth[-1], [velocity * lag], atol=1e-3 * max(speed, 1))
     assert smoothing.lag(speed) == pytest.approx(lag)
     np.testing.assert_allclose(velocities[-1], [velocity], atol=1e-3 * max(speed, 1))
+
+
+@pytest.mark.parametrize("distance", [6, 15])
+@pytest.mark.parametrize("rate", [10, 30])
+def test_somebody_who_walks_is_hardly_late_however_far_away_and_uncertain(distance, rate):
+    # Errors grow with the distance: at 3 m, they are those of the tests above.
+    path = np.linspace(-3000, 3000, 6 * rate)[:, None, None] * [1, 0, 0] + [0, 0, 1000.0 * distance]
+    noise = measured(np.random.default_rng(3), len(path)) * distance / 3
+    smooth, _ = run(path + noise, 1 / rate)
+    late = (path - smooth)[2 * rate :]
+    limit = 0.12  # s, at 1 m/s
+    assert late[..., 0].mean() < 1000 * limit and np.abs(late[..., 2].mean()) < 100 * distance / 3
+    settled = slice(2 * rate, None)
+    assert smooth[settled, :, 2].std(axis=0).mean() < noise[settled, :, 2].std(axis=0).mean() / 1.4
 
 
 def test_velocities_are_known_after_half_a_second_and_right_from_then_on():
@@ -72,7 +87,7 @@ def test_the_result_does_not_depend_on_the_axes(seed, rate):
     poses = measured(rng, 20, 3) + rng.normal(size=3) * 1000
     rotation, shift = Rotation.random(random_state=seed).as_matrix(), rng.normal(size=3) * 5000
     smooth, velocity = run(poses, 1 / rate)
-    turned, turned_velocity = run(poses @ rotation.T + shift, 1 / rate)
+    turned, turned_velocity = run(poses @ rotation.T + shift, 1 / rate, origin=shift)
     np.testing.assert_allclose(turned, smooth @ rotation.T + shift, atol=1e-6)
     np.testing.assert_allclose(turned_velocity, velocity @ rotation.T, atol=1e-6)
 

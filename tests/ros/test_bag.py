@@ -87,7 +87,7 @@ def test_people_are_smoothed_if_that_is_wanted(tmp_path, closed_form_model_path)
     speed = 3 * pose[0, 2] / FOCAL / 0.1
     assert last.velocity.x == pytest.approx(speed, rel=1e-3)
     late = pose - [(p.x, p.y, p.z) for p in last.joints]
-    assert (late[:, 0] > 0.05 * speed).all() and np.abs(late[:, 1:]).max() < 1e-4
+    assert (late[:, 0] > 0.05 * speed).all() and np.abs(late[:, 1:]).max() < 0.02
 
 
 def test_bad_images_are_skipped(tmp_path, closed_form_model_path, capsys):
