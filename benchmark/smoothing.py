@@ -135,8 +135,8 @@ def tables(numbers: dict) -> list[Table]:
     ]
     about = (
         f"The pelvises of {video['people']} people in the first {video['frames']} images of the sample video (10 a "
-        "second, model `fast`), 13 to 30 m away by an assumed field of view. Jitter: of the changes of speed from image "
-        f"to image, median of the people. Lag: mean of {video['walking']} who walk across the picture."
+        "second, model `fast`), 13 to 30 m away by an assumed field of view. Jitter: of the changes of speed from "
+        f"image to image, median of the people. Lag: mean of {video['walking']} who walk across the picture."
     )
     return [
         Table("Smoothing of poses over time", header, rows, note),

@@ -8,6 +8,7 @@ import sys
 
 import cv2
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from training.synthesis.person import Person
 from training.synthesis.renderer import Lights, metric_depth
@@ -17,6 +18,7 @@ from training.synthesis.worker import Worker
 WIDTH, HEIGHT = 768, 576
 CAMERA_HEIGHT = 1.0  # metres
 FOCAL_LENGTH = 540.0  # pixels
+YAWS = (-16, -8, 0, 8, 16)  # of the base that turns, degrees
 BACKGROUND = 150  # grey: before a busy picture the person detector overlooks rendered people
 
 
@@ -33,8 +35,8 @@ def standing_people(n: int, seed: int = 11) -> tuple[Worker, list[Person]]:
     return worker, people
 
 
-def take_picture(worker: Worker, people: list[Person], focal_length: float) -> tuple[np.ndarray, np.ndarray]:
-    """RGB picture uint8 [576, 768, 3] by a camera that looks along the world's -y axis, and its depth.
+def take_picture(worker: Worker, people: list[Person], camera: View) -> tuple[np.ndarray, np.ndarray]:
+    """RGB picture uint8 [576, 768, 3] by a camera, and its depth.
 
     Depth is uint16 [576, 768], millimetres along the optical axis, 0 where nobody is.
     """
@@ -42,7 +44,6 @@ def take_picture(worker: Worker, people: list[Person], focal_length: float) -> t
         np.array([[0.3, 0.6, 1.0], [-0.6, 0.5, 0.5], [0, 1, 0.2]]), np.full((3, 3), 0.35), np.full(3, 0.4),
         np.full(3, 0.3), 0.5,
     )  # fmt: skip
-    camera = camera_of(focal_length)
     drawn = [(p.vertices, p.normals, p.look) for p in people]
     solids = [solid for person in people for solid in person.solids]
     colour, depth, *_ = worker.renderer.render(
@@ -54,12 +55,12 @@ def take_picture(worker: Worker, people: list[Person], focal_length: float) -> t
     return np.clip(people_only + BACKGROUND * (1 - seen), 0, 255).astype(np.uint8), np.rint(depth).astype(np.uint16)
 
 
-def camera_of(focal_length: float) -> View:
-    """The camera of ``take_picture``."""
+def camera_of(focal_length: float, turned: np.ndarray = np.eye(3)) -> View:  # noqa: B008 (it is not changed)
+    """A camera that looks along the world's -y axis, turned by a rotation [3, 3] of the world about where it is."""
     intrinsics = np.array([[focal_length, 0, (WIDTH - 1) / 2], [0, focal_length, (HEIGHT - 1) / 2], [0, 0, 1.0]])
     extrinsics = np.eye(4)
-    extrinsics[:3, :3] = [[-1, 0, 0], [0, 0, -1], [0, -1, 0]]
-    extrinsics[:3, 3] = [0, CAMERA_HEIGHT, 0]
+    extrinsics[:3, :3] = [[-1, 0, 0], [0, 0, -1], [0, -1, 0]] @ np.transpose(turned)
+    extrinsics[:3, 3] = -CAMERA_HEIGHT * extrinsics[:3, 2]
     return View(intrinsics, extrinsic_matrix=extrinsics, width=WIDTH, height=HEIGHT)
 
 
@@ -68,14 +69,17 @@ def in_front(person: Person, distance: float, aside: float = 0.0, yaw: float = 1
     return person.placed(yaw, np.array([aside, -distance]))
 
 
-def true_joints(person: Person) -> np.ndarray:
-    """Native joints float [34, 3] in millimetres in the frame of the camera of ``take_picture``."""
-    extrinsics = camera_of(1.0).extrinsic_matrix
+def true_joints(person: Person, camera: View) -> np.ndarray:
+    """Native joints float [34, 3] in millimetres in the frame of a camera."""
+    extrinsics = camera.extrinsic_matrix
     return 1000 * (person.joints @ extrinsics[:3, :3].T + extrinsics[:3, 3])
 
 
 def main(path: str) -> None:
-    """``image_``, ``depth_`` and ``joints_`` of people at several distances, turned differently, and two together."""
+    """Pictures of people at several distances, turned differently, from a base that turns, and of two together.
+
+    Of each ``image_``, ``depth_``, ``joints_`` in the camera's frame, and ``extrinsics_``, world to camera, metres.
+    """
     arrays = {}
     worker, people = standing_people(6)
     scenes = {
@@ -84,10 +88,16 @@ def main(path: str) -> None:
         for i, person in enumerate(people)
     }
     scenes |= {f"turned_{yaw}": [in_front(people[0], 3, yaw=yaw)] for yaw in (0, 90, 270)}
+    # A robot's base that turns, with a camera that looks down and is rolled.
+    tilted = Rotation.from_euler("xy", [12, 10], degrees=True)
+    turns = {f"base_{yaw}": (Rotation.from_euler("z", yaw, degrees=True) * tilted).as_matrix() for yaw in YAWS}
+    scenes |= {name: [in_front(people[1], 3.5, aside=0.2, yaw=165)] for name in turns}
     scenes["pair"] = [in_front(people[1], 3.5, aside=0.8), in_front(people[2], 5, aside=-1.0, yaw=150)]
     for name, placed in scenes.items():
-        arrays[f"image_{name}"], arrays[f"depth_{name}"] = take_picture(worker, placed, FOCAL_LENGTH)
-        arrays[f"joints_{name}"] = np.array([true_joints(person) for person in placed])
+        camera = camera_of(FOCAL_LENGTH, turns.get(name, np.eye(3)))
+        arrays[f"image_{name}"], arrays[f"depth_{name}"] = take_picture(worker, placed, camera)
+        arrays[f"joints_{name}"] = np.array([true_joints(person, camera) for person in placed])
+        arrays[f"extrinsics_{name}"] = camera.extrinsic_matrix
     np.savez(path, intrinsic_matrix=camera_of(FOCAL_LENGTH).intrinsic_matrix, **arrays)
 
 

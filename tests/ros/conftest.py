@@ -15,6 +15,7 @@ import pytest
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.parameter import Parameter
@@ -54,6 +55,16 @@ def camera_info_message(stamp: Time, frame_id="camera", width=WIDTH, height=HEIG
     fields = {"k": matrix, "distortion_model": "plumb_bob", "d": [0.0] * 5, **fields}
     message = CameraInfo(width=width, height=height, **fields)
     message.header.stamp, message.header.frame_id = stamp, frame_id
+    return message
+
+
+def transform(parent, child, stamp, rotation, translation) -> TransformStamped:
+    """Where a child frame is in its parent: a rotation of SciPy, and a translation [3] in metres."""
+    message = TransformStamped(child_frame_id=child)
+    message.header.frame_id, message.header.stamp = parent, stamp
+    q, t = message.transform.rotation, message.transform.translation
+    q.x, q.y, q.z, q.w = rotation.as_quat().tolist()
+    t.x, t.y, t.z = np.asarray(translation, float).tolist()
     return message
 
 

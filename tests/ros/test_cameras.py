@@ -16,10 +16,10 @@ from conftest import (
     image_message,
     is_at,
     picture,
+    transform,
     wait_for,
 )
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import TransformStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from scipy.spatial.transform import Rotation
 from tf2_msgs.msg import TFMessage
@@ -167,14 +167,8 @@ def test_the_service_answers_as_with_one_camera(robot):
 
 def test_people_of_all_cameras_come_in_the_target_frame_with_crops_upright_in_it(ros, process, robot):
     static = ros.create_publisher(TFMessage, "/tf_static", LATCHED)
-    transforms = []
-    for camera, (rotation, place) in IN_BASE.items():
-        message = TransformStamped(child_frame_id=f"{camera}_optical")
-        message.header.frame_id = "base_link"
-        q, t = message.transform.rotation, message.transform.translation
-        q.x, q.y, q.z, q.w = rotation.as_quat().tolist()
-        t.x, t.y, t.z = place.tolist()
-        transforms.append(message)
+    stamp = robot.next_stamp()
+    transforms = [transform("base_link", f"{camera}_optical", stamp, *place) for camera, place in IN_BASE.items()]
     static.publish(TFMessage(transforms=transforms))
     robot.restart(target_frame="base_link")
     assert robot.set_parameters(tf_timeout=10.0) == ""

@@ -5,12 +5,16 @@ import signal
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from conftest import NodeClient, NodeProcess, image_message, is_at
+from conftest import NodeClient, NodeProcess, destroy, image_message, is_at, transform, wait_for
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo
+from tf2_msgs.msg import TFMessage
 
 from metrabs_core.skeletons import NATIVE
 from metrabs_msgs.msg import PersonArray
 
+KEPT = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 PELVIS = NATIVE.index("pelv")
 
 
@@ -24,14 +28,17 @@ def node(ros, rendered_people):
     assert process.end(signal.SIGTERM) == 0, process.log
 
 
-def publish(node, rendered_people, name, prefix="") -> Time:
-    """Show a picture to a camera of the node. Returns its stamp."""
+def publish(node, rendered_people, name, prefix="", depth_topic="") -> Time:
+    """Show a picture, and its depth if there is a topic for that, to a camera of the node. Returns its stamp."""
     image = rendered_people[f"image_{name}"]
     stamp = node.next_stamp()
     camera_info = CameraInfo(width=image.shape[1], height=image.shape[0], distortion_model="plumb_bob")
     camera_info.header.stamp = stamp
     camera_info.k = rendered_people["intrinsic_matrix"].ravel()
     camera_info.d = [0.0] * 5
+    if depth_topic:
+        depth = rendered_people[f"depth_{name}"]
+        node.publish(depth_topic, image_message(depth, stamp, frame_id="rendering_optical", encoding="16UC1"))
     node.publish(f"{prefix}camera_info", camera_info)
     node.publish(f"{prefix}image", image_message(image, stamp, frame_id="rendering_optical"))
     return stamp
@@ -69,6 +76,40 @@ def test_people_come_out_at_their_distance_in_metres(node, rendered_people, dist
         ratios += [pose[PELVIS, 2] / truth[PELVIS, 2] for pose in found]
     assert len(ratios) >= 4  # the detector overlooks some who look unlike people in photographs
     assert np.mean(ratios) == pytest.approx(1, abs=0.12), ratios
+
+
+@pytest.mark.parametrize("depth_topic", ["", "depth"])
+def test_people_stay_within_ten_centimetres_in_the_map_while_a_tilted_base_turns(
+    ros, node, rendered_people, depth_topic
+):
+    node.restart(target_frame="map", depth_topic=depth_topic)
+    assert node.set_parameters(tf_timeout=10.0) == ""
+    to_base = np.linalg.inv(rendered_people["extrinsics_base_0"])
+    static, moving = (ros.create_publisher(TFMessage, *topic) for topic in (("/tf_static", KEPT), ("/tf", 100)))
+    camera = transform(
+        "base", "rendering_optical", node.next_stamp(), Rotation.from_matrix(to_base[:3, :3]), to_base[:3, 3]
+    )
+    static.publish(TFMessage(transforms=[camera]))
+    wait_for(lambda: static.get_subscription_count() and moving.get_subscription_count(), "the node")
+    places, persons = {}, node.persons
+    start = "image_base_"
+    for yaw in [int(name.removeprefix(start)) for name in rendered_people if name.startswith(start)]:
+        stamp = publish(node, rendered_people, f"base_{yaw}", depth_topic=depth_topic)
+        turned = Rotation.from_euler("z", yaw, degrees=True)
+        moving.publish(TFMessage(transforms=[transform("map", "base", stamp, turned, [0, 0, 0])]))
+        message = persons.next(is_at(stamp))
+        assert message.header.frame_id == "map"
+        [places[yaw]] = joints_of(message)[:, PELVIS]
+        assert message.persons[0].distance_source == (depth_topic or "rgb")
+    homogeneous = np.append(rendered_people["joints_base_0"][0, PELVIS] / 1000, 1)
+    truth = (to_base @ homogeneous)[:3]
+    print({yaw: np.round(place - truth, 3) for yaw, place in places.items()})
+    # The RGB distance has an error of its own, which a base that stands still has, too.
+    reference = truth if depth_topic else places[0]
+    assert max(np.linalg.norm(place - reference) for place in places.values()) < 0.1
+    node.restart(target_frame="", depth_topic="")
+    for publisher in (static, moving):
+        destroy(ros, ros.destroy_publisher, publisher)
 
 
 def test_two_cameras_see_together_what_each_sees_alone(ros, node, rendered_people):

@@ -3,8 +3,7 @@
 import closed_form_model
 import numpy as np
 import pytest
-from conftest import FOCAL, HEIGHT, WIDTH, Listener, destroy, is_at, picture, wait_for
-from geometry_msgs.msg import TransformStamped
+from conftest import FOCAL, HEIGHT, WIDTH, Listener, destroy, is_at, picture, transform, wait_for
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from scipy.spatial.transform import Rotation
 from tf2_msgs.msg import TFMessage
@@ -20,15 +19,6 @@ POSE = closed_form_model.expected_pose((39.5, 59.5, 50, 120), INTRINSICS) / 1000
 # A camera 1.2 m above the base that looks ahead, 10 degrees down and 25 degrees rolled.
 OPTICAL = Rotation.from_matrix([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
 TO_BASE = Rotation.from_euler("yx", [10, 25], degrees=True) * OPTICAL, np.array([0.1, 0.0, 1.2])
-
-
-def transform(parent, child, stamp, rotation, translation) -> TransformStamped:
-    message = TransformStamped(child_frame_id=child)
-    message.header.frame_id, message.header.stamp = parent, stamp
-    q, t = message.transform.rotation, message.transform.translation
-    q.x, q.y, q.z, q.w = rotation.as_quat().tolist()
-    t.x, t.y, t.z = np.asarray(translation, float).tolist()
-    return message
 
 
 def joints_of(person) -> np.ndarray:
