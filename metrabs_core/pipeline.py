@@ -230,15 +230,15 @@ class PersonPipeline:
 
     def warm_up(self, height: int, width: int, n_cameras: int = 1):
         """Run once what a step of so many cameras runs, so that the first is as fast as others; sizes in pixels."""
-        if not has_halves(self.model):
+        if has_halves(self.model):
+            images = [np.zeros([height, width, 3], np.uint8)] * n_cameras
+            cameras = [Camera.from_fov(DEFAULT_FOV_DEGREES, width, height)] * n_cameras
+            detected_boxes(self.model, images, self._boxes_options(self.settings.detector_threshold))
+            for n_people in _WARM_UP_PEOPLE:
+                boxes = np.tile(np.float32([0, 0, width, height, 1]), [n_people, 1])
+                self._poses_in_boxes(images, cameras, [boxes] * n_cameras)
+        else:
             self.model.warm_up((height, width))
-            return
-        images = [np.zeros([height, width, 3], np.uint8)] * n_cameras
-        cameras = [Camera.from_fov(DEFAULT_FOV_DEGREES, width, height)] * n_cameras
-        detected_boxes(self.model, images, self._boxes_options(self.settings.detector_threshold))
-        for n_people in _WARM_UP_PEOPLE:
-            boxes = np.tile(np.float32([0, 0, width, height, 1]), [n_people, 1])
-            self._poses_in_boxes(images, cameras, [boxes] * n_cameras)
         give_back_freed_memory()
 
     @property
