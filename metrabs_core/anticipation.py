@@ -106,11 +106,10 @@ def _middles(boxes):
 
 
 def _extent(poses2d, image):
-    """Upper left corner and size [n, 2] of what is seen of people; joints out of view count as at the border."""
+    """Upper left corner and size [n, 2] of what is seen of people: joints out of view count as at the border."""
     points = np.clip(poses2d, 0, np.array(image.shape[1::-1]) - 1.0)
-    points = np.where(np.isnan(points), np.nanmean(points, axis=1, keepdims=True), points)
-    start = points.min(axis=1, initial=np.inf)
-    return start, np.maximum(points.max(axis=1, initial=-np.inf) - start, 1.0)
+    start, end = (np.nan_to_num(extreme.reduce(points, axis=1)) for extreme in (np.fmin, np.fmax))
+    return start, np.maximum(end - start, 1.0)
 
 
 def _thumbnail(image):

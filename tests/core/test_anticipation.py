@@ -1,9 +1,12 @@
 """People between two looks of the detector, in scenes whose people and boxes are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from metrabs_core.anticipation import Anticipation
 from metrabs_core.cameras import Camera
 from metrabs_core.pipeline import PersonPipeline, PipelineSettings
 from metrabs_core.skeletons import NATIVE
@@ -137,6 +140,18 @@ def test_somebody_who_turns_fast_keeps_the_box_around_the_joints():
     _, followed = play(frames, 5)
     for people, (box,) in zip(followed, frames):
         np.testing.assert_allclose(people.boxes[0], box, atol=0.1)
+
+
+def test_joints_behind_the_camera_have_no_extent():
+    people = play([[[100, 100, 80, 200]]], 2)[1][0]
+    image, poses2d = np.zeros([HEIGHT, WIDTH, 3], np.uint8), np.stack([people.poses2d[0], people.poses2d[0] * np.nan])
+    poses2d[0, 3:] = np.nan
+    anticipation = Anticipation()
+    two = people.select([0, 0])
+    anticipation.learn(replace(two, ids=np.array([1, 2]), poses2d=poses2d), image, 0.0, was_looked_at=True)
+    boxes = anticipation.boxes(image, 0.1, interval=2)
+    fitted = anticipation.fit(boxes, np.array([0, 1]), poses2d, image)
+    np.testing.assert_allclose(fitted, people.boxes[[0, 0]], atol=1e-3)
 
 
 def test_weak_detections_reach_the_network_only_where_they_can_be_somebody():
