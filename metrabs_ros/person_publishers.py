@@ -45,9 +45,7 @@ class PersonPublishers:
         self._bodies = None
         if self._node.get_parameter("ros4hri").value:
             if self._prefix:
-                raise UserError(
-                    "ros4hri has one list of bodies for all cameras, which are looked at one by one: set it to false."
-                )
+                raise UserError("ros4hri takes one camera only: set it to false, or start the node without cameras.")
             self._bodies = HumanBodies(self._node)
 
     def publish_skeleton(self, skeleton: Skeleton):

@@ -193,7 +193,7 @@ def test_people_of_all_cameras_come_in_the_target_frame_with_crops_upright_in_it
 @pytest.mark.parametrize(
     "parameters, words",
     [
-        ({"ros4hri": True}, "ros4hri has one list of bodies for all cameras"),
+        ({"ros4hri": True}, "ros4hri takes one camera only"),
         ({"depth_topic": "/depth"}, "depth_topic begins with the name of each, so it can't be '/depth'"),
     ],
 )
