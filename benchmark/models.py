@@ -43,6 +43,7 @@ class _NoNetwork(tf.Module):
         super().__init__(name="no_network")
         self.skeleton, self.crop_side = crop_model.skeleton, crop_model.crop_side
         self.bone_lengths = crop_model.bone_lengths
+        self.crop_margin, self.max_roll_degrees = crop_model.crop_margin, crop_model.max_roll_degrees
 
     def estimate(self, crops, intrinsics):
         """See ``metrabs_core.packaging.FrozenCropModel.estimate``."""

@@ -5,14 +5,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
-from benchmark import __main__, report
+from benchmark import __main__, models, report
 from benchmark.people import PeoplePictures
 from benchmark.rounds import medians
+from metrabs_core.model_card import ModelCard
+from metrabs_core.skeletons import NATIVE
 from training.dataset_format import write_description, write_json
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +58,18 @@ def test_other_programs_are_told():
 def test_numbers_are_written_as_json(tmp_path):
     report.write_json(tmp_path / "numbers.json", {"a": [1.5]})
     assert json.loads((tmp_path / "numbers.json").read_text()) == {"a": [1.5]}
+
+
+def test_models_without_networks_take_images_as_whole_ones_do():
+    crop_model = SimpleNamespace(
+        skeleton=NATIVE, crop_side=64, bone_lengths=None, crop_margin=1.0, max_roll_degrees=10.0
+    )
+    boxes, image = np.float32([[10, 10, 40, 80], [60, 10, 40, 80]]), np.zeros([100, 120, 3], np.uint8)
+    for part in (models.without_networks, models.only_after_networks):
+        model = part(boxes, crop_model, ModelCard())
+        found = model.detect_poses(image, max_detections=2, num_aug=2, suppress_implausible_poses=False)
+        np.testing.assert_allclose(found["boxes"][:, :4], boxes)
+        assert found["poses3d"].shape == (2, NATIVE.n_joints, 3)
 
 
 def test_contestants_take_turns():
