@@ -1,7 +1,7 @@
 """Boxes of people who are known already, for images in which the person detector does not look.
 
 Where somebody's box is in the next image follows from the pose in the last one: from the joints' extent, which the
-detector's box exceeded by some margin when it last looked, and from how the box has moved.
+detector's box exceeded by some margin when it last looked. How boxes move on the tracker knows.
 """
 
 import numpy as np
@@ -15,56 +15,46 @@ _CHANGE = 30.0
 _THUMBNAIL = 32  # pixels along the longer side
 # Overlap of the box that was expected with that of the pose found in it, below which the pose has drifted away.
 _MIN_OVERLAP = 0.5
-# Time over which the velocity of a box is averaged, s.
-_VELOCITY_TIME = 0.2
 
 
 class Anticipation:
-    """Remembers the people of the last image, and says where they will be in the next one.
+    """Remembers the people of the last image, and says when the detector should look again.
 
     Attributes:
         people: of the last image; None before the first.
     """
 
     def __init__(self):
-        self.people = None  # of the last image
+        self.people = None
         self._stamp = 0.0
         self._images_since = 0  # the detector last looked
         self._is_somebody_lost = False
         self._thumbnail = None  # of that image
         self._margins = np.zeros([0, 4])  # of each person's box around the joints, as parts of their extent
-        self._velocities = np.zeros([0, 2])  # of each person's box, px/s
 
-    def boxes(self, image: np.ndarray, stamp: float, interval: int) -> np.ndarray | None:
-        """Where the people of the last image are in the next one.
+    def should_look(self, image: np.ndarray, stamp: float, interval: int) -> bool:
+        """Whether the detector should look at the next image.
+
+        It is time to, or somebody was lost in the last image, or this one comes too late, or it is unlike the one that
+        the detector last looked at.
 
         Args:
             image: the next one, uint8 [H, W, 3].
             stamp: of it, s.
             interval: from how many images the detector looks at one.
-
-        Returns:
-            float32 [n, 5], as the detector gives them, with the scores that the people had; None if the detector should
-            look: it is time to, or somebody was lost in the last image, or this one comes too late, or it is unlike
-            the one that the detector last looked at.
         """
         self._images_since += 1
-        elapsed = stamp - self._stamp
         is_due = self.people is None or self._is_somebody_lost or self._images_since >= interval
-        if is_due or not 0 <= elapsed <= _LATE:
-            return None
+        if is_due or not 0 <= stamp - self._stamp <= _LATE:
+            return True
         thumbnail = _thumbnail(image)
-        if thumbnail.shape != self._thumbnail.shape or np.abs(thumbnail - self._thumbnail).mean() > _CHANGE:
-            return None
-        boxes = np.column_stack([self.people.boxes, self.people.scores])
-        boxes[:, :2] += self._velocities * elapsed
-        return boxes
+        return thumbnail.shape != self._thumbnail.shape or np.abs(thumbnail - self._thumbnail).mean() > _CHANGE
 
     def fit(self, boxes: np.ndarray, found: np.ndarray, poses2d: np.ndarray, image: np.ndarray) -> np.ndarray:
-        """Boxes around the people who were found where ``boxes`` said.
+        """Boxes around the people of the last image, where they were found in this one.
 
         Args:
-            boxes: [n, 5], what ``boxes`` returned.
+            boxes: [n, 4 or more], where they were expected.
             found: int [m], in which of them somebody was found.
             poses2d: [m, J, 2], px, of those.
             image: that they are in.
@@ -83,26 +73,14 @@ class Anticipation:
 
     def learn(self, people, image: np.ndarray, stamp: float, was_looked_at: bool):
         """Take the ``People`` of an image, with ids; ``was_looked_at`` by the detector."""
-        old, elapsed = self.people, stamp - self._stamp
-        velocities = np.zeros([len(people), 2])
-        if old is not None and 0 < elapsed <= _LATE:
-            now, before = (np.flatnonzero(np.isin(a.ids, b.ids)) for a, b in ((people, old), (old, people)))
-            now, before = now[np.argsort(people.ids[now])], before[np.argsort(old.ids[before])]
-            shift = _middles(people.boxes[now]) - _middles(old.boxes[before])
-            gain = 1 - np.exp(-elapsed / _VELOCITY_TIME)
-            velocities[now] = self._velocities[before] + gain * (shift / elapsed - self._velocities[before])
         if was_looked_at:
             start, size = _extent(people.poses2d, image)
             end = people.boxes[:, :2] + people.boxes[:, 2:]
             self._margins = np.concatenate([(start - people.boxes[:, :2]) / size, (end - start - size) / size], axis=1)
             self._images_since, self._is_somebody_lost, self._thumbnail = 0, False, _thumbnail(image)
         else:
-            self._margins = self._margins[np.isin(old.ids, people.ids)]
-        self.people, self._stamp, self._velocities = people, stamp, velocities
-
-
-def _middles(boxes):
-    return boxes[:, :2] + boxes[:, 2:] / 2
+            self._margins = self._margins[np.isin(self.people.ids, people.ids)]
+        self.people, self._stamp = people, stamp
 
 
 def _extent(poses2d, image):

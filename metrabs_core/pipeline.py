@@ -319,7 +319,11 @@ class PersonPipeline:
 
     def _expected_boxes(self, view: "View") -> np.ndarray | None:
         """Where the people of the last image are expected in the next one; None if the detector should look."""
-        return self._anticipation.boxes(view.image, view.stamp, self.settings.detector_interval)
+        if self._anticipation.should_look(view.image, view.stamp, self.settings.detector_interval):
+            return None
+        people = self._anticipation.people
+        boxes = self._tracker.expected_boxes(people.ids.tolist(), view.stamp)
+        return None if boxes is None else np.column_stack([boxes, people.scores]).astype(np.float32)
 
     def _boxes_of_interest(self, boxes: np.ndarray, stamp: float) -> np.ndarray:
         """Boxes [n, 5] in the next image, within limits and without those who can't be anybody to the tracker."""

@@ -59,10 +59,10 @@ def seen(box):
     return np.concatenate([low, np.maximum(high - low, 0)])
 
 
-def play(boxes_of_frames, interval, images=None, stamps=None):
+def play(boxes_of_frames, interval, images=None, stamps=None, **settings):
     """The scene, and the people of each of its frames."""
     scene = Scene(boxes_of_frames)
-    pipeline = PersonPipeline(scene, PipelineSettings(detector_interval=interval))
+    pipeline = PersonPipeline(scene, PipelineSettings(detector_interval=interval, **settings))
     result = []
     for i in range(len(boxes_of_frames)):
         scene.frame = i
@@ -134,6 +134,16 @@ def test_the_detector_looks_where_time_jumps(stamps):
     assert scene.looks == [0, 2]
 
 
+def test_who_is_forgotten_meanwhile_is_somebody_new_as_without_an_interval():
+    frames, stamps = [[[100, 100, 80, 200]]] * 5, [0, 0.05, 0.1, 0.5, 0.55]
+    scene, followed = play(frames, 10, stamps=stamps, track_max_age=0.1)
+    assert scene.looks == [0, 3]
+    assert [people.ids.tolist() for people in followed] == [[1]] * 3 + [[2]] * 2
+    assert [people.ids.tolist() for people in play(frames, 1, stamps=stamps, track_max_age=0.1)[1]] == [[1]] * 3 + [
+        [2]
+    ] * 2
+
+
 def test_somebody_who_turns_fast_keeps_the_box_around_the_joints():
     """Growing arms: the box follows the joints, with the margins that the detector gave it."""
     frames = [[[200 - 6 * i, 100, 80 + 12 * i, 200]] for i in range(5)]
@@ -149,8 +159,7 @@ def test_joints_behind_the_camera_have_no_extent():
     anticipation = Anticipation()
     two = people.select([0, 0])
     anticipation.learn(replace(two, ids=np.array([1, 2]), poses2d=poses2d), image, 0.0, was_looked_at=True)
-    boxes = anticipation.boxes(image, 0.1, interval=2)
-    fitted = anticipation.fit(boxes, np.array([0, 1]), poses2d, image)
+    fitted = anticipation.fit(two.boxes, np.array([0, 1]), poses2d, image)
     np.testing.assert_allclose(fitted, people.boxes[[0, 0]], atol=1e-3)
 
 

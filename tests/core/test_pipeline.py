@@ -59,6 +59,16 @@ def test_a_step_finds_people_where_they_are_and_gives_them_ids(model):
     assert people.uncertainties == pytest.approx(np.full([1, 34], dot_people.SIGMA)) and people.in_view.all()
 
 
+def test_a_step_after_the_warm_up_traces_nothing():
+    crop_model = dot_people.DotCropModel(np.linalg.norm(DOTS, axis=-1))
+    pipeline = PersonPipeline(Model(CombinedModel(crop_model, ScoredBox()), ModelCard()))
+    pipeline.warm_up(*SIZE)
+    n_traces = crop_model.n_traces
+    assert n_traces > 0
+    assert len(pipeline.step(picture(0.8), CAMERA, 0.0)) == len(pipeline.find(picture(0.8), CAMERA)) == 1
+    assert crop_model.n_traces == n_traces
+
+
 def run(pipeline, scores, interval=0.1, start=0.0):
     """Ids of the person in pictures of successive scores."""
     steps = (pipeline.step(picture(score), CAMERA, start + i * interval) for i, score in enumerate(scores))

@@ -24,8 +24,8 @@ class View(Camera):
         width, height: pixels.
     """
 
-    width: int = 0
-    height: int = 0
+    width: int
+    height: int
 
     @classmethod
     def looking_at(cls, lens: Camera, size: tuple[int, int], position: np.ndarray, target: np.ndarray, roll: float):
