@@ -15,8 +15,9 @@ from benchmark.people import PeoplePictures
 # Name of each section: the module with its ``measure(people, quick)`` and ``tables(numbers)``, and what it measures.
 SECTIONS = {
     "startup": ("benchmark.startup", "loading a model and its first calls, in fresh processes"),
-    "stages": ("benchmark.stages", "each stage of a frame, for 1 to 16 people and 1 or 5 crops of each"),
+    "stages": ("benchmark.stages", "each stage of a frame, for 1 to 16 people and 1 or 5 crops of each, and a crowd"),
     "variants": ("benchmark.variants", "one option against the other, taken in turns"),
+    "peers": ("benchmark.peers", "against MediaPipe Pose and a stand-in for the authors' pipeline, in turns"),
     "smoothing": ("benchmark.smoothing", "what smoothing takes off the jitter of people, and how late they come"),
     "ros": ("benchmark.ros", "the node through DDS: frames per second, latency, memory"),
     "training": ("benchmark.training_input", "training crops per second against what the network takes"),

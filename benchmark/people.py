@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 _SCENES = 64
-_MAX_PEOPLE = 16
+_COLUMNS, _ROWS = 8, 2
 _GRAY = 150
 
 
@@ -42,30 +42,34 @@ class PeoplePictures:
         for example in sorted(upright, key=lambda example: -example.box[3]):
             picture = cv2.imread(str(example.image_path))[..., ::-1]
             size = picture.shape[1::-1]
-            if ((example.joints2d >= 0) & (example.joints2d < size)).all() and len(cutouts) < _MAX_PEOPLE:
+            if ((example.joints2d >= 0) & (example.joints2d < size)).all() and len(cutouts) < _COLUMNS * _ROWS:
                 left, top, width, height = example.box.round().astype(int)
                 cutouts.append(picture[max(top, 0) : top + height, max(left, 0) : left + width])
         return cutouts
 
-    def frame(self, n_people: int, width: int = 768, height: int = 576) -> tuple[np.ndarray, np.ndarray]:
-        """A gray picture with people in two rows.
+    def frame(
+        self, n_people: int, width: int = 768, height: int = 576, columns: int = _COLUMNS, rows: int = _ROWS
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A gray picture with people in columns and rows.
 
         Args:
-            n_people: 1 to 16; the size of each does not depend on it.
+            n_people: 1 to columns * rows; the size of each does not depend on it.
             width: of the picture, pixels.
             height: of the picture, pixels.
+            columns: the fewer, the larger the people are.
+            rows: the fewer, the larger the people are.
 
         Returns:
             The picture, uint8 [height, width, 3], RGB, and the boxes of the people, float32 [n, 4].
         """
         frame = np.full([height, width, 3], _GRAY, np.uint8)
         boxes = []
-        column, row = width * 2 // _MAX_PEOPLE, height // 2
+        column, row = width // columns, height // rows
         for i in range(n_people):
             cutout = self._cutouts[i % len(self._cutouts)]
             scale = 0.95 * min(column / cutout.shape[1], row / cutout.shape[0])
             size = max(int(cutout.shape[1] * scale), 1), max(int(cutout.shape[0] * scale), 1)
-            left, top = (i // 2) * column + (column - size[0]) // 2, (i % 2) * row + (row - size[1]) // 2
+            left, top = (i // rows) * column + (column - size[0]) // 2, (i % rows) * row + (row - size[1]) // 2
             frame[top : top + size[1], left : left + size[0]] = cv2.resize(cutout, size, interpolation=cv2.INTER_AREA)
             boxes.append([left, top, *size])
         return frame, np.array(boxes, np.float32)

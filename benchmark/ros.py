@@ -19,9 +19,11 @@ from metrabs_ros.transport import use_profile
 
 _SIZES = {"480p": (640, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
 _N_PEOPLE = 2
-_FAST, _SLOW = 40.0, 8.0  # images per second: more than the node takes, and few enough that none waits
-_MEMORY_FRAMES = 2000
+# Images per second: more than the node takes, about as many, and few enough that none waits.
+_FAST, _MEDIUM, _SLOW = 40.0, 25.0, 8.0
+_SECONDS, _MEMORY_SECONDS = 8, 60
 _TIMEOUT = 120.0  # seconds
+_MODEL = "fast"
 _ROOT = Path(__file__).parents[1]
 
 
@@ -29,24 +31,30 @@ def measure(people, quick: bool) -> dict:
     """Frames per second, latency and memory.
 
     Returns:
-        dict of ``active_after`` (seconds from the process's start until the node listens), ``sizes`` (per image size:
-        ``rate`` in frames/s and ``rate_latency`` in ms where images come faster than the node takes them, ``latency``
-        and ``latency_95`` in ms, median and 95th percentile, where they come slower, ``people`` per frame) and
-        ``memory`` (resident MB of the node after so many processed frames).
+        dict of ``active_after`` and ``first_after`` (seconds from the process's start until the node listens, and until
+        it has published the first people, of images that came all the time), ``sizes`` (per image size: ``rate`` in
+        frames/s and ``rate_latency`` in ms where images come faster than the node takes them, ``latency`` and
+        ``latency_95`` in ms, median and 95th percentile, where they come slower, ``people`` per frame) and ``memory``
+        (resident MB of the node after so many processed frames).
     """
     # before anything imports rclpy: alone on this machine
     os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 100))
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     use_profile()
-    with _Node() as node, _Camera() as camera:
-        camera.wait_for_node(node)
-        result = {"active_after": round(time.monotonic() - node.started, 1), "sizes": {}, "memory": {}}
-        seconds = 3 if quick else 12
+    seconds, memory_seconds = (2, 3) if quick else (_SECONDS, _MEMORY_SECONDS)
+    first = [people.frame(_N_PEOPLE, *_SIZES["480p"])[0]]  # drawn before anything is timed
+    with _Camera() as camera, _Node() as node:
+        result = {"sizes": {}, "memory": {}}
+        result["active_after"], result["first_after"] = camera.wait_for_people(node, first)
+        n_frames = 1
+        result["memory"][str(n_frames)] = round(node.memory())
         for name, size in tqdm(_SIZES.items(), desc="DDS", leave=False, disable=None):
             images = [people.frame(_N_PEOPLE, *size)[0]]
-            camera.film(images, _FAST, seconds=2)  # the first images of a size take longer
+            first = camera.film(images, _FAST, seconds=2)  # the first images of a size take longer
             fast = camera.film(images, _FAST, seconds)
             slow = camera.film(images, _SLOW, seconds)
+            n_frames += len(first) + len(fast) + len(slow)
+            result["memory"][str(n_frames)] = round(node.memory())
             result["sizes"][name] = {
                 "rate": round(len(fast) / seconds, 1),
                 "rate_latency": round(1000 * float(np.median([latency for latency, _ in fast])), 1),
@@ -54,18 +62,13 @@ def measure(people, quick: bool) -> dict:
                 "latency_95": round(1000 * float(np.percentile([latency for latency, _ in slow], 95)), 1),
                 "people": round(float(np.mean([n for _, n in slow])), 1),
             }
-        n_frames = 100 if quick else _MEMORY_FRAMES
         images = [people.frame(n, 768, 576)[0] for n in (1, 2, 3, 4)]
-        done = 0
-        with tqdm(total=n_frames, desc="memory", leave=False, disable=None) as progress:
-            while done < n_frames:
-                result["memory"][str(done)] = round(node.memory())
-                n_new = len(camera.film(images, 25.0, seconds=1 if quick else 8))
-                done += n_new
-                progress.update(n_new)
-                if not n_new:
-                    raise RuntimeError("The node does not answer any more.")
-        result["memory"][str(done)] = round(node.memory())
+        for _ in tqdm(range(3), desc="memory", leave=False, disable=None):
+            n_new = len(camera.film(images, _MEDIUM, memory_seconds / 3))
+            if not n_new:
+                raise RuntimeError("The node does not answer any more.")
+            n_frames += n_new
+            result["memory"][str(n_frames)] = round(node.memory())
     return result
 
 
@@ -78,13 +81,12 @@ def tables(numbers: dict) -> list[Table]:
     ]
     header = ["image", "frames/s", "latency at that rate, ms", "latency, ms", "95 %", "people"]
     note = (
-        f"From stamp to `persons` received, bgr8 messages, one crop per person. Images come at {_FAST:.0f}/s (a newer "
-        f"one takes the place of one that waits), then at {_SLOW:.0f}/s. The node listened "
-        f"{numbers['active_after']:.0f} s after its start."
+        f"From stamp to `persons` received, model `{_MODEL}`, bgr8 messages, one crop per person. Images come at "
+        f"{_FAST:.0f}/s (a newer one takes the place of one that waits), then at {_SLOW:.0f}/s. The node listened "
+        f"{numbers['active_after']:.1f} s after its start, and had published its first `persons` after "
+        f"{numbers['first_after']:.1f} s."
     )
-    memory = list(numbers["memory"].items())
-    shown = {0, len(memory) - 1} | set(range(0, len(memory), max(1, len(memory) // 6)))
-    counts, megabytes = zip(*(memory[i] for i in sorted(shown)))
+    counts, megabytes = zip(*numbers["memory"].items())
     return [
         Table("The node through DDS", header, rows, note),
         Table("Memory of the node", ["frames processed", *counts], [["MB", *map(str, megabytes)]]),
@@ -95,7 +97,10 @@ class _Node:
     """A running node that always has the given number of people to look at."""
 
     def __enter__(self):
-        parameters = {"detector_threshold": 0.0, "max_detections": _N_PEOPLE, "suppress_implausible_poses": "false"}
+        parameters = {
+            **{"model": _MODEL, "detector_threshold": 0.0, "max_detections": _N_PEOPLE},
+            "suppress_implausible_poses": "false",
+        }
         command = [sys.executable, "-m", "metrabs_ros.node", "--ros-args"]
         for name, value in parameters.items():
             command += ["-p", f"{name}:={value}"]
@@ -146,13 +151,25 @@ class _Camera:
         self._node.destroy_node()
         self._rclpy.try_shutdown()
 
-    def wait_for_node(self, node):
-        """Wait until the node listens."""
-        end = time.monotonic() + _TIMEOUT
-        while not (self._images.get_subscription_count() and self._camera_infos.get_subscription_count()):
-            if node.process.poll() is not None or time.monotonic() > end:
+    def wait_for_people(self, node, images) -> tuple[float, float]:
+        """Publish images until there is an answer.
+
+        Returns:
+            Seconds after the start of the node until it has subscribed, and until the answer.
+        """
+        listened = None
+        while not self.film(images, 20.0, seconds=0.05):
+            now = time.monotonic() - node.started
+            if node.process.poll() is not None or now > _TIMEOUT:
                 raise RuntimeError("The node did not start: try `python -m metrabs_ros.node`.")
-            time.sleep(0.02)
+            if (
+                listened is None
+                and self._images.get_subscription_count()
+                and self._camera_infos.get_subscription_count()
+            ):
+                listened = now
+        answered = time.monotonic() - node.started
+        return round(answered if listened is None else listened, 1), round(answered, 1)
 
     def film(self, images, rate: float, seconds: float) -> list[tuple[float, int]]:
         """Publish images in turn.

@@ -5,6 +5,8 @@ model whose network is replaced by nothing and one without crops as well; "rest"
 zero where parts that are called one by one pay for calls that the whole saves).
 """
 
+from itertools import count
+
 import numpy as np
 import tensorflow as tf
 
@@ -12,101 +14,159 @@ from benchmark import models
 from benchmark.people import camera_matrix
 from benchmark.report import Table
 from benchmark.rounds import medians
+from metrabs_core.cameras import Camera
 from metrabs_core.detection import load_detector
+from metrabs_core.pipeline import PersonPipeline, PipelineSettings
 
+_MODEL = "fast"
 _PEOPLE = (1, 2, 4, 8, 16)
-_CROPS = (1, 5)
+_CROPS = {1: _PEOPLE, 5: _PEOPLE[:-1]}
 _STAGES = ("decode", "detection", "cropping", "network", "post-processing", "messages", "rest")
+_OF_EACH_PERSON = ("cropping", "network", "messages")
+_CROWD, _LIMITS = 30, (-1, 16, 8)
 
 
 def measure(people, quick: bool) -> dict:
-    """Median milliseconds of each stage: a list of dicts with ``people``, ``crops``, stages and ``frame``."""
+    """Median milliseconds of each stage.
+
+    Returns:
+        dict of ``rows``, list of dicts with ``people``, ``crops``, stages, ``frame`` and ``per_person``; of ``crowd``,
+        list of dicts with ``limit``, ``people`` and ``frame``; and of the ``image``'s size.
+    """
     image, boxes = people.frame(max(_PEOPLE))
-    crop_model, card = models.packaged_crop_model()
-    detector = load_detector()
-    whole = models.whole(boxes, detector, crop_model, card)
-    without_networks = models.without_networks(boxes, crop_model, card)
-    after = models.only_after_networks(boxes, crop_model, card)
-    height, width = image.shape[:2]
-    messages = _Messages(image, whole)
-    side = crop_model.crop_side
+    parts = _Parts(image, boxes)
+    n_rounds = 2 if quick else 8
     rows = []
-    for n_crops in _CROPS:
-        contestants = {}
-        for n_people in _PEOPLE:
-            options = {
-                "intrinsic_matrix": camera_matrix(width, height),
-                "num_aug": n_crops,
-                "max_detections": n_people,
-            }
-            crops = tf.random.uniform([n_people * n_crops, side, side, 3])
-            intrinsics = tf.tile(tf.constant(camera_matrix(side, side))[tf.newaxis], [n_people * n_crops, 1, 1])
+    for n_crops, numbers in _CROPS.items():
+        contestants = {("detection", 0): parts.detect, ("decode", 0): parts.messages.decode}
+        contestants["decode_jpeg", 0] = parts.messages.decode_jpeg
+        for n_people in numbers:
+            contestants |= {(name, n_people): run for name, run in parts.contestants(n_people, n_crops).items()}
+        times = medians(contestants, n_rounds, f"stages, {n_crops} crops")
+        rows += [_row(times, n_people, n_crops) for n_people in numbers]
+    crowd = _crowd(people.frame(_CROWD, columns=_CROWD // 2), n_rounds)
+    return {"image": f"{image.shape[1]}x{image.shape[0]}", "rows": rows, "crowd": crowd}
 
-            def run(model, options=options):
-                return {name: value.numpy() for name, value in model.detect_poses(image, **options).items()}
 
-            prediction = run(whole, {**options, "suppress_implausible_poses": False})
-            prediction["boxes"] = np.pad(boxes[:n_people], [(0, 0), (0, 1)], constant_values=1.0)
+def _row(times: dict, n_people: int, n_crops: int) -> dict:
+    """What the times of parts say about the stages of a frame."""
+    row = {"people": n_people, "crops": n_crops}
+    row |= {name: times[name, n_people] for name in ("frame", "network", "post-processing", "messages")}
+    row |= {name: times[name, 0] for name in ("detection", "decode", "decode_jpeg")}
+    row["cropping"] = times["without_networks", n_people] - row["post-processing"]
+    row["rest"] = row["frame"] - sum(row[name] for name in _STAGES[:-1])
+    row["per_person"] = sum(row[name] for name in _OF_EACH_PERSON) / n_people
+    inside = row["detection"] + row["network"]
+    outside = sum(max(row[name], 0) for name in _STAGES) - inside
+    row["share_outside"] = outside / (inside + outside)
+    return {name: round(value, 3) for name, value in row.items()}
 
-            def frame(run=run, prediction=prediction):
-                messages.decode()
-                run(whole)
-                messages.publish(prediction)
 
-            contestants |= {
-                (n_people, "frame"): frame,
-                (n_people, "network"): lambda c=crops, i=intrinsics: crop_model.estimate(c, i)["poses3d"].numpy(),
-                (n_people, "without_networks"): lambda run=run: run(without_networks),
-                (n_people, "post-processing"): lambda run=run: run(after),
-                (n_people, "messages"): lambda prediction=prediction: messages.publish(prediction),
-            }
-        images = tf.constant(image[np.newaxis])
-        arguments = [tf.constant(value) for value in (0.2, 0.7, -1, False)]
-        contestants["detection"] = lambda images=images, a=arguments: detector(images, *a).values.numpy()
-        contestants["decode"] = messages.decode
-        contestants["decode_jpeg"] = messages.decode_jpeg
-        times = medians(contestants, 3 if quick else 15, f"stages, {n_crops} crops")
-        for n_people in _PEOPLE:
-            row = {"people": n_people, "crops": n_crops}
-            row |= {name: times[n_people, name] for name in ("frame", "network", "post-processing", "messages")}
-            row |= {name: times[name] for name in ("detection", "decode", "decode_jpeg")}
-            row["cropping"] = times[n_people, "without_networks"] - row["post-processing"]
-            row["rest"] = row["frame"] - sum(row[name] for name in _STAGES[:-1])
-            inside = row["detection"] + row["network"]
-            outside = sum(max(row[name], 0) for name in _STAGES) - inside
-            row["share_outside"] = outside / (inside + outside)
-            rows.append({name: round(value, 3) for name, value in row.items()})
-    return {"image": f"{width}x{height}", "rows": rows}
+def _crowd(frame, n_rounds: int) -> list[dict]:
+    """A step of more people than the limits allow."""
+    image, boxes = frame
+    model = models.whole(boxes, load_detector(), *models.packaged_crop_model(name=_MODEL))
+    steps = {}
+    for limit in _LIMITS:
+        settings = PipelineSettings(max_detections=limit, suppress_implausible_poses=False)
+        steps[limit] = _step(PersonPipeline(model, settings), image)
+    counts = {limit: len(step()) for limit, step in steps.items()}
+    times = medians(steps, n_rounds, f"{_CROWD} people")
+    return [{"limit": limit, "people": counts[limit], "frame": round(times[limit], 3)} for limit in _LIMITS]
 
 
 def tables(numbers: dict) -> list[Table]:
-    """Milliseconds of each stage."""
-    header = ["people", "crops each", *_STAGES, "frame", "outside detector and network"]
+    """Milliseconds of each stage, and of a crowd."""
+    header = ["people", "crops each", *_STAGES, "frame", "per person", "outside detector and network"]
     rows = [
         [str(row["people"]), str(row["crops"])]
-        + [f"{row[name]:.1f}" for name in (*_STAGES, "frame")]
+        + [f"{row[name]:.1f}" for name in (*_STAGES, "frame", "per_person")]
         + [f"{100 * row['share_outside']:.0f} %"]
         for row in numbers["rows"]
     ]
     jpeg = np.median([row["decode_jpeg"] for row in numbers["rows"]])
     note = (
-        f"Medians, {numbers['image']} pixels, people of one size. Decode: a bgr8 message; a JPEG takes {jpeg:.1f} ms. "
-        "Messages: tracking, PersonArray and markers, serialized."
+        f"Medians, model `{_MODEL}`, {numbers['image']} pixels, people of one size. Decode: a bgr8 message; a JPEG "
+        f"takes {jpeg:.1f} ms. Messages: tracking, PersonArray and markers, serialized. Per person: cropping, network and "
+        "messages."
     )
-    return [Table("Stages of a frame, milliseconds", header, rows, note)]
+    crowd = [
+        ["none" if row["limit"] < 0 else str(row["limit"]), str(row["people"]), f"{row['frame']:.1f}"]
+        for row in numbers["crowd"]
+    ]
+    return [
+        Table("Stages of a frame, milliseconds", header, rows, note),
+        Table(f"{_CROWD} people in an image", ["`max_detections`", "people followed", "ms"], crowd),
+    ]
+
+
+class _Parts:
+    """A frame, and the parts of it that can be run alone, with as many of the known people as are wanted."""
+
+    def __init__(self, image, boxes):
+        crop_model, card = models.packaged_crop_model(name=_MODEL)
+        detector = load_detector()
+        self._image, self._crop_model = image, crop_model
+        self._whole = models.whole(boxes, detector, crop_model, card)
+        self._without_networks = models.without_networks(boxes, crop_model, card)
+        self._after = models.only_after_networks(boxes, crop_model, card)
+        self.messages = _Messages(image)
+        images = tf.constant(image[np.newaxis])
+        arguments = [tf.constant(value) for value in (0.2, 0.7, -1, False)]
+        self.detect = lambda: detector(images, *arguments).values.numpy()
+
+    def contestants(self, n_people: int, n_crops: int) -> dict:
+        """Functions: the whole frame, as the node runs it, and parts."""
+        options = {"num_aug": n_crops, "max_detections": n_people}
+        step = _step(PersonPipeline(self._whole, PipelineSettings(**options)), self._image)
+        # messages are about everybody, whether the pose is plausible or not
+        following = PersonPipeline(self._whole, PipelineSettings(**options, suppress_implausible_poses=False))
+        camera, stamps = _camera(self._image), count(1)
+        candidates = following.detect(self._image, camera)
+        everybody = following.follow(candidates, 0.0, camera)
+        side, n = self._crop_model.crop_side, n_people * n_crops
+        crops = tf.random.uniform([n, side, side, 3])
+        intrinsics = tf.tile(tf.constant(camera_matrix(side, side))[tf.newaxis], [n, 1, 1])
+        matrix = camera.intrinsic_matrix
+
+        def run(model):
+            found = model.detect_poses(self._image, intrinsic_matrix=matrix, **options)
+            return {name: value.numpy() for name, value in found.items()}
+
+        def frame():
+            self.messages.decode()
+            step()
+            self.messages.publish(everybody)
+
+        return {
+            "frame": frame,
+            "network": lambda: self._crop_model.estimate(crops, intrinsics)["poses3d"].numpy(),
+            "without_networks": lambda: run(self._without_networks),
+            "post-processing": lambda: run(self._after),
+            "messages": lambda: self.messages.publish(following.follow(candidates, 0.04 * next(stamps), camera)),
+        }
+
+
+def _camera(image) -> Camera:
+    return Camera(camera_matrix(*image.shape[1::-1]))
+
+
+def _step(pipeline, image):
+    """A function that takes the image as the camera's next one."""
+    camera, stamps = _camera(image), count()
+    return lambda: pipeline.step(image, camera, 0.04 * next(stamps))
 
 
 class _Messages:
-    """What the node does before and after the model."""
+    """What the node makes people's pictures of, and messages of people."""
 
-    def __init__(self, image, model):
+    def __init__(self, image):
         import array
 
         import cv2
         from rclpy.serialization import serialize_message
         from sensor_msgs.msg import CompressedImage, Image
 
-        from metrabs_core.pipeline import People, PersonPipeline
         from metrabs_ros.image_conversion import to_rgb
         from metrabs_ros.markers import markers_message
         from metrabs_ros.person_messages import persons_message
@@ -116,12 +176,8 @@ class _Messages:
         raw = Image(height=height, width=width, encoding="bgr8", step=3 * width, data=array.array("B", bgr.tobytes()))
         jpeg = CompressedImage(format="jpeg", data=array.array("B", cv2.imencode(".jpg", bgr)[1].tobytes()))
         self.decode, self.decode_jpeg = lambda: to_rgb(raw), lambda: to_rgb(jpeg)
-        pipeline, stamp = PersonPipeline(model), 0.0
 
-        def publish(prediction):
-            nonlocal stamp
-            stamp += 0.04
-            people = pipeline.follow(People.untracked(prediction, pipeline.skeleton, image), stamp)
+        def publish(people):
             persons = persons_message(raw.header, people)
             serialize_message(persons)
             serialize_message(markers_message(persons, people.skeleton, people.ids.tolist()))

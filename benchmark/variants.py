@@ -1,8 +1,6 @@
 """One option against the other, in turns, so that the ratio holds whatever else the machine does."""
 
 import itertools
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +13,6 @@ from benchmark.rounds import medians
 from metrabs_core.cameras import Camera
 from metrabs_core.detection import load_detector
 from metrabs_core.pipeline import PersonPipeline, PipelineSettings, View, step_together
-from training.fetch_detector import RELEASED
 
 _IMAGES = 6  # a multiple of all intervals
 _DISTORTION = (0.1, -0.05, 0.001, 0.002, 0.01)
@@ -27,7 +24,7 @@ def measure(people, quick: bool) -> dict:
     height, width = image.shape[:2]
     crop_model, card = models.packaged_crop_model()
     half, _ = models.packaged_crop_model("float16")
-    nanodet, tiny = load_detector(), _yolov4_tiny()
+    nanodet, tiny = load_detector(), models.yolov4("yolov4-tiny")
     model = models.whole(boxes, nanodet, crop_model, card)
     with_half = models.whole(boxes, nanodet, half, card)
     with_tiny = models.whole(boxes, tiny, crop_model, card)
@@ -103,10 +100,3 @@ def _cameras(image) -> dict:
         return run
 
     return {"1": step(pipelines[:1]), "2 together": step(pipelines), "2 in turn": step(pipelines[:1], pipelines[1:])}
-
-
-def _yolov4_tiny():
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "zeros.weights"
-        path.write_bytes(np.array([0, 2, 5], "<i4").tobytes() + bytes(RELEASED["yolov4-tiny"].size - 12))
-        return load_detector("yolov4-tiny", path)

@@ -1,6 +1,7 @@
 """What `make bench` writes; what it measures is for a person to look at."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -10,10 +11,13 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from benchmark import __main__, models, report
+from benchmark import __main__, models, peer_mediapipe, peers, report
+from benchmark.peer_process import PeerProcess
 from benchmark.people import PeoplePictures
-from benchmark.rounds import medians
+from benchmark.rounds import in_turns, medians
+from metrabs_core.errors import UserError
 from metrabs_core.model_card import ModelCard
 from metrabs_core.skeletons import NATIVE
 from training.dataset_format import write_description, write_json
@@ -77,6 +81,86 @@ def test_contestants_take_turns():
     times = medians({"a": lambda: (calls.append("a"), time.sleep(0.02)), "b": lambda: calls.append("b")}, n_rounds=3)
     assert calls == ["a", "b"] * 4
     assert times["a"] >= 20 and times["a"] > times["b"]  # milliseconds
+    assert in_turns({"a": iter("not counted").__next__}, n_rounds=2) == {"a": ["o", "t"]}
+
+
+def test_known_people_are_as_many_as_asked_for():
+    boxes = np.float32([[10, 10, 40, 80], [60, 10, 40, 80]])
+    for limit, n in ((-1, 2), (0, 2), (1, 1), (2, 2), (3, 2)):
+        found = models.KnownPeople(boxes)(None, 0.3, 0.7, tf.constant(limit), False)
+        assert found.row_lengths().numpy().tolist() == [n]
+
+
+_PEER = """
+import os, sys, time
+from benchmark.peer_process import Contestant, serve
+
+def sleep():
+    print("not an answer", os.sched_getaffinity(0), file=sys.stderr)
+    print("not an answer", flush=True)
+    os.write(1, b"not an answer")
+    time.sleep(0.02)
+    return 3
+
+def work():
+    end = time.process_time() + 0.02
+    while time.process_time() < end:
+        pass
+    return len(os.sched_getaffinity(0))
+
+serve([Contestant("sleeper", "every image", 2, sleep), Contestant("worker", "every third image", 1, work, 3)])
+"""
+
+
+def test_a_peer_takes_its_turn_in_another_process_on_one_core(tmp_path):
+    cores = os.sched_getaffinity(0)
+    with PeerProcess([sys.executable, "-c", _PEER], tmp_path / "log") as peer:
+        assert os.sched_getaffinity(0) == cores
+        assert peer.contestants == [
+            {"name": "sleeper", "detector": "every image", "people": 2, "found": 3},
+            {"name": "worker", "detector": "every third image", "people": 1, "found": 1},
+        ]
+        slept, slept_cpu = peer.turn(0)
+        worked, worked_cpu = peer.turn(1)
+    assert slept >= 0.02 and slept_cpu < 0.01
+    assert worked >= 0.019 and 0.019 < worked_cpu < 0.03  # for an image, not for the three of a turn
+
+
+def test_a_peer_that_cannot_start_says_why(tmp_path):
+    with pytest.raises(RuntimeError, match="^no model$"):
+        PeerProcess([sys.executable, "-c", "raise SystemExit('no model')"], tmp_path / "log")
+
+
+def test_a_package_that_cannot_be_had_is_told_in_one_sentence(tmp_path, monkeypatch):
+    # a registry at a port where nothing listens
+    monkeypatch.setattr(peer_mediapipe, "_CACHE", tmp_path)
+    monkeypatch.setenv("UV_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    with pytest.raises(UserError, match=r"^The package mediapipe==\S+ can't be had \(.+\)\.$"):
+        peer_mediapipe.command(tmp_path)
+    assert not list(tmp_path.glob("mediapipe*"))
+    rows = [{"name": "us", "detector": "every image", "people": 1, "found": 1, "ratio": 1.0, "cpu": 0.1}]
+    [table] = peers.tables({"rows": rows, "missing": ["Without them: no network."]})
+    assert table.note.endswith("Without them: no network.")
+
+
+def test_ratios_are_of_the_same_round_and_as_many_people():
+    rows = [{"name": name, "people": n} for name, n in (("us", 1), ("us", 2), ("them", 1), ("them", 2))]
+    # the machine was ten times as slow in the second round
+    turns = {0: [(1, 1), (10, 1), (1, 1)], 1: [(2, 1), (20, 1), (2, 1)], 2: [(3, 2), (30, 2), (3, 2)]}
+    turns[3] = [(1, 4), (10, 5), (1, 6)]
+    compared = [(row["name"], row["people"], row["ratio"], row["cpu"]) for row in peers._compared(rows, turns)]
+    assert compared == [("us", 1, 1, 1), ("them", 1, 3, 2), ("us", 2, 1, 1), ("them", 2, 0.5, 5)]
+
+
+@pytest.mark.download
+def test_mediapipe_finds_the_person_of_the_comparison(tmp_path):
+    image, _ = peers._picture(PeoplePictures(tmp_path), 1)
+    np.save(tmp_path / "people_1.npy", image)
+    with PeerProcess(peer_mediapipe.command(tmp_path), tmp_path / "log") as peer:
+        assert [contestant["found"] for contestant in peer.contestants] == [1, 1, 1, 1]
+        assert all(min(peer.turn(i)) > 0.005 for i in range(4))
 
 
 def test_frames_show_as_many_people_as_asked_for_all_of_one_size(tmp_path):
@@ -108,6 +192,8 @@ def test_frames_show_as_many_people_as_asked_for_all_of_one_size(tmp_path):
             frame[top : top + height, left : left + width] = 150
         assert len(shown) == n and shown <= set(colours)
         assert (frame == 150).all()
+    frame, boxes = pictures.frame(30, 768, 576, columns=15)
+    assert len(boxes) == 30 and boxes[:, 0].max() > 700 and boxes[:, 2].max() <= 768 / 15
 
 
 def test_unknown_sections_are_told():
