@@ -87,8 +87,8 @@ def tables(numbers: dict) -> list[Table]:
     jpeg = np.median([row["decode_jpeg"] for row in numbers["rows"]])
     note = (
         f"Medians, model `{_MODEL}`, {numbers['image']} pixels, people of one size. Decode: a bgr8 message; a JPEG "
-        f"takes {jpeg:.1f} ms. Messages: tracking, PersonArray and markers, serialized. Per person: cropping, network and "
-        "messages."
+        f"takes {jpeg:.1f} ms. Messages: tracking, PersonArray and markers, serialized. Per person: cropping, network "
+        "and messages."
     )
     crowd = [
         ["none" if row["limit"] < 0 else str(row["limit"]), str(row["people"]), f"{row['frame']:.1f}"]

@@ -12,41 +12,46 @@ from benchmark.report import Table
 
 _STEPS = {
     "import": "import of TensorFlow and Keras",
-    "load": "`metrabs_core.load()`, built from weights",
-    "warm_up": "`warm_up` for 640 x 480",
+    "load": "loading the model",
+    "warm_up": "warming it up for 640 x 480",
     "first": "first frame",
     "tenth": "tenth frame",
-    "unwarmed_first": "first frame without `warm_up`",
+    "unwarmed_first": "first frame of a model that is not warmed up",
 }
 _SCRIPT = """if True:
-    import json, sys, time
+    import sys, time
     times, start = {}, time.perf_counter()
     def lap(name):
         global start
         times[name] = time.perf_counter() - start
         start = time.perf_counter()
-    import keras, numpy as np, tensorflow
-    import metrabs_core
+
+    from metrabs_core.process import import_tensorflow_alone, keep_freed_memory
+    keep_freed_memory()
+    import_tensorflow_alone()  # otherwise the next line's load does it
     lap("import")
-    model = metrabs_core.load()
+    from metrabs_core.pipeline import PersonPipeline, PipelineSettings
+    from metrabs_core.cameras import Camera
+    settings = PipelineSettings(detector_threshold=0.0, max_detections=2, suppress_implausible_poses=False)
+    pipeline = PersonPipeline.load(settings=settings)
     lap("load")
-    image = np.random.default_rng(0).integers(0, 256, [480, 640, 3], np.uint8)
-    def detect(name):
-        model.detect_poses(image, num_aug=1, detector_threshold=0.0, max_detections=2)["poses3d"].numpy()
-        lap(name)
-    if sys.argv[1] == "warm":
-        model.warm_up([480, 640])
+    is_warm = sys.argv[1] == "warm"
+    if is_warm:
+        pipeline.warm_up(480, 640)
         lap("warm_up")
-        for i in range(10):
-            detect({0: "first", 9: "tenth"}.get(i, "other"))
-    else:
-        detect("unwarmed_first")
+    import json, numpy
+    image = numpy.random.default_rng(0).integers(0, 256, [480, 640, 3], numpy.uint8)
+    camera = Camera.from_fov(50.0, 640, 480)
+    start = time.perf_counter()
+    for i in range(10 if is_warm else 1):
+        assert len(pipeline.step(image, camera, 0.1 * i)) == 2
+        lap({0: "first" if is_warm else "unwarmed_first", 9: "tenth"}.get(i, "other"))
     print(json.dumps(times))
 """
 
 
 def measure(people, quick: bool) -> dict:
-    """Median seconds of each step over fresh processes."""
+    """Median seconds of each step over fresh processes, which do what the node does at its start."""
     times = {name: [] for name in _STEPS}
     for _ in tqdm(range(1 if quick else 3), desc="fresh processes", leave=False, disable=None):
         for mode in ("warm", "cold"):
