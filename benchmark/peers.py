@@ -46,7 +46,7 @@ def measure(people, quick: bool) -> dict:
             for i, announced in enumerate(process.contestants):
                 contestants[len(rows)] = partial(process.turn, i)
                 rows.append(announced)
-        turns = in_turns(contestants, 2 if quick else 12, "peers")
+        turns = in_turns(contestants, 2 if quick else 10, "peers")
     return {"rows": _compared(rows, turns), "missing": missing}
 
 
