@@ -21,7 +21,8 @@ test: setup-dev
 test-downloads: setup-dev
 	@. .venv/local_setup.sh && .venv/bin/python -m pytest -m download -rs
 
-# Times of every stage, through DDS and of training, as tables and benchmark.json; see docs/performance.md.
+# Times of every stage, against others, through DDS and of training, as tables and benchmark.json; see
+# docs/performance.md.
 bench: setup-dev
 	@. .venv/local_setup.sh && .venv/bin/python -m benchmark
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,12 +14,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmark import __main__, models, peer_mediapipe, peers, report
+from benchmark import __main__, gpu, gpu_kernels, models, peer_mediapipe, peers, report
 from benchmark.peer_process import PeerProcess
 from benchmark.people import PeoplePictures
 from benchmark.rounds import in_turns, medians
+from metrabs_core.combined import CombinedModel
+from metrabs_core.detection import load_detector
 from metrabs_core.errors import UserError
 from metrabs_core.model_card import ModelCard
+from metrabs_core.packaging import load_crop_model
 from metrabs_core.skeletons import NATIVE
 from training.dataset_format import write_description, write_json
 
@@ -194,6 +198,50 @@ def test_frames_show_as_many_people_as_asked_for_all_of_one_size(tmp_path):
         assert (frame == 150).all()
     frame, boxes = pictures.frame(30, 768, 576, columns=15)
     assert len(boxes) == 30 and boxes[:, 0].max() > 700 and boxes[:, 2].max() <= 768 / 15
+
+
+def test_the_documentation_lists_what_has_no_gpu_kernel():
+    model = CombinedModel(load_crop_model("fast")[0], load_detector())
+    without = gpu_kernels.without_gpu_kernel(gpu_kernels.operations(model))
+    assert "ResizeArea T=uint8" in without and "ResizeBilinear T=float32" not in without
+    section = __main__.DOCS.read_text().split("## On a GPU")[1].split("##")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert {operation.split()[0] for operation in without} == {*re.findall(r"`(\w+)`", "".join(rows))}
+
+
+def test_operations_that_nobody_has_looked_up_are_told():
+    with pytest.raises(KeyError, match="does not know NewOp T=float32"):
+        gpu_kernels.without_gpu_kernel({"NewOp T=float32", "ResizeArea T=uint8"})
+
+
+def test_kernels_are_looked_up_by_type(monkeypatch):
+    monkeypatch.setattr(gpu_kernels, "_DEVICES", ("CPU",))  # which every TensorFlow has
+    is_known = {"MatMul T=float32": True, "MatMul T=string": False, "CombinedNonMaxSuppression": True}
+    is_known |= {"Cast DstT=float32 SrcT=uint8": True, "Lgamma T=float64": True, "Lgamma T=int32": False}
+    assert {operation: gpu_kernels.has_gpu_kernel(operation) for operation in is_known} == is_known
+
+
+def test_what_is_placed_on_the_processor_is_told():
+    with tf.device("CPU"):
+        matrix = tf.ones([4, 4])
+
+        @tf.function
+        def new(x):
+            with tf.device("CPU"):
+                return tf.linalg.matmul(x, x) + tf.cast(tf.range(tf.shape(x)[0]), tf.float32)
+
+        placed = gpu.placement(lambda: new(matrix))
+        assert placed["copies"] == {}
+        assert placed["on_processor"]["MatMul T=float32"] == 1
+        assert not any(operation.startswith(("Range", "Const", "Identity")) for operation in placed["on_processor"])
+
+
+def test_without_a_gpu_its_section_is_left_out_in_one_sentence(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(sys, "argv", ["benchmark", "gpu", "--json", str(tmp_path / "numbers.json"), "--update-docs"])
+    monkeypatch.setattr(__main__, "DOCS", tmp_path / "nothing is written.md")
+    __main__.main()
+    assert "The section gpu is left out. There is no GPU that TensorFlow can use here." in capsys.readouterr().out
 
 
 def test_unknown_sections_are_told():
