@@ -13,6 +13,7 @@ os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # sections run sever
 from benchmark import report
 from benchmark.people import PeoplePictures
 from metrabs_core.errors import UserError
+from metrabs_core.process import keep_freed_memory
 
 # Name of each section: the module with its ``measure(people, quick)`` and ``tables(numbers)``, and what it measures.
 SECTIONS = {
@@ -49,6 +50,7 @@ def main() -> None:
     if {"stages", "ros"} & {*sections} and not importlib.util.find_spec("metrabs_msgs"):
         parser.error("ROS messages are needed: `. .venv/local_setup.sh` before this, or `make bench`")
 
+    keep_freed_memory()  # as the node does; otherwise networks take longer here than there
     numbers = {"machine": report.machine()}
     print(f"# Benchmark\n\n{report.in_words(numbers['machine'])}\n")
     with tempfile.TemporaryDirectory() as folder:

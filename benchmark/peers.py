@@ -40,7 +40,7 @@ def measure(people, quick: bool) -> dict:
         for who, command in _PROCESSES.items():
             try:
                 process = stack.enter_context(PeerProcess(command(folder), folder / f"{len(rows)}.log"))
-            except (UserError, RuntimeError) as error:
+            except (OSError, UserError, RuntimeError) as error:
                 missing.append(f"Without {who}: {error}")
                 continue
             for i, announced in enumerate(process.contestants):
