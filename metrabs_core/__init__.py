@@ -10,10 +10,26 @@ import sys
 
 def load(path=None, warm_up_image_size=None, detector_input_side=None):
     """Load a model by name or path: see ``metrabs_core.packaging.load``. TensorFlow is imported only now."""
+    _import_tensorflow()
+    from metrabs_core import packaging
+
+    return packaging.load(path, warm_up_image_size, detector_input_side)
+
+
+def load_prepared(path=None, detector_input_side=None):
+    """Load what a step of ``metrabs_core.pipeline`` needs of a model, in half the time and memory: see
+    ``metrabs_core.packaging.load_prepared``. TensorFlow is imported only now, without Keras."""
+    _import_tensorflow("keras")
+    from metrabs_core import packaging
+
+    return packaging.load_prepared(path, detector_input_side)
+
+
+def _import_tensorflow(*left_out):
     from metrabs_core.process import import_tensorflow_alone
 
     try:
-        import_tensorflow_alone()
+        import_tensorflow_alone(*left_out)
     except ModuleNotFoundError as error:
         from metrabs_core.errors import UserError
 
@@ -21,6 +37,3 @@ def load(path=None, warm_up_image_size=None, detector_input_side=None):
             f"TensorFlow is not installed for this Python ({sys.version.split()[0]}): it has packages for Python 3.10 "
             "to 3.13. The README says how to install it."
         ) from error
-    from metrabs_core import packaging
-
-    return packaging.load(path, warm_up_image_size, detector_input_side)

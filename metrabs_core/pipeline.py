@@ -223,7 +223,7 @@ class PersonPipeline:
         # TensorFlow would otherwise take all memory of a GPU that others need, too. It reads this when it starts.
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        pipeline = cls(metrabs_core.load(path or None, detector_input_side=detector_input_side), settings)
+        pipeline = cls(metrabs_core.load_prepared(path or None, detector_input_side), settings)
         if warm_up_image_size:
             pipeline.warm_up(*warm_up_image_size)
         return pipeline
@@ -233,7 +233,8 @@ class PersonPipeline:
         if has_halves(self.model):
             images = [np.zeros([height, width, 3], np.uint8)] * n_cameras
             cameras = [Camera.from_fov(DEFAULT_FOV_DEGREES, width, height)] * n_cameras
-            detected_boxes(self.model, images, self._boxes_options(self.settings.detector_threshold))
+            options = self._boxes_options(self.settings.detector_threshold)
+            detected_boxes(self.model, images, options)
             for n_people in _WARM_UP_PEOPLE:
                 boxes = np.tile(np.float32([0, 0, width, height, 1]), [n_people, 1])
                 self._poses_in_boxes(images, cameras, [boxes] * n_cameras)
@@ -374,8 +375,13 @@ class PersonPipeline:
     def estimate(self, image: np.ndarray, camera: Camera, boxes: np.ndarray) -> People:
         """The people in given boxes [n, 4] (left, top, width, height, px) of a single image: untracked, of score 1."""
         boxes = np.asarray(boxes, np.float32)
-        prediction = self.model.estimate_poses(image, boxes, **camera.arguments, **self.settings.estimation_options())
         boxes = np.column_stack([boxes, np.ones(len(boxes), np.float32)])
+        options = self.settings.estimation_options()
+        if has_halves(self.model):
+            options["suppress_implausible_poses"] = False
+            [prediction] = poses_in_boxes(self.model, [image], [camera], [boxes], self.skeleton.n_joints, options)
+        else:
+            prediction = self.model.estimate_poses(image, boxes[:, :4], **camera.arguments, **options)
         return People.untracked({**prediction, "boxes": boxes}, self.skeleton, image)
 
     def _find(self, image: np.ndarray, camera: Camera, threshold: float, depth: np.ndarray | None = None) -> People:

@@ -34,15 +34,15 @@ def give_back_freed_memory() -> None:
         trim(0)
 
 
-def import_tensorflow_alone() -> None:
-    """Import TensorFlow without JAX and Matplotlib.
+def import_tensorflow_alone(*left_out: str) -> None:
+    """Import TensorFlow without JAX, Matplotlib and what else is to be left out.
 
-    TensorFlow Lite and Keras import these where they are installed, for what no model needs: 130 MB and two seconds.
-    Both can be imported afterwards as ever.
+    TensorFlow Lite and Keras import these two where they are installed, for what no model needs: 130 MB and two
+    seconds. Keras itself, which TensorFlow imports, takes 50 MB. All can be imported afterwards as ever.
     """
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         return
-    hidden = {"jax", "matplotlib"} - set(sys.modules)
+    hidden = {"jax", "matplotlib", *left_out} - set(sys.modules)
     sys.modules.update(dict.fromkeys(hidden))
     try:
         import tensorflow  # noqa: F401

@@ -183,6 +183,11 @@ link_package() {
     for script in "$venv"/lib/metrabs_ros/*; do ln -sf "../lib/metrabs_ros/${script##*/}" "$venv/bin/"; done
 }
 
+prepare_models() {
+    "$venv/bin/python" -c 'from metrabs_core import models, packaging
+for name in models.names(): packaging.prepare(name)'
+}
+
 contents() { find "$@" -type f -not -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum; }
 
 "$venv/bin/python" -c 'import pip' 2>/dev/null || rm -rf "$stamps"
@@ -201,3 +206,6 @@ step package "linking metrabs_ros" \
     "$(cat requirements/dev.txt requirements/torch.txt)" install_dev
 [[ $purpose != dev ]] || "$venv/bin/python" -c 'import hri_msgs' 2>/dev/null || step hri_msgs "building hri_msgs for the tests" \
     "$(contents tests/ros/hri_msgs)" build_messages hri_msgs
+# The first start of each model would do it otherwise.
+step prepared "preparing the packaged models (half a minute)" \
+    "${XDG_CACHE_HOME:-$HOME} $(contents metrabs_core)" prepare_models

@@ -10,12 +10,13 @@ import tensorflow as tf
 from metrabs_core.errors import UserError
 
 
-def checked_method(declared, function):
-    """A method of a (loaded) module that checks its arguments first.
+def checked_method(declared, find_trace):
+    """A method of a loaded model that checks its arguments first.
 
     Args:
         declared: the ``tf.function`` of the class, which knows names and specs.
-        function: the bound function to call.
+        find_trace: gives the function to call with tensors alone, and the names of its arguments; called at the first
+            use, and an attribute of the method from then on.
     """
     python_function = declared.python_function
     signature = inspect.signature(python_function)
@@ -26,19 +27,18 @@ def checked_method(declared, function):
         for name, parameter in signature.parameters.items()
         if parameter.default is not parameter.empty
     }
-    # the only trace, called with tensors alone: looking for it and converting the defaults would take a millisecond
-    trace = functools.cache(lambda: _only_trace(function))
+    find_trace = functools.cache(find_trace)
 
     @functools.wraps(python_function)
     def method(*args, **kwargs):
         arguments = signature.bind(*args, **kwargs).arguments
         arguments = {name: _convert(name, value, specs[name]) for name, value in arguments.items()}
-        concrete, known = trace()
+        trace, known = find_trace()
         if not known.issuperset(arguments):
             unknown = ", ".join(sorted(set(arguments) - known))
             raise UserError(f"{unknown}: this model was exported by a version that did not have it; export it again.")
         try:
-            return concrete(**{name: value for name, value in {**defaults, **arguments}.items() if name in known})
+            return trace(**{name: value for name, value in {**defaults, **arguments}.items() if name in known})
         except tf.errors.InvalidArgumentError as error:
             sentence = re.search(r"assertion failed: ((\[.*?\] ?)+)", error.message)
             if sentence is None:
@@ -46,12 +46,16 @@ def checked_method(declared, function):
             raise UserError(re.sub(r"[\[\]]", "", sentence[1]).strip() + ".") from error
 
     method.__signature__ = signature
+    method.find_trace = find_trace
     return method
 
 
-def _only_trace(function):
+def only_trace(function):
     """The concrete function of a ``tf.function`` with an input signature, or of one that was loaded, and the names of
-    its arguments: models that were exported earlier lack the newer ones."""
+    its arguments: models that were exported earlier lack the newer ones.
+
+    Calling it instead of the function saves a millisecond of looking for it and converting the defaults.
+    """
     loaded = getattr(function, "concrete_functions", None)
     concrete = loaded[0] if loaded else function.get_concrete_function()
     return concrete, set(concrete.function_type.parameters)

@@ -7,7 +7,6 @@ from metrabs_core.combined import CombinedModel
 from metrabs_core.detection import load_detector
 from metrabs_core.errors import UserError
 from metrabs_core.model_card import FILE_NAME, ModelCard
-from metrabs_core.network.scale_recovery import SCALE_RECOVERIES, find_scale_recovery
 from metrabs_core.packaging.crop_model import FrozenCropModel, SavedCropModel
 from metrabs_core.packaging.model import Model
 from metrabs_core.packaging.saved_model import load_saved_model
@@ -31,7 +30,7 @@ def load(path=None, warm_up_image_size=None, detector_input_side=None):
         UserError: there is no such model, or its detector is part of it and an input side was given.
     """
     directory = models.locate(path)
-    if not _is_saved_model(directory):
+    if not is_saved_model(directory):
         crop_model, card = load_crop_model(directory)
         check_absolute(card)
         loaded = Model(CombinedModel(crop_model, load_detector(input_side=detector_input_side)), card)
@@ -71,7 +70,7 @@ def load_crop_model(path, weights_dtype=None, stride=None):
         UserError: there is no model at the path, or a dtype or stride was given for an exported one.
     """
     directory = models.locate(path)
-    if not _is_saved_model(directory):
+    if not is_saved_model(directory):
         from metrabs_core.network.crop_model import load_weights_dir
 
         keras_model = load_weights_dir(directory, **({} if stride is None else {"stride": stride}))
@@ -91,6 +90,8 @@ def load_crop_model(path, weights_dtype=None, stride=None):
 
 def check_absolute(card):
     """Raise UserError if the crop model of a card gives poses without a place in space, useless in full images."""
+    from metrabs_core.network.scale_recovery import SCALE_RECOVERIES, find_scale_recovery
+
     recovery = find_scale_recovery(card.crop_model.get("scale_recovery", "metrabs"))
     if not recovery.is_absolute:
         absolute = [other.name for other in SCALE_RECOVERIES.values() if other.is_absolute]
@@ -100,7 +101,7 @@ def check_absolute(card):
         )
 
 
-def _is_saved_model(directory):
+def is_saved_model(directory):
     """Whether a directory holds a SavedModel and not weights; an error if neither."""
     if (directory / "saved_model.pb").is_file():
         return True

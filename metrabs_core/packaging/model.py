@@ -1,9 +1,11 @@
 """A loaded model."""
 
+import functools
+
 import numpy as np
 
 from metrabs_core.combined import CombinedModel, MultipersonModel
-from metrabs_core.packaging.arguments import checked_method
+from metrabs_core.packaging.arguments import checked_method, only_trace
 from metrabs_core.packaging.crop_model import read_names
 
 _WARM_UP_PEOPLE = (4, 3, 2, 1)
@@ -49,7 +51,8 @@ class Model:
         declared = CombinedModel if self.has_detector else MultipersonModel
         for name in _METHODS:
             if hasattr(module, name):
-                setattr(self, name, checked_method(getattr(declared, name), getattr(module, name)))
+                find_trace = functools.partial(only_trace, getattr(module, name))
+                setattr(self, name, checked_method(getattr(declared, name), find_trace))
 
     def warm_up(self, image_size):
         """Run once for images of a size [height, width], with 4, 3, 2 and 1 people, so that later calls start fast."""

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from scipy.spatial.transform import Rotation
 
+from metrabs_core import batches
 from metrabs_core.cameras import Camera
 from metrabs_core.combined import CombinedModel, MultipersonModel
 from metrabs_core.errors import UserError
@@ -100,7 +101,10 @@ def test_both_halves_make_the_step_and_batches_make_no_difference(model):
                 np.testing.assert_allclose(getattr(people, name), array, rtol=1e-4, atol=1e-3)
 
 
-def test_several_cameras_see_together_what_each_sees_alone(model):
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_several_cameras_see_together_what_each_sees_alone(model, has_gpu, monkeypatch):
+    # decides whether they go through the network in one batch
+    monkeypatch.setattr(batches, "_has_gpu", lambda: has_gpu)
     rng = np.random.default_rng(0)
     matrix = K.copy()
     matrix[0, 2] -= 40
