@@ -11,7 +11,7 @@ from tqdm import tqdm
 from benchmark.report import Table
 
 _STEPS = {
-    "import": "import of TensorFlow and Keras",
+    "import": "import of TensorFlow",
     "load": "loading the model",
     "warm_up": "warming it up for 640 x 480",
     "first": "first frame",
@@ -28,7 +28,7 @@ _SCRIPT = """if True:
 
     from metrabs_core.process import import_tensorflow_alone, keep_freed_memory
     keep_freed_memory()
-    import_tensorflow_alone()  # otherwise the next line's load does it
+    import_tensorflow_alone("keras")  # otherwise the next line's load does it
     lap("import")
     from metrabs_core.pipeline import PersonPipeline, PipelineSettings
     from metrabs_core.cameras import Camera
@@ -52,6 +52,9 @@ _SCRIPT = """if True:
 
 def measure(people, quick: bool) -> dict:
     """Median seconds of each step over fresh processes, which do what the node does at its start."""
+    from metrabs_core import packaging
+
+    packaging.prepare()
     times = {name: [] for name in _STEPS}
     for _ in tqdm(range(1 if quick else 3), desc="fresh processes", leave=False, disable=None):
         for mode in ("warm", "cold"):
