@@ -184,7 +184,7 @@ link_package() {
 }
 
 prepare_models() {
-    "$venv/bin/python" -c 'from metrabs_core import models, packaging
+    TF_CPP_MIN_LOG_LEVEL=3 "$venv/bin/python" -c 'from metrabs_core import models, packaging
 for name in models.names(): packaging.prepare(name)'
 }
 
