@@ -70,7 +70,8 @@ class CropModel(keras.Model):
     crop's camera. Returns a dict:
 
     - ``poses3d``: float32 [N, J, 3], millimetres, crop camera frame (relative to an arbitrary origin for ``metro``);
-    - ``uncertainty``: float32 [N, J], millimetres: one sigma, from the spread of the joint's volumetric heatmap;
+    - ``uncertainty``: float32 [N, J], millimetres: one sigma, from the spreads of the joint's heatmaps, the volumetric
+      and the fine one, of which each may be unsure where the other is not;
     - ``points2d``: float32 [N, J, 2], the 2D head, pixels of the crop;
     - ``coords3d``: float32 [N, J, 3], the 3D head, millimetres up to a translation.
 
@@ -164,7 +165,7 @@ class CropModel(keras.Model):
         )
         overview = None if self.overview is None else self.overview(maps[0], training=training)
         fine = None if self.fine is None else self.fine(maps[2])
-        points2d, coords3d, spread = self._read_heads(self.head(features), overview, fine)
+        points2d, coords3d, spread, spread2d = self._read_heads(self.head(features), overview, fine)
         if self.depth_stage is not None:
             middle = (self.crop_side - 1) / 2
             focal = intrinsics[:, 0, :1] / self.crop_side
@@ -173,9 +174,10 @@ class CropModel(keras.Model):
             # The stage has learned from simulated errors and the heads from rendered people. Their errors with real
             # people are different ones, and in the mean they cancel in part.
             coords3d = (coords3d - ops.mean(coords3d, axis=1, keepdims=True) + corrected) / 2
+        scale = ops.convert_to_tensor(self.config.uncertainty_scale, "float32")
         return {
             "poses3d": self.recovery.recover(self, points2d, coords3d, intrinsics),
-            "uncertainty": spread * ops.convert_to_tensor(self.config.uncertainty_scale, "float32"),
+            "uncertainty": ops.sqrt(ops.square(spread) + ops.square(spread2d)) * scale,
             "points2d": points2d,
             "coords3d": coords3d,
         }
@@ -193,7 +195,7 @@ class CropModel(keras.Model):
         grid = self.crop_side, config.stride, first_cell(config.stride)
         coords3d = heatmaps.to_metric(coords, *grid, config.box_size_mm)
         if not self.recovery.has_2d_head:
-            return heatmaps.to_pixels(coords[..., :2], *grid), coords3d, spread
+            return heatmaps.to_pixels(coords[..., :2], *grid), coords3d, spread, ops.zeros_like(spread)
         planes = maps[..., n_joints * N_DEPTH_BINS :]
         if overview is not None:
             planes = planes + overview["planes"]
@@ -202,8 +204,9 @@ class CropModel(keras.Model):
             factor = fine.shape[1] // height
             grid = self.crop_side, config.stride // factor, first_cell(config.stride // factor)
             planes = self.enlarge(planes) + fine
-        points, _ = heatmaps.soft_argmax(planes, (2, 1))
-        return heatmaps.to_pixels(points, *grid), coords3d, spread
+        points, deviations = heatmaps.soft_argmax(planes, (2, 1))
+        spread2d = config.box_size_mm * ops.sqrt(ops.sum(ops.square(deviations), axis=-1))
+        return heatmaps.to_pixels(points, *grid), coords3d, spread, spread2d
 
 
 def save_weights_dir(model: CropModel, path: str | Path, card: dict, dtype: str = "float16") -> None:

@@ -20,6 +20,7 @@ import tensorflow as tf
 import metrabs_core
 from metrabs_core import models
 from metrabs_core.combined import CombinedModel
+from metrabs_core.errors import UserError
 from metrabs_core.files import atomic_folder, cache_folder, write_json
 from metrabs_core.packaging.arguments import checked_method
 from metrabs_core.packaging.loading import is_saved_model, load
@@ -28,6 +29,15 @@ from metrabs_core.packaging.loading import is_saved_model, load
 _METHODS = ("detect_boxes", "detect_poses_in_boxes")
 _DESCRIPTION = ("joint_names", "joint_edges", "per_skeleton_joint_names", "per_skeleton_edges", "card")
 _FUNCTIONS, _VARIABLES = "functions.pb", "variables.npz"
+_SCRIPT = """
+import sys
+from metrabs_core.errors import UserError
+from metrabs_core.packaging import prepare
+try:
+    prepare(sys.argv[1], int(sys.argv[2]) or None)
+except UserError as error:
+    print(error)
+"""
 _N_KEPT = 4  # the one that was not loaded for longest makes room for another
 
 
@@ -124,18 +134,24 @@ def prepare(path=None, detector_input_side=None) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _prepare_in_another_process(directory, detector_input_side) -> bool:
-    """Whether that worked. This process would keep the memory that it takes."""
+def _prepare_in_another_process(directory: Path, detector_input_side: int | None) -> bool:
+    """Whether that worked. This process would keep the memory that it takes.
+
+    Raises:
+        UserError: as ``load``.
+    """
     logging.getLogger(__name__).warning("The model %s is being prepared, once: later starts are faster.", directory)
-    code = f"from metrabs_core.packaging import prepare; prepare({str(directory.absolute())!r}, {detector_input_side})"
     search_path = os.pathsep.join(filter(None, [str(Path(metrabs_core.__file__).parents[1]), *sys.path]))
     result = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", _SCRIPT, str(directory.absolute()), str(detector_input_side or 0)],
         env={**os.environ, "PYTHONPATH": search_path},
         check=False,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
     )
+    if result.stdout:
+        raise UserError(result.stdout.strip())
     return result.returncode == 0
 
 

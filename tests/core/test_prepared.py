@@ -116,7 +116,8 @@ def test_without_a_place_to_keep_it_the_whole_model_is_loaded(weights, tmp_path,
     assert isinstance(model, packaging.Model)
 
 
-def test_a_wrong_argument_is_told_as_for_the_whole_model(weights):
+def test_a_wrong_argument_is_told_as_for_the_whole_model(weights, is_prepared_anew):
     for path, side, message in (("nowhere", None, "There is no model at nowhere"), (weights, 500, "multiple of 32")):
         with pytest.raises(ValueError, match=message):
             metrabs_core.load_prepared(path, side)
+    assert len(is_prepared_anew) == 1

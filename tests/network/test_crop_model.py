@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import scipy.special
 from keras import ops
 
 from metrabs_core.errors import UserError
@@ -148,11 +149,36 @@ def test_the_depth_stage_is_given_what_the_heads_say_and_the_mean_of_both_counts
     (points, coords3d, spread, focal), *_ = [[np.array(array) for array in inputs] for inputs in given]
     np.testing.assert_allclose(points * 64 + 31.5, heads["points2d"], atol=1e-3)
     np.testing.assert_allclose(coords3d * 1000, heads["coords3d"], atol=0.1)
-    np.testing.assert_allclose(spread * 1000, heads["uncertainty"], atol=0.1)
+    maps = ops.convert_to_numpy(plain.head(plain.neck(plain.backbone(crops))))
+    np.testing.assert_allclose(spread * 1000, _spreads(maps[..., : 34 * 8].reshape(*maps.shape[:3], 34, 8)), rtol=1e-4)
     np.testing.assert_allclose(focal, np.full([2, 1], 300 / 64), rtol=1e-6)
     said = np.array(heads["coords3d"])
     corrected = said + [0, 0, 250]
     np.testing.assert_allclose(out["coords3d"], (said - said.mean(1, keepdims=True) + corrected) / 2, atol=0.1)
+
+
+def _spreads(logits):
+    """Standard deviation in space of heatmaps [n, rows, columns, J(, depths)], mm: [n, J]. Rows are 2200 mm in all."""
+    spreads = np.zeros([len(logits), logits.shape[3]])
+    for index in np.ndindex(spreads.shape):
+        heatmap = scipy.special.softmax(logits[index[0], :, :, index[1]].astype(np.float64))
+        places = np.stack(np.meshgrid(*(np.linspace(0, 2200, n) for n in heatmap.shape), indexing="ij"), axis=-1)
+        middle = (heatmap[..., np.newaxis] * places).sum(tuple(range(heatmap.ndim)))
+        spreads[index] = np.sqrt((heatmap * ((places - middle) ** 2).sum(axis=-1)).sum())
+    return spreads
+
+
+def test_a_joint_is_uncertain_where_either_of_its_heatmaps_is_wide():
+    model = CropModel(backbone="movenet-lightning", crop_side=64)
+    crops, intrinsics = _inputs(64)
+    for scale in (0.01, 30.0):  # wide ones and narrow ones
+        model.head.set_weights(
+            [scale * np.random.default_rng(0).normal(size=w.shape) for w in model.head.get_weights()]
+        )
+        maps = ops.convert_to_numpy(model.head(model.backbone(crops)))
+        volumes, planes = maps[..., : 34 * 8].reshape(*maps.shape[:3], 34, 8), maps[..., 34 * 8 :]
+        expected = np.hypot(_spreads(volumes), _spreads(planes))
+        np.testing.assert_allclose(model([crops, intrinsics])["uncertainty"], expected, rtol=1e-3, atol=0.5)
 
 
 @pytest.mark.parametrize("scale_recovery", ["metro", "bone-lengths"])
@@ -200,7 +226,7 @@ def test_training_starts_with_flat_heatmaps_even_on_large_features():
     keras.utils.set_random_seed(0)
     model = CropModel(backbone="movenet-lightning", crop_side=64, stride=16)
     loud = ops.convert_to_tensor(np.random.default_rng(0).normal(size=(4, 4, 4, 1280)).astype(np.float32) * 20)
-    points2d, coords3d, _ = model._read_heads(model.head(loud), overview=None, fine=None)
+    points2d, coords3d, *_ = model._read_heads(model.head(loud), overview=None, fine=None)
     assert np.abs(ops.convert_to_numpy(points2d) - 32).max() < 12  # the map reaches to 24
     assert np.abs(ops.convert_to_numpy(coords3d)[..., 2] - 1100).max() < 300
 
