@@ -28,7 +28,7 @@ _SCRIPT = """if True:
 
     from metrabs_core.process import import_tensorflow_alone, keep_freed_memory
     keep_freed_memory()
-    import_tensorflow_alone("keras")  # otherwise the next line's load does it
+    import_tensorflow_alone("keras", "h5py")  # otherwise the next line's load does it
     lap("import")
     from metrabs_core.pipeline import PersonPipeline, PipelineSettings
     from metrabs_core.cameras import Camera
