@@ -233,8 +233,7 @@ class PersonPipeline:
         if has_halves(self.model):
             images = [np.zeros([height, width, 3], np.uint8)] * n_cameras
             cameras = [Camera.from_fov(DEFAULT_FOV_DEGREES, width, height)] * n_cameras
-            options = self._boxes_options(self.settings.detector_threshold)
-            detected_boxes(self.model, images, options)
+            detected_boxes(self.model, images, self._boxes_options(self.settings.detector_threshold))
             for n_people in _WARM_UP_PEOPLE:
                 boxes = np.tile(np.float32([0, 0, width, height, 1]), [n_people, 1])
                 self._poses_in_boxes(images, cameras, [boxes] * n_cameras)

@@ -208,4 +208,4 @@ step package "linking metrabs_ros" \
     "$(contents tests/ros/hri_msgs)" build_messages hri_msgs
 # The first start of each model would do it otherwise.
 step prepared "preparing the packaged models (half a minute)" \
-    "${XDG_CACHE_HOME:-$HOME} $(contents metrabs_core)" prepare_models
+    "${XDG_CACHE_HOME:-~} $(contents metrabs_core)" prepare_models

@@ -29,14 +29,16 @@ from metrabs_core.packaging.loading import is_saved_model, load
 _METHODS = ("detect_boxes", "detect_poses_in_boxes")
 _DESCRIPTION = ("joint_names", "joint_edges", "per_skeleton_joint_names", "per_skeleton_edges", "card")
 _FUNCTIONS, _VARIABLES = "functions.pb", "variables.npz"
-_SCRIPT = """
+_REFUSED = 3  # exit code of the script, whose last words then say why
+_SCRIPT = f"""
 import sys
 from metrabs_core.errors import UserError
 from metrabs_core.packaging import prepare
 try:
     prepare(sys.argv[1], int(sys.argv[2]) or None)
 except UserError as error:
-    print(error)
+    print(error, end="", file=sys.stderr)
+    sys.exit({_REFUSED})
 """
 _N_KEPT = 4  # the one that was not loaded for longest makes room for another
 
@@ -146,12 +148,11 @@ def _prepare_in_another_process(directory: Path, detector_input_side: int | None
         [sys.executable, "-c", _SCRIPT, str(directory.absolute()), str(detector_input_side or 0)],
         env={**os.environ, "PYTHONPATH": search_path},
         check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        capture_output=True,
         text=True,
     )
-    if result.stdout:
-        raise UserError(result.stdout.strip())
+    if result.returncode == _REFUSED:
+        raise UserError(result.stderr.splitlines()[-1])
     return result.returncode == 0
 
 
