@@ -36,11 +36,11 @@ def detected_boxes(model, images: Sequence[np.ndarray], options: Mapping) -> lis
 
     def detect(images):
         if len(images) == 1:
-            return [model.detect_boxes(images[0], **options)["boxes"].numpy()]
+            return [np.asarray(model.detect_boxes(images[0], **options)["boxes"])]
         ragged = model.detect_boxes_batched(np.stack(images), **options)["boxes"]
         return np.split(ragged.values.numpy(), ragged.row_splits.numpy()[1:-1])
 
-    return _at_once(detect, images)
+    return _at_once(model, detect, images)
 
 
 def poses_in_boxes(model, images, cameras: Sequence[Camera], boxes, n_joints: int, options: Mapping) -> list[Mapping]:
@@ -65,7 +65,7 @@ def poses_in_boxes(model, images, cameras: Sequence[Camera], boxes, n_joints: in
             return [model.detect_poses_in_boxes(images[0], boxes[0], **cameras[0].arguments, **options)]
         return predict(model.detect_poses_in_boxes_batched, np.stack(images), cameras, boxes=boxes, **options)
 
-    return _at_once(estimate, images, cameras, boxes)
+    return _at_once(model, estimate, images, cameras, boxes)
 
 
 def predict(method: Callable, images: np.ndarray, cameras: Sequence[Camera], **options) -> list[Mapping]:
@@ -119,11 +119,11 @@ def _nobody(n_joints: int) -> dict:
     return {name: np.zeros([0, *shape], np.float32) for name, shape in shapes.items()}
 
 
-def _at_once(function: Callable, images: Sequence[np.ndarray], *columns: Sequence) -> list:
+def _at_once(model, function: Callable, images: Sequence[np.ndarray], *columns: Sequence) -> list:
     """What a function of images of one size gives for each; ``columns`` hold what else it takes of each."""
     if len(images) == 1:
         return function(images, *columns)
-    batches, are_batched = defaultdict(list), _has_gpu()
+    batches, are_batched = defaultdict(list), bool(model.gpus)
     for i, image in enumerate(images):
         batches[image.shape if are_batched else i].append(i)
 
@@ -132,9 +132,3 @@ def _at_once(function: Callable, images: Sequence[np.ndarray], *columns: Sequenc
 
     results = dict(pair for pairs in _THREADS.map(run, batches.values()) for pair in pairs)
     return [results[i] for i in range(len(images))]
-
-
-def _has_gpu() -> bool:
-    import tensorflow as tf  # only now: it takes seconds, and not every model needs it
-
-    return bool(tf.config.list_physical_devices("GPU"))

@@ -285,6 +285,13 @@ class Camera:
         matrix[:2, 2] -= offset
         return self._changed(intrinsic_matrix=matrix)
 
+    def resampled(self, origin, cell) -> "Camera":
+        """Of a picture whose pixels i are at ``origin + cell * i`` in this camera's: [2] each, x and y."""
+        matrix = self.intrinsic_matrix.copy()
+        matrix[:2, 2] -= origin
+        matrix[:2] /= np.asarray(cell, np.float64)[:, np.newaxis]
+        return self._changed(intrinsic_matrix=matrix)
+
     def turned(self, rotation: np.ndarray) -> "Camera":
         """Turned by a rotation [3, 3] of the camera frame: ``rotation @ p`` is p in the new frame."""
         extrinsics = self.extrinsic_matrix.copy()

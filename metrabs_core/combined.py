@@ -14,7 +14,8 @@ from metrabs_core import call_options as options
 from metrabs_core import geometry
 from metrabs_core.call_options import UNKNOWN_INTRINSIC_MATRIX, batched_method, require, single_method
 from metrabs_core.cameras import FISHEYE_MODELS, N_COEFFS, PINHOLE_MODELS
-from metrabs_core.estimator import PoseEstimator, convertible_skeletons
+from metrabs_core.estimator import PoseEstimator
+from metrabs_core.skeletons import convertible_skeletons
 
 _ESTIMATION = [options.IMAGE, options.BOXES, *options.CAMERA, *options.POSES, *options.NEWER]
 _DETECTION = [options.IMAGE, *options.CAMERA, *options.POSES, *options.DETECTION, *options.NEWER]

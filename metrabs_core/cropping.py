@@ -8,16 +8,9 @@ pixels than the crops it is averaged down (sparsely if it has many more), which 
 import numpy as np
 import tensorflow as tf
 
-from metrabs_core import geometry
+from metrabs_core import geometry, rules
 from metrabs_core.cameras import LENS_STEP, MIN_DEPTH
 
-# Pixels of an averaged window per pixel of the crop and side: with one, averaging and interpolation together blur too
-# much. Against crops drawn 8 times larger, 1.25 has 0.6 of the error of 1 and takes 6 % longer, 1.5 has 0.5 and 28 %.
-_OVERSAMPLING = 1.25
-# Where a window pixel covers more than this many image pixels per side, only every second, third... of them is read.
-_MAX_AVERAGED = 4.0
-# Window pixels around the person's window, so that interpolation at its border finds the image.
-_MARGIN = 2.0
 # Adds a shift to both coordinates of homogeneous pixels.
 _SHIFT = np.float32([[0, 0, 1], [0, 0, 1], [0, 0, 0]])
 
@@ -48,7 +41,7 @@ def read_windows(images, image_index, cameras, rotation, crop_focal, crop_side, 
     steps = tf.norm(outline[:, :, 1:3] - outline[:, :, :1], axis=-1)
     scales = tf.sqrt(tf.reduce_prod(steps, axis=-1)) / tf.cast(antialias_factor, tf.float32)
     # crops of one person differ little in scale
-    scale = tf.sqrt(tf.reduce_min(scales, axis=1) * tf.reduce_max(scales, axis=1)) / _OVERSAMPLING
+    scale = tf.sqrt(tf.reduce_min(scales, axis=1) * tf.reduce_max(scales, axis=1)) / rules.OVERSAMPLING
     windows = _windows(outline, scale, tf.shape(images)[1:3])
 
     def read(i, pixels):
@@ -142,10 +135,10 @@ def _windows(outline, scale, image_size):
         has its centre at ``origin + cell * i`` in the image.
     """
     last = tf.cast(tf.gather(image_size, [1, 0]), tf.float32) - 1.0
-    margin = _MARGIN * tf.maximum(scale, 1.0)[:, tf.newaxis]
+    margin = rules.WINDOW_MARGIN * tf.maximum(scale, 1.0)[:, tf.newaxis]
     start = tf.clip_by_value(tf.floor(tf.reduce_min(outline, axis=[1, 2]) - margin), 0.0, last)
     final = tf.clip_by_value(tf.math.ceil(tf.reduce_max(outline, axis=[1, 2]) + margin), start, last)
-    stride = tf.maximum(tf.floor(scale / _MAX_AVERAGED), 1.0)[:, tf.newaxis]
+    stride = tf.maximum(tf.floor(scale / rules.MAX_AVERAGED), 1.0)[:, tf.newaxis]
     n_read = tf.floor((final - start) / stride) + 1.0
     size = tf.math.ceil(n_read / tf.maximum(scale[:, tf.newaxis] / stride, 1.0))
     averaged = n_read / size

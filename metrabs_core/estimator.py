@@ -3,12 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from metrabs_core import cropping, geometry, plausibility
-from metrabs_core.skeletons import SKELETONS, Skeleton, conversion_matrix
-
-# Test-time augmentation (T-BIOM 2021 and the released models)
-_SCALES = (0.8, 1.0, 1.1)
-_GAMMAS = (0.6, 1.0)
+from metrabs_core import cropping, geometry, plausibility, rules
+from metrabs_core.skeletons import Skeleton, conversion_matrix, convertible_skeletons
 
 
 class PoseEstimator(tf.Module):
@@ -147,18 +143,6 @@ class PoseEstimator(tf.Module):
         return plausibility.best_of_similar_in_images(poses, scores, image_index, tf.shape(cameras.intrinsic_matrix)[0])
 
 
-def convertible_skeletons(source):
-    """Skeletons that a source skeleton can be converted to, itself included: dict of name to Skeleton."""
-    skeletons = {source.name: source}
-    for name, target in SKELETONS.items():
-        try:
-            conversion_matrix(target, source)
-        except ValueError:
-            continue
-        skeletons[name] = target
-    return skeletons
-
-
 def test_time_augmentation(num_aug, max_roll_degrees):
     """How each of n crops of a person differs from the plain one.
 
@@ -172,11 +156,11 @@ def test_time_augmentation(num_aug, max_roll_degrees):
     """
     half = num_aug // 2
     # the first half without its end
-    scale = tf.concat([_linspace(*_SCALES[:2], half + 1)[:-1], _linspace(*_SCALES[1:], num_aug - half)], axis=0)
+    scale = tf.concat([_linspace(*rules.SCALES[:2], half + 1)[:-1], _linspace(*rules.SCALES[1:], num_aug - half)], axis=0)
     is_single = num_aug == 1
     # rolling the camera turns the picture the other way
     roll = tf.where(is_single, 0.0, _linspace(max_roll_degrees, -max_roll_degrees, num_aug)) * (np.pi / 180.0)
-    gamma = tf.where(is_single, 1.0, _linspace(*_GAMMAS, num_aug))
+    gamma = tf.where(is_single, 1.0, _linspace(*rules.GAMMAS, num_aug))
     is_mirrored = (tf.range(num_aug) - half) % 2 == 1
     side = tf.where(is_mirrored, -1.0, 1.0)
     mirroring = tf.linalg.diag(tf.stack([side, tf.ones_like(side), tf.ones_like(side)], axis=-1))

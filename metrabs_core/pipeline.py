@@ -197,7 +197,7 @@ class PersonPipeline:
         self.left_out: Counter[str] = Counter()
         self._tracker, self._filter = Tracker(), PoseFilter()
         self.settings = settings
-        self.device = _device_name()
+        self.device = ", ".join(model.gpus) or "CPU"
 
     @classmethod
     def load(
@@ -298,6 +298,8 @@ class PersonPipeline:
 
     def detect_batch(self, images: np.ndarray, camera: Camera) -> list[People]:
         """As ``detect``, for images uint8 [N, H, W, 3] of one camera, which go through the model together."""
+        if not self.model.gpus:
+            return [self.detect(image, camera) for image in images]
         options = self.settings.detection_options()
         options["detector_threshold"] = weak_threshold(self.settings.detector_threshold)
         # Limits only sort out what was found: they save time where one image is looked at.
@@ -461,11 +463,3 @@ def step_together(views: Sequence[View]) -> list[People]:
         view.pipeline._taken(view, of_view, prediction, i in looking)
         for i, (view, of_view, prediction) in enumerate(zip(views, boxes, predictions))
     ]
-
-
-def _device_name() -> str:
-    import tensorflow as tf  # only now: it takes seconds, and who makes no pipeline does not need it
-
-    gpus = tf.config.list_physical_devices("GPU")
-    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
-    return ", ".join(names) or "CPU"

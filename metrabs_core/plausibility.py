@@ -3,20 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-# Plausibility of a pose (released models since 2021)
-_BONE_RATIOS = (0.1, 3.0)
-_BONE_ERROR_MM = 300.0
-_AGREEMENT_MM = 200.0
-_AGREEING_FRACTION = 0.25
-_BOX_COVERAGE = 0.5
-# Joints lie inside the body: its outline reaches this fraction of the longer side beyond the box around them.
-_FLESH = 0.1
-
-_NMS_DISTANCE_MM = 300.0
-_NMS_FRACTION = 0.25
-_NMS_SIMILARITY = 0.4
-# Two detections of one person may come out at distances that differ by this factor.
-_NMS_DISTANCE_RATIO = 1.3
+from metrabs_core import rules
 
 
 def best_of_similar_in_images(poses, scores, image_index, n_images):
@@ -57,8 +44,8 @@ def spread_over_augmentations(poses):
 
 def augmentations_agree(poses):
     """Whether enough joints are at the same place in all augmentations: float32 [n, A, J, 3] mm -> bool [n]."""
-    agrees = spread_over_augmentations(poses) < _AGREEMENT_MM
-    return tf.reduce_mean(tf.cast(agrees, tf.float32), axis=-1) >= _AGREEING_FRACTION
+    agrees = spread_over_augmentations(poses) < rules.AGREEMENT_MM
+    return tf.reduce_mean(tf.cast(agrees, tf.float32), axis=-1) >= rules.AGREEING_FRACTION
 
 
 def covers_box(pixels, boxes):
@@ -72,11 +59,11 @@ def covers_box(pixels, boxes):
         bool [n].
     """
     start, stop = tf.reduce_min(pixels, axis=1), tf.reduce_max(pixels, axis=1)
-    flesh = _FLESH * tf.reduce_max(stop - start, axis=-1, keepdims=True)
+    flesh = rules.FLESH * tf.reduce_max(stop - start, axis=-1, keepdims=True)
     box_start, box_size = boxes[:, :2], boxes[:, 2:4]
     overlap = tf.minimum(stop + flesh, box_start + box_size) - tf.maximum(start - flesh, box_start)
     covered = tf.reduce_prod(tf.maximum(overlap, 0.0), axis=-1)
-    return covered >= _BOX_COVERAGE * tf.reduce_prod(box_size, axis=-1)
+    return covered >= rules.BOX_COVERAGE * tf.reduce_prod(box_size, axis=-1)
 
 
 def has_human_bones(poses, edges, bone_lengths):
@@ -93,8 +80,8 @@ def has_human_bones(poses, edges, bone_lengths):
     first, second = np.array(edges).T
     lengths = tf.norm(tf.gather(poses, first, axis=1) - tf.gather(poses, second, axis=1), axis=-1)
     ratio = lengths / bone_lengths
-    is_out_of_proportion = (ratio < _BONE_RATIOS[0]) | (ratio > _BONE_RATIOS[1])
-    is_far_off = tf.abs(lengths - bone_lengths) > _BONE_ERROR_MM
+    is_out_of_proportion = (ratio < rules.BONE_RATIOS[0]) | (ratio > rules.BONE_RATIOS[1])
+    is_far_off = tf.abs(lengths - bone_lengths) > rules.BONE_ERROR_MM
     return ~tf.reduce_any(is_out_of_proportion & is_far_off, axis=-1)
 
 
@@ -113,14 +100,14 @@ def is_best_of_similar(poses, scores):
         bool [n], False for poses that are similar to a better one: the mean over the closest quarter of the joints of
         max(0, 1 - distance / 300 mm) exceeds 0.4.
     """
-    n_closest = max(1, int(poses.shape[1] * _NMS_FRACTION))
+    n_closest = max(1, int(poses.shape[1] * rules.SAME_FRACTION))
     away = tf.maximum(tf.norm(tf.reduce_mean(poses, axis=1), axis=-1), 1.0)
     ratio = away[:, tf.newaxis] / away
     scale = tf.sqrt(ratio)[..., tf.newaxis, tf.newaxis]
     distances = tf.norm(poses[:, tf.newaxis] / scale - poses[tf.newaxis] * scale, axis=-1)
-    similarities = tf.nn.top_k(tf.maximum(0.0, 1.0 - distances / _NMS_DISTANCE_MM), n_closest).values
-    may_be_same = (ratio < _NMS_DISTANCE_RATIO) & (ratio > 1 / _NMS_DISTANCE_RATIO)
+    similarities = tf.nn.top_k(tf.maximum(0.0, 1.0 - distances / rules.SAME_DISTANCE_MM), n_closest).values
+    may_be_same = (ratio < rules.SAME_DISTANCE_RATIO) & (ratio > 1 / rules.SAME_DISTANCE_RATIO)
     similarity = tf.where(may_be_same, tf.reduce_mean(similarities, axis=-1), 0.0)
     n_poses = tf.shape(scores)[0]
-    kept = tf.image.non_max_suppression_overlaps(similarity, scores, n_poses, _NMS_SIMILARITY, score_threshold=0.0)
+    kept = tf.image.non_max_suppression_overlaps(similarity, scores, n_poses, rules.SAME_SIMILARITY, score_threshold=0.0)
     return tf.scatter_nd(kept[:, tf.newaxis], tf.ones_like(kept), [n_poses]) > 0

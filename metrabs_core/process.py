@@ -1,12 +1,15 @@
-"""Starting a process that runs a model, and its memory."""
+"""Starting a process that runs a model, its memory, and what it runs on."""
 
 import ctypes
 import os
 import sys
+from pathlib import Path
 
 # Of glibc's mallopt
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 _LARGEST = 2**31 - 1
+# Files of GPUs' drivers: NVIDIA's, also on Jetson boards and in WSL, and AMD's.
+_GPU_DEVICES = ("nvidia[0-9]*", "nvhost-gpu", "nvgpu", "dxg", "kfd")
 
 
 def keep_freed_memory() -> None:
@@ -34,18 +37,29 @@ def give_back_freed_memory() -> None:
         trim(0)
 
 
-def import_tensorflow_alone(*left_out: str) -> None:
-    """Import TensorFlow without JAX, Matplotlib and what else is to be left out.
+def import_tensorflow_alone() -> None:
+    """Import TensorFlow without JAX and Matplotlib.
 
     TensorFlow Lite and Keras import these two where they are installed, for what no model needs: 130 MB and two
-    seconds. Keras itself, which TensorFlow imports, takes 50 MB. All can be imported afterwards as ever.
+    seconds. They can be imported afterwards as ever.
     """
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         return
-    hidden = {"jax", "matplotlib", *left_out} - set(sys.modules)
+    hidden = {"jax", "matplotlib"} - set(sys.modules)
     sys.modules.update(dict.fromkeys(hidden))
     try:
         import tensorflow  # noqa: F401
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+def find_gpus() -> list[str]:
+    """Names of the GPUs that TensorFlow can use. It is imported only where the system has a GPU."""
+    if not any(device for pattern in _GPU_DEVICES for device in Path("/dev").glob(pattern)):
+        return []
+    import_tensorflow_alone()
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    return [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]

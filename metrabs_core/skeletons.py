@@ -167,3 +167,15 @@ def conversion_matrix(target: Skeleton, source: Skeleton = NATIVE) -> np.ndarray
                 )
             matrix[row, source.index(name)] += weight
     return matrix
+
+
+def convertible_skeletons(source: Skeleton) -> dict[str, Skeleton]:
+    """Skeletons that a source skeleton can be converted to, itself included: by their names."""
+    skeletons = {source.name: source}
+    for name, target in SKELETONS.items():
+        try:
+            conversion_matrix(target, source)
+        except ValueError:
+            continue
+        skeletons[name] = target
+    return skeletons

@@ -83,10 +83,15 @@ def load_detector(name: str = DEFAULT, weights: str | Path | None = None, input_
     Raises:
         UserError: no such detector, no such weights, weights that do not fit, or another input side.
     """
+    input_side = checked_input_side(name, input_side)
+    return DETECTORS[name].load(weights, input_side)
+
+
+def checked_input_side(name: str, input_side: int | None) -> int:
+    """The side of a detector's input in pixels, its own if None is given. Raises UserError as ``load_detector``."""
     if name not in DETECTORS:
         raise UserError(f"There is no detector {name!r}: choose one of {', '.join(DETECTORS)}.")
-    kind = DETECTORS[name]
-    input_side = kind.input_side if input_side is None else input_side
+    input_side = DETECTORS[name].input_side if input_side is None else input_side
     if input_side < 32 or input_side % 32:
         raise UserError(f"The detector's input side is {input_side} pixels; it must be a multiple of 32.")
-    return kind.load(weights, input_side)
+    return input_side

@@ -18,8 +18,8 @@ WEIGHTS = Path(__file__).with_name("nanodet_weights.npz")
 STRIDES = (8, 16, 32)
 # Each of the four distances from a cell to the sides of a box is the expectation over 0, 1, ... 10 strides.
 N_DISTANCES = 11
-# Of the training pictures' colours, RGB.
-_MEAN, _DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+# Mean and deviation of the training pictures' colours, RGB.
+BACKGROUND, _DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 class NanoDet(SingleShotDetector):
@@ -40,7 +40,7 @@ class NanoDet(SingleShotDetector):
 
     def __init__(self, input_side):
         super().__init__(name="nanodet")
-        self._input_side = input_side
+        self.input_side = input_side
         network = load_network()
         # These alone are exported, not the Keras model around them. Constants of the graph would be no faster.
         self._weights = [variable.value for variable in network.variables]
@@ -48,17 +48,32 @@ class NanoDet(SingleShotDetector):
 
     def _candidates(self, images):
         image_size = tf.cast(tf.shape(images)[1:3], tf.float32)
-        size = tf.cast(tf.round(image_size * (self._input_side / tf.reduce_max(image_size))), tf.int32)
+        size = tf.cast(tf.round(image_size * (self.input_side / tf.reduce_max(image_size))), tf.int32)
         size = tf.maximum(size, 1)
-        pictures = (resize(images, size) - _MEAN) / _DEVIATION
+        pictures = resize(images, size) - BACKGROUND
         after = -size % STRIDES[-1]
         pictures = tf.pad(pictures, [[0, 0], [0, after[0]], [0, after[1]], [0, 0]])
-        answers = [_decode(answer, stride) for answer, stride in zip(self._network(pictures), STRIDES)]
-        cells, distances, scores = (tf.concat(parts, axis=-2) for parts in zip(*answers))
-        size = tf.cast(size, tf.float32)
-        boxes = tf.concat([cells - distances[..., :2], cells + distances[..., 2:]], axis=-1) / tf.tile(size, [2])
+        seen, size = self.look_at(pictures), tf.cast(size, tf.float32)
         # nobody is in the padding
-        return boxes, tf.where(tf.reduce_all(cells < size, axis=-1), scores[..., 0], -1.0)
+        are_inside = tf.reduce_all(seen["cells"] < size, axis=-1)
+        return seen["boxes"] / tf.tile(size, [2]), tf.where(are_inside, seen["scores"], -1.0)
+
+    def look_at(self, pictures):
+        """What the network says about each of its m cells.
+
+        Args:
+            pictures: float32 [n, H, W, 3], RGB, 0..255, less BACKGROUND, then padded with zeros to multiples of 32.
+
+        Returns:
+            dict of ``boxes`` float32 [n, m, 4], top, left, bottom, right in pixels; ``cells`` [1, m, 2], their centres,
+            y and x; ``scores`` of a person [n, m].
+        """
+        answers = self._network(pictures / _DEVIATION)
+        cells, distances, scores = (
+            tf.concat(parts, axis=-2) for parts in zip(*map(_decode, answers, STRIDES), strict=True)
+        )
+        boxes = tf.concat([cells - distances[..., :2], cells + distances[..., 2:]], axis=-1)
+        return {"boxes": boxes, "cells": cells, "scores": scores[..., 0]}
 
 
 def _decode(answer, stride):

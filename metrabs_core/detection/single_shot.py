@@ -2,9 +2,7 @@
 
 import tensorflow as tf
 
-_MAX_BOXES = 200
-# Where a pixel of the result covers more of the image than this per side, interpolation would leave pixels out.
-_MAX_INTERPOLATED = 2.0
+from metrabs_core import rules
 
 
 class SingleShotDetector(tf.Module):
@@ -38,7 +36,7 @@ class SingleShotDetector(tf.Module):
         both = tf.cond(flip_aug, lambda: tf.concat([images, tf.reverse(images, axis=[2])], axis=0), lambda: images)
         boxes, scores = self._candidates(both)
         boxes, scores = tf.cond(flip_aug, lambda: _join_mirrored(boxes, scores), lambda: (boxes, scores))
-        limit = tf.where(max_detections < 1, _MAX_BOXES, max_detections)
+        limit = tf.where(max_detections < 1, rules.MAX_BOXES, max_detections)
         found = tf.image.combined_non_max_suppression(
             boxes[:n_images, :, tf.newaxis],
             scores[:n_images, :, tf.newaxis],
@@ -68,7 +66,7 @@ def resize(images, size):
     """
     shrinking = tf.reduce_max(tf.shape(images)[1:3] / size)
     return tf.cond(
-        shrinking > _MAX_INTERPOLATED,
+        shrinking > rules.MAX_INTERPOLATED,
         lambda: tf.raw_ops.ResizeArea(images=images, size=size),
         lambda: tf.raw_ops.ResizeBilinear(images=images, size=size, half_pixel_centers=True),
     )

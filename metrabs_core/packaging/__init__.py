@@ -3,19 +3,15 @@
 from metrabs_core.packaging.crop_model import WEIGHTS_DTYPES, FrozenCropModel, SavedCropModel
 from metrabs_core.packaging.loading import check_absolute, load, load_crop_model
 from metrabs_core.packaging.model import Model
-from metrabs_core.packaging.prepared import PreparedModel, load_prepared, prepare
 from metrabs_core.packaging.saved_model import export
 
 __all__ = [
     "WEIGHTS_DTYPES",
     "FrozenCropModel",
     "Model",
-    "PreparedModel",
     "SavedCropModel",
     "check_absolute",
     "export",
     "load",
     "load_crop_model",
-    "load_prepared",
-    "prepare",
 ]

@@ -7,6 +7,7 @@ import numpy as np
 from metrabs_core.combined import CombinedModel, MultipersonModel
 from metrabs_core.packaging.arguments import checked_method, only_trace
 from metrabs_core.packaging.crop_model import read_names
+from metrabs_core.process import find_gpus
 
 _WARM_UP_PEOPLE = (4, 3, 2, 1)
 _METHODS = (
@@ -35,6 +36,7 @@ class Model:
         per_skeleton_joint_names: dict of skeleton name to joint names.
         per_skeleton_edges: dict of skeleton name to int array [n_edges, 2].
         crop_model: the crop model, callable on crops and intrinsics; see ``metrabs_core.packaging.FrozenCropModel``.
+        gpus: names of the GPUs that it runs on; none for the processor.
         has_detector: whether there are ``detect_poses`` and ``detect_poses_batched``.
         card: the model card, a dict.
     """
@@ -42,7 +44,7 @@ class Model:
     def __init__(self, module, card):
         self._module = module
         self.card = card.as_dict()
-        self.crop_model = module.crop_model
+        self.crop_model, self.gpus = module.crop_model, find_gpus()
         self.has_detector = hasattr(module, "detect_poses")
         self.joint_names = read_names(module.joint_names)
         self.joint_edges = module.joint_edges.numpy()
