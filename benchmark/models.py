@@ -1,4 +1,4 @@
-"""The packaged model in parts: with known boxes, without its network, without its crops."""
+"""The packaged models with known boxes instead of those that a detector finds."""
 
 import tempfile
 from pathlib import Path
@@ -10,6 +10,7 @@ from metrabs_core import models
 from metrabs_core.combined import CombinedModel
 from metrabs_core.detection import load_detector
 from metrabs_core.packaging import Model, load_crop_model
+from metrabs_core.prepared import load_prepared
 from training.fetch_detector import RELEASED
 
 
@@ -41,28 +42,25 @@ class KnownPeople(tf.Module):
         return tf.RaggedTensor.from_row_lengths(boxes, tf.shape(boxes, tf.int64)[:1])
 
 
-class _NoNetwork(tf.Module):
-    """Stands in for a crop model: takes crops, and gives the same pose for all."""
+class PreparedKnownPeople:
+    """A prepared model that finds as many of the given boxes as ``max_detections`` says, after its detector has looked.
 
-    def __init__(self, crop_model):
-        super().__init__(name="no_network")
-        self.skeleton, self.crop_side = crop_model.skeleton, crop_model.crop_side
-        self.bone_lengths = crop_model.bone_lengths
-        self.crop_margin, self.max_roll_degrees = crop_model.crop_margin, crop_model.max_roll_degrees
+    Args:
+        model: ``metrabs_core.prepared.PreparedModel``.
+        boxes: float32 [n, 4]; all of them where ``max_detections`` is below 1.
+    """
 
-    def estimate(self, crops, intrinsics):
-        """See ``metrabs_core.packaging.FrozenCropModel.estimate``."""
-        # nothing, but TensorFlow must make the crops to know
-        nothing = tf.cast(crops[:, 0, 0, 0] + intrinsics[:, 2, 2] < 0.0, tf.float32)
-        poses, uncertainties = _same_poses(self.skeleton.n_joints, tf.shape(crops)[:1])
-        return {"poses3d": poses + nothing[:, tf.newaxis, tf.newaxis], "uncertainty": uncertainties}
+    def __init__(self, model, boxes):
+        self._model = model
+        self._boxes = np.pad(boxes, [(0, 0), (0, 1)], constant_values=1).astype(np.float32)
 
+    def __getattr__(self, name):
+        return getattr(self._model, name)
 
-def _same_poses(n_joints, shape):
-    """Poses [*shape, J, 3] and uncertainties [*shape, J], all the same."""
-    pose = np.random.default_rng(0).normal([0.0, 0.0, 4000.0], 300.0, [n_joints, 3]).astype(np.float32)
-    poses = tf.broadcast_to(pose, tf.concat([shape, pose.shape], axis=0))
-    return poses, tf.ones_like(poses[..., 0])
+    def detect_boxes(self, image, max_detections=-1, **options):
+        """See ``metrabs_core.prepared.PreparedModel``."""
+        self._model.detect_boxes(image, max_detections=max_detections, **options)
+        return {"boxes": self._boxes[: None if max_detections < 1 else max_detections]}
 
 
 def yolov4(name: str):
@@ -78,19 +76,6 @@ def whole(boxes, detector, crop_model, card) -> Model:
     return Model(CombinedModel(crop_model, KnownPeople(boxes, detector)), card)
 
 
-def without_networks(boxes, crop_model, card) -> Model:
-    """Cropping and everything after the crop model."""
-    return Model(CombinedModel(_NoNetwork(crop_model), KnownPeople(boxes)), card)
-
-
-def only_after_networks(boxes, crop_model, card) -> Model:
-    """Everything after the crop model: poses judged, averaged, converted, projected."""
-    combined = CombinedModel(_NoNetwork(crop_model), KnownPeople(boxes))
-
-    def estimate(images, boxes, image_index, cameras, world_up_vector, options):
-        shape = tf.stack([tf.shape(boxes)[0], options["num_aug"]])
-        poses, uncertainties = _same_poses(crop_model.skeleton.n_joints, shape)
-        return {"poses3d": poses, "uncertainties": uncertainties}
-
-    combined.estimator.estimate = estimate
-    return Model(combined, card)
+def prepared(boxes, name: str = models.DEFAULT) -> PreparedKnownPeople:
+    """A packaged model as the pipeline runs it on a processor, with the known boxes."""
+    return PreparedKnownPeople(load_prepared(name), boxes)

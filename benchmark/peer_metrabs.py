@@ -30,10 +30,9 @@ def command(who: str, folder: Path) -> list[str]:
 
 def _main(who: str, folder: Path) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from metrabs_core.process import import_tensorflow_alone, keep_freed_memory
+    from metrabs_core.process import keep_freed_memory
 
     keep_freed_memory()
-    import_tensorflow_alone()
     images = {int(path.stem.partition("_")[2]): np.load(path) for path in sorted(folder.glob("people_*.npy"))}
     serve({"ours": _ours, "stand-in": _stand_in}[who](folder, images))
 
@@ -54,6 +53,9 @@ def _ours(folder: Path, images: dict[int, np.ndarray]) -> list[Contestant]:
 
 
 def _stand_in(folder: Path, images: dict[int, np.ndarray]) -> list[Contestant]:
+    from metrabs_core.process import import_tensorflow_alone
+
+    import_tensorflow_alone()
     from benchmark import models
     from metrabs_core.model_card import ModelCard
     from metrabs_core.network.crop_model import CropModel

@@ -1,28 +1,27 @@
 """Where the time of a frame goes, in one process and without DDS.
 
-The whole frame is timed as the node runs it, from the message to the messages. Cropping is the difference between a
-model whose network is replaced by nothing and one without crops as well; "rest" is what the parts do not explain (below
-zero where parts that are called one by one pay for calls that the whole saves).
+The whole frame is timed as the node runs it on a processor, from the message to the messages. Geometry is what a
+prepared model does around its crop network: crops, and from the network's answers to poses that are judged; "rest" is
+what the parts do not explain (below zero where parts that are called one by one pay for what the whole saves).
 """
 
 from itertools import count
 
 import numpy as np
-import tensorflow as tf
 
 from benchmark import models
 from benchmark.people import camera_matrix
 from benchmark.report import Table
 from benchmark.rounds import medians
 from metrabs_core.cameras import Camera
-from metrabs_core.detection import load_detector
 from metrabs_core.pipeline import PersonPipeline, PipelineSettings
+from metrabs_core.prepared.estimator import PreparedEstimator
 
 _MODEL = "fast"
 _PEOPLE = (1, 2, 4, 8, 16)
 _CROPS = {1: _PEOPLE, 5: _PEOPLE[:-1]}
-_STAGES = ("decode", "detection", "cropping", "network", "post-processing", "messages", "rest")
-_OF_EACH_PERSON = ("cropping", "network", "messages")
+_STAGES = ("decode", "detection", "network", "geometry", "messages", "rest")
+_OF_EACH_PERSON = ("network", "geometry", "messages")
 _CROWD, _LIMITS = 30, (-1, 16, 8)
 
 
@@ -51,9 +50,8 @@ def measure(people, quick: bool) -> dict:
 def _row(times: dict, n_people: int, n_crops: int) -> dict:
     """What the times of parts say about the stages of a frame."""
     row = {"people": n_people, "crops": n_crops}
-    row |= {name: times[name, n_people] for name in ("frame", "network", "post-processing", "messages")}
+    row |= {name: times[name, n_people] for name in ("frame", "network", "geometry", "messages")}
     row |= {name: times[name, 0] for name in ("detection", "decode", "decode_jpeg")}
-    row["cropping"] = times["without_networks", n_people] - row["post-processing"]
     row["rest"] = row["frame"] - sum(row[name] for name in _STAGES[:-1])
     row["per_person"] = sum(row[name] for name in _OF_EACH_PERSON) / n_people
     inside = row["detection"] + row["network"]
@@ -65,7 +63,7 @@ def _row(times: dict, n_people: int, n_crops: int) -> dict:
 def _crowd(frame, n_rounds: int) -> list[dict]:
     """A step of more people than the limits allow."""
     image, boxes = frame
-    model = models.whole(boxes, load_detector(), *models.packaged_crop_model(name=_MODEL))
+    model = models.prepared(boxes, _MODEL)
     steps = {}
     for limit in _LIMITS:
         settings = PipelineSettings(max_detections=limit, suppress_implausible_poses=False)
@@ -87,7 +85,7 @@ def tables(numbers: dict) -> list[Table]:
     jpeg = np.median([row["decode_jpeg"] for row in numbers["rows"]])
     note = (
         f"Medians, model `{_MODEL}`, {numbers['image']} pixels, people of one size. Decode: a bgr8 message; a JPEG "
-        f"takes {jpeg:.1f} ms. Messages: tracking, PersonArray and markers, serialized. Per person: cropping, network "
+        f"takes {jpeg:.1f} ms. Messages: tracking, PersonArray and markers, serialized. Per person: network, geometry "
         "and messages."
     )
     crowd = [
@@ -104,34 +102,31 @@ class _Parts:
     """A frame, and the parts of it that can be run alone, with as many of the known people as are wanted."""
 
     def __init__(self, image, boxes):
-        crop_model, card = models.packaged_crop_model(name=_MODEL)
-        detector = load_detector()
-        self._image, self._crop_model = image, crop_model
-        self._whole = models.whole(boxes, detector, crop_model, card)
-        self._without_networks = models.without_networks(boxes, crop_model, card)
-        self._after = models.only_after_networks(boxes, crop_model, card)
+        self._image, self._model = image, models.prepared(boxes, _MODEL)
+        self._boxes = self._model.detect_boxes(image)["boxes"]
         self.messages = _Messages(image)
-        images = tf.constant(image[np.newaxis])
-        arguments = [tf.constant(value) for value in (0.2, 0.7, -1, False)]
-        self.detect = lambda: detector(images, *arguments).values.numpy()
+        self.detect = lambda: self._model.detect_boxes(image)
 
     def contestants(self, n_people: int, n_crops: int) -> dict:
         """Functions: the whole frame, as the node runs it, and parts."""
         options = {"num_aug": n_crops, "max_detections": n_people}
-        step = _step(PersonPipeline(self._whole, PipelineSettings(**options)), self._image)
+        step = _step(PersonPipeline(self._model, PipelineSettings(**options)), self._image)
         # messages are about everybody, whether the pose is plausible or not
-        following = PersonPipeline(self._whole, PipelineSettings(**options, suppress_implausible_poses=False))
+        following = PersonPipeline(self._model, PipelineSettings(**options, suppress_implausible_poses=False))
         camera, stamps = _camera(self._image), count(1)
         candidates = following.detect(self._image, camera)
         everybody = following.follow(candidates, 0.0, camera)
-        side, n = self._crop_model.crop_side, n_people * n_crops
-        crops = tf.random.uniform([n, side, side, 3])
-        intrinsics = tf.tile(tf.constant(camera_matrix(side, side))[tf.newaxis], [n, 1, 1])
-        matrix = camera.intrinsic_matrix
+        network, side = self._model.estimator.network, self._model.estimator.cropping.crop_side
+        inputs = {
+            "crops": np.random.default_rng(0).random([1, side, side, 3], np.float32),
+            "intrinsics": camera_matrix(side, side)[np.newaxis],
+        }
+        answer = network(**inputs)
+        around = PreparedEstimator(lambda **_: answer, self._model.estimator.cropping)
 
-        def run(model):
-            found = model.detect_poses(self._image, intrinsic_matrix=matrix, **options)
-            return {name: value.numpy() for name, value in found.items()}
+        def geometry():
+            poses = {"num_aug": n_crops, "antialias_factor": 1, "average_aug": True, "skeleton": "", "is_judged": True}
+            around(self._image, self._boxes[:n_people], camera, **poses)
 
         def frame():
             self.messages.decode()
@@ -140,9 +135,8 @@ class _Parts:
 
         return {
             "frame": frame,
-            "network": lambda: self._crop_model.estimate(crops, intrinsics)["poses3d"].numpy(),
-            "without_networks": lambda: run(self._without_networks),
-            "post-processing": lambda: run(self._after),
+            "network": lambda: [network(**inputs) for _ in range(n_people * n_crops)],
+            "geometry": geometry,
             "messages": lambda: self.messages.publish(following.follow(candidates, 0.04 * next(stamps), camera)),
         }
 

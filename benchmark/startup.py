@@ -9,9 +9,10 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmark.report import Table
+from metrabs_core import prepared
 
 _STEPS = {
-    "import": "import of TensorFlow",
+    "import": "importing what a step needs",
     "load": "loading the model",
     "warm_up": "warming it up for 640 x 480",
     "first": "first frame",
@@ -26,12 +27,12 @@ _SCRIPT = """if True:
         times[name] = time.perf_counter() - start
         start = time.perf_counter()
 
-    from metrabs_core.process import import_tensorflow_alone, keep_freed_memory
+    from metrabs_core.process import keep_freed_memory
     keep_freed_memory()
-    import_tensorflow_alone("keras", "h5py")  # otherwise the next line's load does it
-    lap("import")
     from metrabs_core.pipeline import PersonPipeline, PipelineSettings
     from metrabs_core.cameras import Camera
+    from metrabs_core import prepared
+    lap("import")
     settings = PipelineSettings(detector_threshold=0.0, max_detections=2, suppress_implausible_poses=False)
     pipeline = PersonPipeline.load(settings=settings)
     lap("load")
@@ -52,9 +53,7 @@ _SCRIPT = """if True:
 
 def measure(people, quick: bool) -> dict:
     """Median seconds of each step over fresh processes, which do what the node does at its start."""
-    from metrabs_core import packaging
-
-    packaging.prepare()
+    prepared.prepare()
     times = {name: [] for name in _STEPS}
     for _ in tqdm(range(1 if quick else 3), desc="fresh processes", leave=False, disable=None):
         for mode in ("warm", "cold"):

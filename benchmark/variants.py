@@ -21,56 +21,64 @@ _DISTORTION = (0.1, -0.05, 0.001, 0.002, 0.01)
 def measure(people, quick: bool) -> dict:
     """Median milliseconds of each variant, by what is compared."""
     image, boxes = people.frame(4)
-    height, width = image.shape[:2]
-    crop_model, card = models.packaged_crop_model()
-    half, _ = models.packaged_crop_model("float16")
-    nanodet, tiny = load_detector(), models.yolov4("yolov4-tiny")
-    model = models.whole(boxes, nanodet, crop_model, card)
-    with_half = models.whole(boxes, nanodet, half, card)
-    with_tiny = models.whole(boxes, tiny, crop_model, card)
-    fast = models.whole(boxes, nanodet, *models.packaged_crop_model(name="fast"))
-    images, large = tf.constant(image[np.newaxis]), people.frame(4, 1920, 1080)[0]
-    usual = {"intrinsic_matrix": camera_matrix(width, height), "num_aug": 1, "max_detections": 4}
-    default = [tf.constant(value) for value in (0.3, 0.7, -1, False)]
-    mirrored = [*default[:-1], tf.constant(True)]
+    accurate, fast = models.prepared(boxes), models.prepared(boxes, "fast")
+    large, large_boxes = people.frame(4, 1920, 1080)
+    detectors = {"NanoDet": load_detector(), "YOLOv4-tiny": models.yolov4("yolov4-tiny")}
 
-    def detect(detector, arguments):
+    def detect_in_graph(detector):
+        images = tf.constant(image[np.newaxis])
+        arguments = [tf.constant(value) for value in (0.3, 0.7, -1, False)]
         return lambda: detector(images, *arguments).values.numpy()
 
-    def frame(model=model, image=image, **options):
-        return lambda: model.detect_poses(image, **{**usual, **options})["poses3d"].numpy()
-
-    def video(model, interval):
-        settings = PipelineSettings(detector_interval=interval, max_detections=2, suppress_implausible_poses=False)
-        pipeline, camera, stamps = (
-            PersonPipeline(model, settings),
-            Camera(camera_matrix(width, height)),
-            itertools.count(),
-        )
-        return lambda: [pipeline.step(image, camera, 0.04 * next(stamps)) for _ in range(_IMAGES)]
-
     comparisons = {
-        "model, 4 people": {"accurate": frame(), "fast": frame(fast)},
-        f"detector_interval, {_IMAGES} images of 2 people, accurate": {str(n): video(model, n) for n in (1, 2, 3)},
-        f"detector_interval, {_IMAGES} images of 2 people, fast": {str(n): video(fast, n) for n in (1, 2, 3)},
+        "model, 4 people": {"accurate": _frame(accurate, image), "fast": _frame(fast, image)},
+        "fast, 4 people": {
+            "prepared": _frame(fast, image),
+            "whole, by TensorFlow": _frame(
+                models.whole(boxes, detectors["NanoDet"], *models.packaged_crop_model(name="fast")), image
+            ),
+        },
+        "detector_interval, {} images of 2 people, accurate": {str(n): _video(accurate, image, n) for n in (1, 2, 3)},
+        "detector_interval, {} images of 2 people, fast": {str(n): _video(fast, image, n) for n in (1, 2, 3)},
         "detector alone": {
-            "NanoDet": detect(nanodet, default),
-            "NanoDet, mirrored image too": detect(nanodet, mirrored),
-            "YOLOv4-tiny": detect(tiny, default),
+            "NanoDet": lambda: accurate.detect_boxes(image),
+            "NanoDet, mirrored image too": lambda: accurate.detect_boxes(image, detector_flip_aug=True),
+            **{f"{name}, by TensorFlow": detect_in_graph(detector) for name, detector in detectors.items()},
         },
-        "detector, 4 people": {"NanoDet": frame(), "YOLOv4-tiny": frame(with_tiny)},
-        "crops per person, 4 people": {"1": frame(), "5": frame(num_aug=5)},
-        "lens distortion, 4 people": {"none": frame(), "5 coefficients": frame(distortion_coeffs=_DISTORTION)},
-        "antialias_factor, 4 people": {"1": frame(), "2": frame(antialias_factor=2)},
-        "weights, 4 people": {"float32": frame(), "float16": frame(with_half)},
+        "crops per person, 4 people": {str(n): _frame(accurate, image, num_aug=n) for n in (1, 5)},
+        "lens distortion, 4 people": {
+            "none": _frame(accurate, image),
+            "5 coefficients": _frame(accurate, image, distortion_coeffs=_DISTORTION),
+        },
+        "antialias_factor, 4 people": {str(n): _frame(accurate, image, antialias_factor=n) for n in (1, 2)},
         "image, 4 people": {
-            "768x576": frame(),
-            "1920x1080": frame(image=large, intrinsic_matrix=camera_matrix(1920, 1080)),
+            "768x576": _frame(accurate, image),
+            "1920x1080": _frame(models.prepared(large_boxes), large),
         },
+        "cameras, 2 people each, fast model": _cameras(people.frame(2)[0]),
     }
-    comparisons["cameras, 2 people each, fast model"] = _cameras(people.frame(2)[0])
     n_rounds = 3 if quick else 25
-    return {name: medians(contestants, n_rounds, name) for name, contestants in comparisons.items()}
+    return {name.format(_IMAGES): medians(runs, n_rounds, name) for name, runs in comparisons.items()}
+
+
+def _frame(model, image, **options):
+    """A function that finds everybody in an image."""
+    matrix = camera_matrix(*image.shape[1::-1])
+
+    def run():
+        boxes = np.asarray(model.detect_boxes(image)["boxes"])
+        poses = model.detect_poses_in_boxes(image, boxes, **{"intrinsic_matrix": matrix, "num_aug": 1, **options})
+        return np.asarray(poses["poses3d"])
+
+    return run
+
+
+def _video(model, image, interval: int):
+    """A function that takes the image as the camera's next ones."""
+    settings = PipelineSettings(detector_interval=interval, max_detections=2, suppress_implausible_poses=False)
+    camera, stamps = Camera(camera_matrix(*image.shape[1::-1])), itertools.count()
+    pipeline = PersonPipeline(model, settings)
+    return lambda: [pipeline.step(image, camera, 0.04 * next(stamps)) for _ in range(_IMAGES)]
 
 
 def tables(numbers: dict) -> list[Table]:
@@ -86,7 +94,7 @@ def tables(numbers: dict) -> list[Table]:
 def _cameras(image) -> dict:
     """A step of one camera, and of two that wait together, or are taken one after the other."""
     settings = PipelineSettings(detector_threshold=0.0, max_detections=2, suppress_implausible_poses=False)
-    model = metrabs_core.load("fast")
+    model = metrabs_core.load_prepared("fast")
     camera = Camera(camera_matrix(*image.shape[1::-1]))
     pipelines = [PersonPipeline(model, settings) for _ in range(2)]
     clock = itertools.count()

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from metrabs_core.cameras import DEFAULT_FOV_DEGREES
+from metrabs_core.cameras import DEFAULT_FOV_DEGREES, UNKNOWN_INTRINSIC_MATRIX
 
-UNKNOWN_INTRINSIC_MATRIX = ((-1.0, -1.0, -1.0),) * 3
 _NO_DISTORTION = (0.0,) * 5
 _IDENTITY = tuple(map(tuple, np.eye(4, dtype=np.float32).tolist()))
 _REQUIRED = inspect.Parameter.empty

@@ -41,6 +41,8 @@ RADIAL_POWERS = np.array([[RADII ** (2 * n), 2 * n * RADII ** (2 * n)] for n in 
 UP = (0.0, -1.0, 0.0)
 # Of a camera of which nothing is known: field of view over the longer side of its picture.
 DEFAULT_FOV_DEGREES = 55.0
+# What models' methods are given for it.
+UNKNOWN_INTRINSIC_MATRIX = ((-1.0, -1.0, -1.0),) * 3
 _MAX_NEWTON_STEPS, _CONVERGED = 30, 1e-9
 # Pictures whose rays come closer than this to the image plane (per unit length) are not drawn by a homography.
 MIN_DEPTH = 0.05

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from metrabs_core import call_options as options
 from metrabs_core import geometry
-from metrabs_core.call_options import UNKNOWN_INTRINSIC_MATRIX, batched_method, require, single_method
-from metrabs_core.cameras import FISHEYE_MODELS, N_COEFFS, PINHOLE_MODELS
+from metrabs_core.call_options import batched_method, require, single_method
+from metrabs_core.cameras import FISHEYE_MODELS, N_COEFFS, PINHOLE_MODELS, UNKNOWN_INTRINSIC_MATRIX
 from metrabs_core.estimator import PoseEstimator
 from metrabs_core.skeletons import convertible_skeletons
 

@@ -156,7 +156,7 @@ def test_time_augmentation(num_aug, max_roll_degrees):
     """
     half = num_aug // 2
     # the first half without its end
-    scale = tf.concat([_linspace(*rules.SCALES[:2], half + 1)[:-1], _linspace(*rules.SCALES[1:], num_aug - half)], axis=0)
+    scales = [_linspace(*rules.SCALES[:2], half + 1)[:-1], _linspace(*rules.SCALES[1:], num_aug - half)]
     is_single = num_aug == 1
     # rolling the camera turns the picture the other way
     roll = tf.where(is_single, 0.0, _linspace(max_roll_degrees, -max_roll_degrees, num_aug)) * (np.pi / 180.0)
@@ -166,7 +166,7 @@ def test_time_augmentation(num_aug, max_roll_degrees):
     mirroring = tf.linalg.diag(tf.stack([side, tf.ones_like(side), tf.ones_like(side)], axis=-1))
     return {
         "rotation": geometry.compose(mirroring, geometry.roll_rotation(roll)),
-        "scale": scale,
+        "scale": tf.concat(scales, axis=0),
         "gamma": gamma,
         "is_mirrored": is_mirrored,
     }

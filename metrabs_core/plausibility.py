@@ -109,5 +109,7 @@ def is_best_of_similar(poses, scores):
     may_be_same = (ratio < rules.SAME_DISTANCE_RATIO) & (ratio > 1 / rules.SAME_DISTANCE_RATIO)
     similarity = tf.where(may_be_same, tf.reduce_mean(similarities, axis=-1), 0.0)
     n_poses = tf.shape(scores)[0]
-    kept = tf.image.non_max_suppression_overlaps(similarity, scores, n_poses, rules.SAME_SIMILARITY, score_threshold=0.0)
+    kept = tf.image.non_max_suppression_overlaps(
+        similarity, scores, n_poses, rules.SAME_SIMILARITY, score_threshold=0.0
+    )
     return tf.scatter_nd(kept[:, tf.newaxis], tf.ones_like(kept), [n_poses]) > 0

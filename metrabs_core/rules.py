@@ -1,7 +1,7 @@
 """The numbers by which people are found, cropped and judged.
 
-A model does that twice: in TensorFlow's graphs, and in NumPy where it is prepared (``metrabs_core.prepared``). Both take
-the numbers from here.
+There is code for that in TensorFlow, for graphs, and in NumPy, for prepared models (``metrabs_core.prepared``). Both
+take the numbers from here.
 """
 
 # --- Finding people (detection/single_shot.py) ---

@@ -184,8 +184,8 @@ link_package() {
 }
 
 prepare_models() {
-    TF_CPP_MIN_LOG_LEVEL=3 "$venv/bin/python" -c 'from metrabs_core import models, packaging
-for name in models.names(): packaging.prepare(name)'
+    TF_CPP_MIN_LOG_LEVEL=3 "$venv/bin/python" -c 'from metrabs_core import models, prepared
+for name in models.names(): prepared.prepare(name)'
 }
 
 contents() { find "$@" -type f -not -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum; }

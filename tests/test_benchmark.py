@@ -21,9 +21,7 @@ from benchmark.rounds import in_turns, medians
 from metrabs_core.combined import CombinedModel
 from metrabs_core.detection import load_detector
 from metrabs_core.errors import UserError
-from metrabs_core.model_card import ModelCard
 from metrabs_core.packaging import load_crop_model
-from metrabs_core.skeletons import NATIVE
 from training.dataset_format import write_description, write_json
 
 ROOT = Path(__file__).parents[1]
@@ -68,18 +66,6 @@ def test_numbers_are_written_as_json(tmp_path):
     assert json.loads((tmp_path / "numbers.json").read_text()) == {"a": [1.5]}
 
 
-def test_models_without_networks_take_images_as_whole_ones_do():
-    crop_model = SimpleNamespace(
-        skeleton=NATIVE, crop_side=64, bone_lengths=None, crop_margin=1.0, max_roll_degrees=10.0
-    )
-    boxes, image = np.float32([[10, 10, 40, 80], [60, 10, 40, 80]]), np.zeros([100, 120, 3], np.uint8)
-    for part in (models.without_networks, models.only_after_networks):
-        model = part(boxes, crop_model, ModelCard())
-        found = model.detect_poses(image, max_detections=2, num_aug=2, suppress_implausible_poses=False)
-        np.testing.assert_allclose(found["boxes"][:, :4], boxes)
-        assert found["poses3d"].shape == (2, NATIVE.n_joints, 3)
-
-
 def test_contestants_take_turns():
     calls = []
     times = medians({"a": lambda: (calls.append("a"), time.sleep(0.02)), "b": lambda: calls.append("b")}, n_rounds=3)
@@ -90,9 +76,13 @@ def test_contestants_take_turns():
 
 def test_known_people_are_as_many_as_asked_for():
     boxes = np.float32([[10, 10, 40, 80], [60, 10, 40, 80]])
+    looked = []
+    prepared = models.PreparedKnownPeople(SimpleNamespace(detect_boxes=lambda image, **_: looked.append(image)), boxes)
     for limit, n in ((-1, 2), (0, 2), (1, 1), (2, 2), (3, 2)):
         found = models.KnownPeople(boxes)(None, 0.3, 0.7, tf.constant(limit), False)
         assert found.row_lengths().numpy().tolist() == [n]
+        assert prepared.detect_boxes("image", detector_threshold=0.3, max_detections=limit)["boxes"].shape == (n, 5)
+    assert looked == ["image"] * 5
 
 
 _PEER = """

@@ -1,7 +1,7 @@
 """Models that are ready to run on the processor, without TensorFlow.
 
-What a step of ``metrabs_core.pipeline`` needs of a model are two networks and some geometry. Here the networks are files
-that LiteRT runs (TensorFlow's runtime for small machines, whose kernels are about twice as fast on processors), and
+What a step of ``metrabs_core.pipeline`` needs of a model are two networks and some geometry. Here the networks are
+files that LiteRT runs, TensorFlow's runtime for small machines, which is also faster on large ones' processors; and
 the geometry is NumPy and OpenCV. ``conversion.py``, which needs TensorFlow, makes the files, once; they are kept in the
 cache folder. The results are those of ``metrabs_core.combined``; the tests compare them.
 """

@@ -31,7 +31,7 @@ class PreparedEstimator:
     """
 
     def __init__(self, network: Callable, cropping: Cropping):
-        self._network, self._cropping = network, cropping
+        self.network, self.cropping = network, cropping
         self._skeleton = SKELETONS[cropping.skeleton]
 
     def __call__(
@@ -53,21 +53,21 @@ class PreparedEstimator:
             float32 arrays ``boxes`` [m, 5], ``poses3d`` [m, (A,) J, 3] mm in the world, ``poses2d`` [m, (A,) J, 2]
             pixels and ``uncertainties`` [m, (A,) J] mm.
         """
-        augmentations = _augmentations(num_aug, self._cropping.max_roll_degrees)
+        augmentations = _augmentations(num_aug, self.cropping.max_roll_degrees)
         n_joints = self._skeleton.n_joints
         poses, sigmas = np.zeros([len(boxes), num_aug, n_joints, 3]), np.zeros([len(boxes), num_aug, n_joints])
         for person, box in enumerate(boxes):
             crops = self._crops(image, box, camera, augmentations, antialias_factor)
             for i, (crop, view) in enumerate(crops):
                 intrinsics = view.intrinsic_matrix.astype(np.float32)
-                answer = self._network(crops=crop[np.newaxis], intrinsics=intrinsics[np.newaxis])
+                answer = self.network(crops=crop[np.newaxis], intrinsics=intrinsics[np.newaxis])
                 pose, sigma = answer["poses3d"][0] @ view.rotation_from(camera), answer["uncertainty"][0]
                 # a mirrored crop shows joints of the left side on the right
                 order = list(self._skeleton.mirror) if augmentations[i].is_mirrored else slice(None)
                 poses[person, i], sigmas[person, i] = pose[order], sigma[order]
         if is_judged:
             pixels = camera.project(poses.mean(axis=1))
-            edges, lengths = self._skeleton.edges, self._cropping.bone_lengths
+            edges, lengths = self._skeleton.edges, self.cropping.bone_lengths
             kept = are_plausible(poses, pixels, boxes, edges, lengths)
             boxes, poses, sigmas = boxes[kept], poses[kept], sigmas[kept]
         if average_aug:
@@ -81,10 +81,10 @@ class PreparedEstimator:
 
     def _crops(self, image, box, camera, augmentations, antialias_factor) -> list:
         """Of each augmentation the crop of a person, float32 [P, P, 3], 0..1, and its camera."""
-        side = self._cropping.crop_side
+        side = self.cropping.crop_side
         up = camera.extrinsic_matrix[:3, :3] @ camera.world_up
         facing = camera.facing_box(box, side, up)
-        views = [facing.turned(a.rotation).zoomed(a.scale / self._cropping.crop_margin) for a in augmentations]
+        views = [facing.turned(a.rotation).zoomed(a.scale / self.cropping.crop_margin) for a in augmentations]
         window, seen_by = _read_window(image, camera, views, side, antialias_factor)
         crops = []
         for view, augmentation in zip(views, augmentations):

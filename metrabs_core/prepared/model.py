@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metrabs_core.cameras import DEFAULT_FOV_DEGREES, UP, Camera
+from metrabs_core.cameras import DEFAULT_FOV_DEGREES, UNKNOWN_INTRINSIC_MATRIX, UP, Camera
 from metrabs_core.errors import UserError
 from metrabs_core.prepared.detector import PreparedDetector
 from metrabs_core.prepared.estimator import Cropping, PreparedEstimator
@@ -14,7 +14,6 @@ from metrabs_core.prepared.network import Network
 from metrabs_core.skeletons import SKELETONS, convertible_skeletons
 
 CONTENT, CROP_MODEL, DETECTOR = "content.json", "crop_model.tflite", "detector.tflite"
-UNKNOWN_INTRINSIC_MATRIX = ((-1.0, -1.0, -1.0),) * 3
 _IDENTITY = tuple(map(tuple, np.eye(4).tolist()))
 
 
@@ -24,6 +23,10 @@ class PreparedModel:
     These two take what those of ``metrabs_core.combined.CombinedModel`` take, and give arrays. The model has the other
     attributes and methods of ``metrabs_core.packaging.Model``, too: the first use of one loads the whole model, and
     with it TensorFlow.
+
+    Attributes:
+        detector: ``PreparedDetector``.
+        estimator: ``PreparedEstimator``.
 
     Args:
         folder: that ``metrabs_core.prepared.prepare`` has written.
@@ -47,8 +50,8 @@ class PreparedModel:
         skeletons = convertible_skeletons(skeleton)
         self.per_skeleton_joint_names = {name: list(other.joint_names) for name, other in skeletons.items()}
         self.per_skeleton_edges = {name: np.array(other.edges) for name, other in skeletons.items()}
-        self._detect = PreparedDetector(Network(folder / DETECTOR), detector_input_side, **content["detector"])
-        self._estimate = PreparedEstimator(Network(folder / CROP_MODEL), cropping)
+        self.detector = PreparedDetector(Network(folder / DETECTOR), detector_input_side, **content["detector"])
+        self.estimator = PreparedEstimator(Network(folder / CROP_MODEL), cropping)
 
     def __getattr__(self, name):
         if name.startswith("_"):
@@ -72,7 +75,7 @@ class PreparedModel:
         """
         # detectors take no limit for any number below 1
         threshold = np.inf if max_detections == 0 else detector_threshold
-        found = self._detect(_image(image), threshold, detector_nms_iou_threshold, max_detections, detector_flip_aug)
+        found = self.detector(_image(image), threshold, detector_nms_iou_threshold, max_detections, detector_flip_aug)
         return {"boxes": found}
 
     def detect_poses_in_boxes(
@@ -114,7 +117,7 @@ class PreparedModel:
             height, width = image.shape[:2]
             intrinsic_matrix = Camera.from_fov(default_fov_degrees, width, height).intrinsic_matrix
         camera = Camera(intrinsic_matrix, distortion_coeffs, distortion_model, extrinsic_matrix, world_up_vector)
-        return self._estimate(
+        return self.estimator(
             image,
             boxes[:, :5],
             camera,

@@ -24,7 +24,7 @@ class Scene:
     Its crops find the person whose box they overlap, and nobody elsewhere.
     """
 
-    has_detector, joint_names = True, list(NATIVE.joint_names)
+    has_detector, gpus, joint_names = True, (), list(NATIVE.joint_names)
     per_skeleton_joint_names, per_skeleton_edges = {NATIVE.name: joint_names}, {NATIVE.name: NATIVE.edges}
 
     def __init__(self, boxes_of_frames):

@@ -21,7 +21,7 @@ BOTH = {"region_of_interest": 1, "min_box_height": 1}
 class ThreePeople:
     """A model that finds the boxes above, and makes a person three metres away of each."""
 
-    has_detector, joint_names = True, list(NATIVE.joint_names)
+    has_detector, gpus, joint_names = True, (), list(NATIVE.joint_names)
     per_skeleton_joint_names, per_skeleton_edges = {NATIVE.name: joint_names}, {NATIVE.name: NATIVE.edges}
 
     def __init__(self):

@@ -10,7 +10,6 @@ import pytest
 import tensorflow as tf
 from scipy.spatial.transform import Rotation
 
-from metrabs_core import batches
 from metrabs_core.cameras import Camera
 from metrabs_core.combined import CombinedModel, MultipersonModel
 from metrabs_core.errors import UserError
@@ -104,7 +103,7 @@ def test_both_halves_make_the_step_and_batches_make_no_difference(model):
 @pytest.mark.parametrize("has_gpu", [False, True])
 def test_several_cameras_see_together_what_each_sees_alone(model, has_gpu, monkeypatch):
     # decides whether they go through the network in one batch
-    monkeypatch.setattr(batches, "_has_gpu", lambda: has_gpu)
+    monkeypatch.setattr(model, "gpus", ["a GPU"] if has_gpu else [])
     rng = np.random.default_rng(0)
     matrix = K.copy()
     matrix[0, 2] -= 40
@@ -227,7 +226,7 @@ def walking(camera_path, world_path, smoothing):
 class Standing:
     """A model that sees one person, all of whose joints are in one place of the camera frame."""
 
-    has_detector, joint_names = True, list(NATIVE.joint_names)
+    has_detector, gpus, joint_names = True, (), list(NATIVE.joint_names)
     per_skeleton_joint_names, per_skeleton_edges = {NATIVE.name: joint_names}, {NATIVE.name: NATIVE.edges}
 
     def detect_poses(self, image, **_):

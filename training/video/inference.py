@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+import metrabs_core
+from metrabs_core import models
 from metrabs_core.errors import UserError
 from metrabs_core.files import atomic_file
 from metrabs_core.pipeline import PersonPipeline, PipelineSettings
@@ -58,18 +60,18 @@ class PoseFinder:
         Raises:
             UserError: there is no such model, it has no detector, or no such skeleton.
         """
-        # only now: TensorFlow takes seconds, and mistakes in the arguments are reported without it
-        from metrabs_core import models, packaging
-        from metrabs_core.combined import CombinedModel
-        from metrabs_core.detection import load_detector
-
         folder = models.locate(settings.model)
         if settings.detector:
+            # only now: TensorFlow takes seconds, and mistakes in the arguments are reported without it
+            from metrabs_core import packaging
+            from metrabs_core.combined import CombinedModel
+            from metrabs_core.detection import load_detector
+
             crop_model, card = packaging.load_crop_model(folder)
             packaging.check_absolute(card)
             model = packaging.Model(CombinedModel(crop_model, load_detector(settings.detector)), card)
         else:
-            model = packaging.load(settings.model or None)
+            model = metrabs_core.load_prepared(settings.model or None)
         if not model.has_detector:
             raise UserError(f"The model {settings.model} has no person detector: name one with --detector-path.")
         self._pipeline = PersonPipeline(
