@@ -18,7 +18,7 @@ def load(path=None, warm_up_image_size=None, detector_input_side=None):
 
 
 def load_prepared(path=None, detector_input_side=None):
-    """Load what a step of ``metrabs_core.pipeline`` needs of a model: see ``metrabs_core.prepared.load_prepared``.
+    """Load a model for ``detect_poses`` and ``metrabs_core.pipeline``: see ``metrabs_core.prepared.load_prepared``.
 
     On a processor that is faster, and it takes a fraction of the memory, as TensorFlow is not needed.
     """

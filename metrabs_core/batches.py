@@ -1,8 +1,8 @@
 """A model's methods for images of several cameras, which go through it at the same time.
 
 On a GPU, images of one size go through the network in one batch. On a processor, each is a batch of its own in a thread
-of its own: a network leaves cores idle between and in its small layers, which another image's can use, so that is
-a little faster; and it needs only what a single camera needs of the model.
+of its own: what is around the networks for one camera runs beside the networks of another; and a prepared model can do
+it, which takes single images.
 """
 
 import os

@@ -298,7 +298,7 @@ class PersonPipeline:
 
     def detect_batch(self, images: np.ndarray, camera: Camera) -> list[People]:
         """As ``detect``, for images uint8 [N, H, W, 3] of one camera, which go through the model together."""
-        if not self.model.gpus:
+        if has_halves(self.model) and not self.model.gpus:
             return [self.detect(image, camera) for image in images]
         options = self.settings.detection_options()
         options["detector_threshold"] = weak_threshold(self.settings.detector_threshold)

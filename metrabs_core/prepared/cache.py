@@ -33,7 +33,7 @@ _N_KEPT = 4  # the one that was not loaded for longest makes room for another
 
 
 def load_prepared(path=None, detector_input_side=None):
-    """As ``metrabs_core.load``, for who needs ``detect_boxes`` and ``detect_poses_in_boxes`` above all.
+    """As ``metrabs_core.load``, for who needs ``detect_poses`` or both halves of it above all.
 
     A model that is made of weights comes out of the cache folder, where it is put at the first time.
 

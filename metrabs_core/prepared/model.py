@@ -1,5 +1,6 @@
 """A model out of the cache folder."""
 
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +19,9 @@ _IDENTITY = tuple(map(tuple, np.eye(4).tolist()))
 
 
 class PreparedModel:
-    """A model with a person detector whose ``detect_boxes`` and ``detect_poses_in_boxes`` are ready to run.
+    """A model with a person detector whose ``detect_poses`` and both halves of it are ready to run.
 
-    These two take what those of ``metrabs_core.combined.CombinedModel`` take, and give arrays. The model has the other
+    They take what those of ``metrabs_core.combined.CombinedModel`` take, and give arrays. The model has the other
     attributes and methods of ``metrabs_core.packaging.Model``, too: the first use of one loads the whole model, and
     with it TensorFlow.
 
@@ -59,6 +60,12 @@ class PreparedModel:
         if self._whole is None:
             self._whole = self._load_whole()
         return getattr(self._whole, name)
+
+    def detect_poses(self, image, intrinsic_matrix=UNKNOWN_INTRINSIC_MATRIX, **options) -> dict:
+        """As ``CombinedModel.detect_poses``: float32 arrays. Options are those of both halves."""
+        names = inspect.signature(self.detect_boxes).parameters.keys() & options.keys()
+        boxes = self.detect_boxes(image, **{name: options.pop(name) for name in names})["boxes"]
+        return self.detect_poses_in_boxes(image, boxes, intrinsic_matrix, **options)
 
     def detect_boxes(
         self,

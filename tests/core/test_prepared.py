@@ -3,7 +3,6 @@
 import inspect
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +137,16 @@ def test_people_are_cropped_out_of_large_images_alike(both):
     assert_same_poses(*both, boxes, large, num_aug=2)
 
 
+def test_both_halves_in_one(both):
+    options = {"detector_threshold": 0.001, "max_detections": 3, "num_aug": 1, "suppress_implausible_poses": False}
+    found, expected = (model.detect_poses(IMAGE, K, **options) for model in both)
+    assert found.keys() == expected.keys()
+    np.testing.assert_allclose(found["boxes"], expected["boxes"], rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(found["poses3d"], expected["poses3d"], rtol=0.02, atol=20)
+    with pytest.raises(TypeError, match="no_such_option"):
+        both[0].detect_poses(IMAGE, no_such_option=1)
+
+
 def test_nobody_and_wrong_arguments(both):
     model, _ = both
     assert model.detect_poses_in_boxes(IMAGE, np.zeros([0, 5]), skeleton="coco_17")["poses3d"].shape == (0, 17, 3)
@@ -202,24 +211,6 @@ def test_what_is_implausible_is_left_out():
     for is_judged, n in ((True, 0), (False, 2)):
         found = estimate(IMAGE, BOXES, camera, **options, is_judged=is_judged)
         assert {name: values.shape[0] for name, values in found.items()} == dict.fromkeys(found, n)
-
-
-def test_a_step_needs_no_tensorflow(weights):
-    script = """
-import sys
-import numpy as np
-from metrabs_core.cameras import Camera
-from metrabs_core.pipeline import PersonPipeline, PipelineSettings
-
-settings = PipelineSettings(detector_threshold=0.001, suppress_implausible_poses=False, max_detections=2)
-pipeline = PersonPipeline.load(sys.argv[1], settings, warm_up_image_size=(240, 320))
-image = np.random.default_rng(0).integers(0, 255, [240, 320, 3]).astype(np.uint8)
-print(len(pipeline.step(image, Camera.from_fov(50, 320, 240), 0.0)), pipeline.device)
-print(*{"tensorflow", "keras", "jax", "matplotlib"} & set(sys.modules))
-"""
-    command = [sys.executable, "-c", script, str(weights)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    assert done.stdout.splitlines() == ["2 CPU", ""]
 
 
 def test_what_is_damaged_is_prepared_again(weights, place, both, is_prepared_anew):
