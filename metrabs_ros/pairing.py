@@ -77,13 +77,14 @@ class _Source:
     """What a synchronizer of message_filters takes for a subscriber; begins with no message."""
 
     def __init__(self):
-        self._callbacks, self._newest = [], (0, 0)
+        self._callbacks, self._newest = [], (-1, 0)
 
     def registerCallback(self, callback, *args):
         self._callbacks.append((callback, args))
 
     def is_jump(self, message) -> bool:
-        return _stamp(message) < self._newest
+        # or back to the very stamp of the last one: then the other's messages are from before the jump
+        return _stamp(message) <= self._newest
 
     def pass_on(self, message):
         self._newest = _stamp(message)

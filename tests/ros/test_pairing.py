@@ -1,7 +1,7 @@
 """Which camera_info goes with which image, with the real message_filters where that is installed."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -40,6 +40,7 @@ def pairs(mode, events, slop=0.02) -> list[tuple[int, int]]:
     starts=st.lists(st.integers(0, 10**6), min_size=1, max_size=4),
     image_first=st.booleans(),
 )
+@example(lost=[False] * 29 + [True], starts=[0, 28 * 33], image_first=True)
 def test_every_image_finds_its_camera_info_wherever_time_jumps(mode, lost, starts, image_first):
     kinds = ("image", "info") if image_first else ("info", "image")
     events, expected = [], []
