@@ -1,6 +1,7 @@
 """From boxes in an image to absolute 3D poses: ``metrabs_core.estimator`` and ``cropping`` in NumPy and OpenCV."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import cv2
@@ -146,6 +147,7 @@ def _read_window(image, camera: Camera, views: list[Camera], side: int, antialia
     return pixels, camera.resampled(start + stride * (averaged - 1) / 2, stride * averaged)
 
 
+@cache
 def _outline(side: int) -> np.ndarray:
     """Middle of the crop, the pixels right of it and below it, then points along the border: [n, 2]."""
     along = np.linspace(-1, 1, 9)
