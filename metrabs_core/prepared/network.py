@@ -22,8 +22,8 @@ class Network:
     """
 
     def __init__(self, path: Path):
-        n_threads = min(len(os.sched_getaffinity(0)), _MAX_THREADS)
-        self._run = Interpreter(str(path), num_threads=n_threads).get_signature_runner()
+        n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._run = Interpreter(str(path), num_threads=min(n_cores, _MAX_THREADS)).get_signature_runner()
         self._lock = Lock()
 
     def __call__(self, **arrays: np.ndarray) -> dict[str, np.ndarray]:
