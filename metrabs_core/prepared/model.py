@@ -114,6 +114,8 @@ class PreparedModel:
             raise UserError(
                 f"boxes: must have shape [n, 5]: left, top, width, height and score; got {list(boxes.shape)}."
             )
+        if not np.isfinite(boxes).all():
+            raise UserError(f"boxes: must be finite numbers; got {boxes.tolist()}.")
         for name, number in (("antialias_factor", antialias_factor), ("num_aug", num_aug)):
             if number < 1:
                 raise UserError(f"{name}: must be at least 1; it is {number}.")

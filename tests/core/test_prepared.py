@@ -155,6 +155,7 @@ def test_nobody_and_wrong_arguments(both):
     for arguments, message in (
         ([IMAGE, BOXES[0]], "boxes: must have shape"),
         ([IMAGE, BOXES[:, :4]], "boxes: must have shape"),
+        ([IMAGE, BOXES * np.inf], "boxes: must be finite"),
         ([IMAGE.astype(np.float32), BOXES], "image: must be of type uint8"),
         ([IMAGE[0], BOXES], "image: must be of type uint8"),
         ([IMAGE, BOXES, np.eye(4)], "intrinsic matrix must be 3 x 3"),
