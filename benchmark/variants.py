@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
-import metrabs_core
 from benchmark import models
 from benchmark.people import camera_matrix
 from benchmark.report import Table
@@ -55,7 +54,7 @@ def measure(people, quick: bool) -> dict:
             "768x576": _frame(accurate, image),
             "1920x1080": _frame(models.prepared(large_boxes), large),
         },
-        "cameras, 2 people each, fast model": _cameras(people.frame(2)[0]),
+        "cameras, 2 people each, fast": _cameras(models.prepared(people.frame(2)[1], "fast"), people.frame(2)[0]),
     }
     n_rounds = 3 if quick else 25
     return {name.format(_IMAGES): medians(runs, n_rounds, name) for name, runs in comparisons.items()}
@@ -91,10 +90,9 @@ def tables(numbers: dict) -> list[Table]:
     return [Table("Variants, taken in turns", ["what", "variant", "ms", "times the first"], rows, note)]
 
 
-def _cameras(image) -> dict:
+def _cameras(model, image) -> dict:
     """A step of one camera, and of two that wait together, or are taken one after the other."""
-    settings = PipelineSettings(detector_threshold=0.0, max_detections=2, suppress_implausible_poses=False)
-    model = metrabs_core.load_prepared("fast")
+    settings = PipelineSettings(suppress_implausible_poses=False)
     camera = Camera(camera_matrix(*image.shape[1::-1]))
     pipelines = [PersonPipeline(model, settings) for _ in range(2)]
     clock = itertools.count()

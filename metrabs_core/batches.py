@@ -1,8 +1,7 @@
 """A model's methods for images of several cameras, which go through it at the same time.
 
 On a GPU, images of one size go through the network in one batch. On a processor, each is a batch of its own in a thread
-of its own: what is around the networks for one camera runs beside the networks of another; and a prepared model can do
-it, which takes single images.
+of its own, on its part of the cores: many cores that work on one image wait for each other.
 """
 
 import os
@@ -13,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from metrabs_core.cameras import Camera
+from metrabs_core.process import sharing_cores
 
 _THREADS = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "images")
 
@@ -128,7 +128,8 @@ def _at_once(model, function: Callable, images: Sequence[np.ndarray], *columns: 
         batches[image.shape if are_batched else i].append(i)
 
     def run(chosen):
-        return zip(chosen, function(*([column[i] for i in chosen] for column in (images, *columns))))
+        with sharing_cores(len(batches)):
+            return zip(chosen, function(*([column[i] for i in chosen] for column in (images, *columns))))
 
     results = dict(pair for pairs in _THREADS.map(run, batches.values()) for pair in pairs)
     return [results[i] for i in range(len(images))]

@@ -3,6 +3,9 @@
 import ctypes
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Of glibc's mallopt
@@ -10,6 +13,7 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 _LARGEST = 2**31 - 1
 # Files of GPUs' drivers: NVIDIA's, also on Jetson boards and in WSL, and AMD's.
 _GPU_DEVICES = ("nvidia[0-9]*", "nvhost-gpu", "nvgpu", "dxg", "kfd")
+_SHARING = threading.local()
 
 
 def keep_freed_memory() -> None:
@@ -63,3 +67,19 @@ def find_gpus() -> list[str]:
 
     gpus = tf.config.list_physical_devices("GPU")
     return [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
+
+
+def n_cores() -> int:
+    """How many of the processor's cores a computation of this thread may use."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, available // getattr(_SHARING, "n_threads", 1))
+
+
+@contextmanager
+def sharing_cores(n_threads: int) -> Iterator[None]:
+    """For this thread, while so many threads compute at the same time: ``n_cores`` is a part of the cores."""
+    _SHARING.n_threads = n_threads
+    try:
+        yield
+    finally:
+        del _SHARING.n_threads

@@ -29,6 +29,8 @@ except UserError as error:
     print(error, end="", file=sys.stderr)
     sys.exit({_REFUSED})
 """
+# Of the package: the networks, and how files are made of them.
+_SOURCES = ("network/*.py", "detection/*.*", "packaging/*.py", "prepared/conversion.py", "skeletons.py")
 _N_KEPT = 4  # the one that was not loaded for longest makes room for another
 
 
@@ -113,9 +115,9 @@ def _prepare_in_another_process(directory: Path) -> bool:
 
 
 def _folder(directory: Path) -> Path:
-    """Where a model belongs; it depends on all that the networks depend on."""
+    """Where a model belongs; it depends on all that the files there are made of."""
     package = Path(metrabs_core.__file__).parent
-    files = [*directory.glob("*"), *package.rglob("*.py"), *package.glob("detection/*.npz")]
+    files = [*directory.glob("*"), *(file for pattern in _SOURCES for file in package.glob(pattern))]
     key = hashlib.sha256()
     for file in sorted(file for file in files if file.is_file()):
         key.update(file.name.encode() + _hash(file).encode())

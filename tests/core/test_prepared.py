@@ -3,6 +3,7 @@
 import inspect
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,20 @@ def test_both_halves_in_one(both):
     np.testing.assert_allclose(found["poses3d"], expected["poses3d"], rtol=0.02, atol=20)
     with pytest.raises(TypeError, match="no_such_option"):
         both[0].detect_poses(IMAGE, no_such_option=1)
+
+
+def test_several_threads_at_once_get_what_each_gets_alone(both):
+    model, _ = both
+    images = [np.roll(IMAGE, 10 * i, axis=1) for i in range(4)]
+
+    def poses(image):
+        return model.detect_poses_in_boxes(image, BOXES, K, num_aug=1, suppress_implausible_poses=False)["poses3d"]
+
+    alone = [poses(image) for image in images]
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(3):
+            for together, expected in zip(threads.map(poses, images), alone):
+                np.testing.assert_allclose(together, expected, rtol=1e-3, atol=0.5)
 
 
 def test_nobody_and_wrong_arguments(both):

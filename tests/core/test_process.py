@@ -1,8 +1,12 @@
 """What a process that runs a model imports and keeps in memory."""
 
 import json
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from metrabs_core.process import n_cores, sharing_cores
 
 _SCRIPT = """
 import resource, sys
@@ -41,6 +45,18 @@ print(jax.numpy.ones(3).sum())
 """
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     assert result.stdout.split() == ["tensorflow", "3.0"]
+
+
+def test_threads_that_compute_at_the_same_time_share_the_cores():
+    everything = len(os.sched_getaffinity(0))
+    assert n_cores() == everything
+    with sharing_cores(2):
+        assert n_cores() == max(1, everything // 2)
+        with ThreadPoolExecutor(1) as others:
+            assert others.submit(n_cores).result() == everything
+    with sharing_cores(10_000):
+        assert n_cores() == 1
+    assert n_cores() == everything
 
 
 def test_memory_that_is_free_is_given_back():
