@@ -3,11 +3,11 @@
 .PHONY: demo test test-downloads bench lint setup setup-dev lock
 
 # The results are written to demo_output/. INPUT: a video, an image, a folder of images, or a bag of one's own; TOPIC and
-# CAMERA_INFO_TOPIC choose among several in a bag; RECTIFIED=1 where its images are rectified.
+# CAMERA_INFO_TOPIC choose among several in a bag; RECTIFIED=1 where its images are rectified; MODEL=fast for the smaller one.
 demo: setup
 	@. .venv/local_setup.sh && .venv/bin/python -m metrabs_ros.demo --output demo_output \
 		$${TOPIC:+--image-topic="$$TOPIC"} $${CAMERA_INFO_TOPIC:+--camera-info-topic="$$CAMERA_INFO_TOPIC"} \
-		$(if $(filter 1 true yes,$(RECTIFIED)),--rectified) "$${INPUT:-$$(scripts/sample_video.sh)}"
+		$(if $(filter 1 true yes,$(RECTIFIED)),--rectified) $${MODEL:+--model="$$MODEL"} "$${INPUT:-$$(scripts/sample_video.sh)}"
 
 # Two processes, whatever the machine: each takes gigabytes, and many tests start processes themselves.
 TWO_AT_A_TIME = -n 2 --dist loadfile
@@ -47,4 +47,4 @@ lock: setup-dev
 	@# TensorFlow needs a later NumPy than Humble's, and Humble's packages one before 2.
 	@echo "numpy==1.26.4 ; python_full_version < '3.12'" >> requirements/distribution.txt
 
-export INPUT TOPIC CAMERA_INFO_TOPIC
+export INPUT TOPIC CAMERA_INFO_TOPIC MODEL

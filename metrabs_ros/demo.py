@@ -357,6 +357,8 @@ def main(args=None) -> int:
         f"{summary['frames_processed']} of {summary['frames_in']} images processed, {summary['persons_mean']} people "
         f"per image, {summary['tracks']} tracks, latency {latency['median']} ms (95 %: {latency['p95']} ms)"
     )
+    if 2 * summary["frames_processed"] < summary["frames_in"] and not arguments.model:
+        _say("this computer processes more images with the smaller model: make demo MODEL=fast")
     for name in OUTPUTS:
         if (arguments.output / name).exists():
             print(f"  {arguments.output / name}")
