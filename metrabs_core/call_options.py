@@ -207,7 +207,7 @@ POSES = [
         "num_aug",
         tf.int32,
         5,
-        "number of augmented crops per person (test-time augmentation); 1 is the plain crop only.",
+        "number of augmented crops per person (test-time augmentation); 1 is the plain crop, 2 add its mirror image.",
     ),
     _option("average_aug", tf.bool, True, "return the mean over the augmentations, or all of them."),
     _option(

@@ -147,7 +147,8 @@ def test_time_augmentation(num_aug, max_roll_degrees):
     """How each of n crops of a person differs from the plain one.
 
     Args:
-        num_aug: int32 [], n; 1 is the plain crop.
+        num_aug: int32 [], n; 1 is the plain crop, 2 are that and its mirror image: most of what five crops gain comes
+            from that. More follow the schedule of the released models.
         max_roll_degrees: of the first and the last of them, either way.
 
     Returns:
@@ -157,16 +158,16 @@ def test_time_augmentation(num_aug, max_roll_degrees):
     half = num_aug // 2
     # the first half without its end
     scales = [_linspace(*rules.SCALES[:2], half + 1)[:-1], _linspace(*rules.SCALES[1:], num_aug - half)]
-    is_single = num_aug == 1
+    are_few = num_aug <= 2
     # rolling the camera turns the picture the other way
-    roll = tf.where(is_single, 0.0, _linspace(max_roll_degrees, -max_roll_degrees, num_aug)) * (np.pi / 180.0)
-    gamma = tf.where(is_single, 1.0, _linspace(*rules.GAMMAS, num_aug))
+    roll = tf.where(are_few, 0.0, _linspace(max_roll_degrees, -max_roll_degrees, num_aug)) * (np.pi / 180.0)
+    gamma = tf.where(are_few, 1.0, _linspace(*rules.GAMMAS, num_aug))
     is_mirrored = (tf.range(num_aug) - half) % 2 == 1
     side = tf.where(is_mirrored, -1.0, 1.0)
     mirroring = tf.linalg.diag(tf.stack([side, tf.ones_like(side), tf.ones_like(side)], axis=-1))
     return {
         "rotation": geometry.compose(mirroring, geometry.roll_rotation(roll)),
-        "scale": tf.concat(scales, axis=0),
+        "scale": tf.where(are_few, 1.0, tf.concat(scales, axis=0)),
         "gamma": gamma,
         "is_mirrored": is_mirrored,
     }

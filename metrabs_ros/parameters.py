@@ -137,12 +137,13 @@ PIPELINE_PARAMETERS = (
     ),
     _setting(
         "num_aug",
-        "Crops per person whose poses are averaged (test-time augmentation): 5 take almost 5 times as long as 1.",
+        "Crops per person whose poses are averaged (test-time augmentation): 2 are the plain crop and its mirror "
+        "image; 5 take almost 5 times as long as 1.",
         limits=(1, 100),
     ),
     _setting(
         "internal_batch_size",
-        "Largest number of crops in one run of the network.",
+        "Largest number of crops in one run of the network, on a GPU; without one, each crop has a run of its own.",
         limits=(1, 4096),
     ),
     _setting(

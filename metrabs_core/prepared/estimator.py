@@ -108,8 +108,10 @@ class _Augmentation(NamedTuple):
 
 
 def _augmentations(num_aug: int, max_roll_degrees: float) -> list[_Augmentation]:
-    if num_aug == 1:
-        return [_Augmentation(np.eye(3), 1.0, np.float32(1), False)]
+    plain = _Augmentation(np.eye(3), 1.0, np.float32(1), False)
+    if num_aug <= 2:
+        mirrored = plain._replace(rotation=np.diag([-1.0, 1, 1]), is_mirrored=True)
+        return [mirrored, plain][-num_aug:]
     half = num_aug // 2
     scales = [*np.linspace(*rules.SCALES[:2], half + 1)[:-1], *np.linspace(*rules.SCALES[1:], num_aug - half)]
     rolls = np.deg2rad(np.linspace(max_roll_degrees, -max_roll_degrees, num_aug))

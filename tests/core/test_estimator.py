@@ -161,6 +161,13 @@ def test_augmentations_follow_the_paper():
     assert (one["scale"], one["gamma"], one["is_mirrored"]) == (1, 1, False)
 
 
+def test_two_crops_are_the_plain_one_and_its_mirror_image():
+    two = {name: value.numpy() for name, value in estimator.test_time_augmentation(tf.constant(2), 25.0).items()}
+    np.testing.assert_allclose(two["rotation"], [np.diag([-1, 1, 1]), np.eye(3)], atol=1e-7)
+    for name, expected in {"scale": [1, 1], "gamma": [1, 1], "is_mirrored": [True, False]}.items():
+        np.testing.assert_array_equal(two[name], expected)
+
+
 def test_a_model_may_ask_for_a_margin_and_for_milder_rolls():
     class Telling(dot_people.DotCropModel):
         """Takes everybody for upright in the crop, and tells the crop's focal length as the uncertainty."""
