@@ -58,18 +58,27 @@ class StampPairing:
 
     def _begin(self):
         self._images, self._partners = _Source(), _Source()
-        self._make_synchronizer([self._images, self._partners]).registerCallback(self._on_pair)
+        self._make_synchronizer([self._images, self._partners]).registerCallback(self._take)
+
+    def _take(self, image, partner):
+        self._images.forget(image)
+        self._partners.forget(partner)
+        self._on_pair(image, partner)
 
     def add_image(self, image):
         """Take the next image."""
         if self._images.is_jump(image):
+            waiting = self._partners.waiting_until(image)
             self._begin()
+            self._partners.pass_on_all(waiting)
         self._images.pass_on(image)
 
     def add_partner(self, partner):
         """Take the next partner."""
         if self._partners.is_jump(partner):
+            waiting = self._images.waiting_until(partner)
             self._begin()
+            self._images.pass_on_all(waiting)
         self._partners.pass_on(partner)
 
 
@@ -77,7 +86,7 @@ class _Source:
     """What a synchronizer of message_filters takes for a subscriber; begins with no message."""
 
     def __init__(self):
-        self._callbacks, self._newest = [], (-1, 0)
+        self._callbacks, self._newest, self._waiting = [], (-1, 0), None
 
     def registerCallback(self, callback, *args):
         self._callbacks.append((callback, args))
@@ -87,9 +96,23 @@ class _Source:
         return _stamp(message) <= self._newest
 
     def pass_on(self, message):
-        self._newest = _stamp(message)
+        self._newest, self._waiting = _stamp(message), message
         for callback, args in self._callbacks:
             callback(message, *args)
+
+    def pass_on_all(self, messages):
+        for message in messages:
+            self.pass_on(message)
+
+    def forget(self, message):
+        """Of a message that has found its counterpart."""
+        if message is self._waiting:
+            self._waiting = None
+
+    def waiting_until(self, jumped) -> list:
+        """The newest message, if it has no counterpart yet and may be of after a jump to another's stamp, too."""
+        is_of_after = self._waiting is not None and _stamp(self._waiting) <= _stamp(jumped)
+        return [self._waiting] if is_of_after else []
 
 
 def _stamp(message) -> tuple[int, int]:

@@ -41,6 +41,7 @@ def pairs(mode, events, slop=0.02) -> list[tuple[int, int]]:
     image_first=st.booleans(),
 )
 @example(lost=[False] * 29 + [True], starts=[0, 28 * 33], image_first=True)
+@example(lost=[False] * 29 + [True], starts=[0, 28 * 33 + 1], image_first=True)
 def test_every_image_finds_its_camera_info_wherever_time_jumps(mode, lost, starts, image_first):
     kinds = ("image", "info") if image_first else ("info", "image")
     events, expected = [], []
