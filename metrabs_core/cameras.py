@@ -339,9 +339,8 @@ class Camera:
             raise UserError(f"The box {np.asarray(box).tolist()} is nowhere that the camera could see.")
         middle = (side - 1) / 2
         intrinsics = np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1]])
-        extrinsics = self.extrinsic_matrix.copy()
-        extrinsics[:3] = rotation @ extrinsics[:3]
-        return _UNIT._changed(intrinsic_matrix=intrinsics, extrinsic_matrix=extrinsics, world_up=self.world_up)
+        world = {"extrinsic_matrix": self.extrinsic_matrix, "world_up": self.world_up}
+        return _UNIT._changed(intrinsic_matrix=intrinsics, **world).turned(rotation)
 
     # World and other cameras
 

@@ -33,7 +33,8 @@ def read_windows(images, image_index, cameras, rotation, crop_focal, crop_side, 
         dict for ``draw_crops``: ``pixels``, a TensorArray of float32 [h, w, 3], 0..255; ``cameras`` [n], of those
         windows; ``is_pinhole`` bool [n], whether a homography is all that the crops need.
     """
-    outline_rays = geometry.transform(_pixel_to_ray(rotation, crop_focal, crop_side), _outline(crop_side))
+    points = np.pad(rules.crop_outline(crop_side), [(0, 0), (0, 1)], constant_values=1).astype(np.float32)
+    outline_rays = geometry.transform(_pixel_to_ray(rotation, crop_focal, crop_side), points)
     outline = cameras[:, tf.newaxis].project(outline_rays)
     is_pinhole = cameras.is_pinhole & tf.reduce_all(
         outline_rays[..., 2] > MIN_DEPTH * tf.norm(outline_rays, axis=-1), axis=[1, 2]
@@ -109,16 +110,6 @@ def _pixel_to_ray(rotation, crop_focal, crop_side):
     from_middle = np.float32([[1, 0, -middle], [0, 1, -middle], [0, 0, 0]])
     in_crop_frame = from_middle + crop_focal[..., tf.newaxis, tf.newaxis] * np.diag([0, 0, 1]).astype(np.float32)
     return geometry.compose(tf.linalg.matrix_transpose(rotation), in_crop_frame)
-
-
-def _outline(crop_side):
-    """Middle of the crop, the pixels right of it and below it, then points along the border: float32 [n, 3]."""
-    center_cross = np.array([[0, 0], [1, 0], [0, 1]])
-    along = np.linspace(-1, 1, 9)
-    one = np.ones_like(along)
-    border = np.concatenate([np.stack(p, -1) for p in [(along, one), (along, -one), (one, along), (-one, along)]])
-    points = np.concatenate([center_cross, border * crop_side / 2]) + (crop_side - 1) / 2
-    return np.c_[points, np.ones(len(points))].astype(np.float32)
 
 
 def _windows(outline, scale, image_size):

@@ -4,6 +4,10 @@ There is code for that in TensorFlow, for graphs, and in NumPy, for prepared mod
 take the numbers from here.
 """
 
+from functools import cache
+
+import numpy as np
+
 # --- Finding people (detection/single_shot.py) ---
 
 # At most so many boxes where no limit is given.
@@ -45,3 +49,12 @@ SAME_FRACTION = 0.25
 SAME_SIMILARITY = 0.4
 # Two detections of one person may come out at distances that differ by this factor.
 SAME_DISTANCE_RATIO = 1.3
+
+
+@cache
+def crop_outline(side: int) -> np.ndarray:
+    """Middle of a crop, the pixels right of it and below it, then points along its border: float64 [n, 2], pixels."""
+    along = np.linspace(-1, 1, 9)
+    one = np.ones_like(along)
+    border = np.concatenate([np.stack(p, -1) for p in [(along, one), (along, -one), (one, along), (-one, along)]])
+    return np.concatenate([[[0, 0], [1, 0], [0, 1]], border * side / 2]) + (side - 1) / 2

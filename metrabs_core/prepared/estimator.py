@@ -1,7 +1,6 @@
 """From boxes in an image to absolute 3D poses: ``metrabs_core.estimator`` and ``cropping`` in NumPy and OpenCV."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import NamedTuple
 
 import cv2
@@ -10,7 +9,7 @@ import numpy as np
 from metrabs_core import rules
 from metrabs_core.cameras import Camera, roll_rotation
 from metrabs_core.prepared.plausibility import are_plausible, spread_over_augmentations
-from metrabs_core.skeletons import SKELETONS, conversion_matrix
+from metrabs_core.skeletons import SKELETONS, conversion_matrix, convertible_skeletons
 
 
 class Cropping(NamedTuple):
@@ -34,6 +33,10 @@ class PreparedEstimator:
     def __init__(self, network: Callable, cropping: Cropping):
         self.network, self.cropping = network, cropping
         self._skeleton = SKELETONS[cropping.skeleton]
+        self._conversions = {
+            name: conversion_matrix(target, self._skeleton)
+            for name, target in convertible_skeletons(self._skeleton).items()
+        }
 
     def __call__(
         self, image, boxes, camera: Camera, *, num_aug, antialias_factor, average_aug, skeleton, is_judged
@@ -75,7 +78,7 @@ class PreparedEstimator:
             sigmas = np.sqrt(np.square(sigmas).mean(axis=1) + np.square(spread_over_augmentations(poses)))
             poses = poses.mean(axis=1)
         if skeleton:
-            matrix = conversion_matrix(SKELETONS[skeleton], self._skeleton)
+            matrix = self._conversions[skeleton]
             poses, sigmas = matrix @ poses, sigmas @ matrix.T
         result = {"boxes": boxes, "poses3d": camera.to_world(poses), "poses2d": camera.project(poses)}
         return {name: values.astype(np.float32) for name, values in {**result, "uncertainties": sigmas}.items()}
@@ -129,7 +132,7 @@ def _read_window(image, camera: Camera, views: list[Camera], side: int, antialia
     Returns:
         float32 [h, w, 3], 0..255, and the camera of that picture.
     """
-    points = _outline(side)
+    points = rules.crop_outline(side)
     outline = np.stack([camera.project(view.rays(points) @ view.rotation_from(camera)) for view in views])
     steps = np.linalg.norm(outline[:, 1:3] - outline[:, :1], axis=-1)
     scales = np.sqrt(steps.prod(axis=1)) / antialias_factor
@@ -147,12 +150,3 @@ def _read_window(image, camera: Camera, views: list[Camera], side: int, antialia
         pixels = cv2.resize(pixels, size.tolist(), interpolation=cv2.INTER_AREA)
     averaged = n_read / size
     return pixels, camera.resampled(start + stride * (averaged - 1) / 2, stride * averaged)
-
-
-@cache
-def _outline(side: int) -> np.ndarray:
-    """Middle of the crop, the pixels right of it and below it, then points along the border: [n, 2]."""
-    along = np.linspace(-1, 1, 9)
-    one = np.ones_like(along)
-    border = np.concatenate([np.stack(p, -1) for p in [(along, one), (along, -one), (one, along), (-one, along)]])
-    return np.concatenate([[[0, 0], [1, 0], [0, 1]], border * side / 2]) + (side - 1) / 2

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
+from metrabs_core.batches import detected_boxes
 from metrabs_core.process import n_cores, sharing_cores
 
 _SCRIPT = """
@@ -57,6 +60,22 @@ def test_threads_that_compute_at_the_same_time_share_the_cores():
     with sharing_cores(10_000):
         assert n_cores() == 1
     assert n_cores() == everything
+
+
+def test_images_at_the_same_time_share_the_cores():
+    shares = []
+
+    class Model:
+        gpus = ()
+
+        def detect_boxes(self, image):
+            shares.append(n_cores())
+            return {"boxes": np.zeros([0, 5], np.float32)}
+
+    image = np.zeros([4, 4, 3], np.uint8)
+    for n_images in (1, 10_000):
+        detected_boxes(Model(), [image] * n_images, {})
+    assert shares == [len(os.sched_getaffinity(0))] + [1] * 10_000
 
 
 def test_memory_that_is_free_is_given_back():
