@@ -18,6 +18,9 @@ from metrabs_core.network.heads import N_DEPTH_BINS, build_fine_head, build_neck
 from metrabs_core.network.scale_recovery import find_scale_recovery
 from metrabs_core.skeletons import SKELETONS, Skeleton
 
+# How far around the highest peak of a fine 2D heatmap a joint is looked for, in sides of the crop.
+_PEAK_RADIUS = 0.1
+
 
 @dataclass(frozen=True)
 class CropModelConfig:
@@ -165,7 +168,7 @@ class CropModel(keras.Model):
         )
         overview = None if self.overview is None else self.overview(maps[0], training=training)
         fine = None if self.fine is None else self.fine(maps[2])
-        points2d, coords3d, spread, spread2d = self._read_heads(self.head(features), overview, fine)
+        points2d, coords3d, spread, spread2d = self._read_heads(self.head(features), overview, fine, training)
         if self.depth_stage is not None:
             middle = (self.crop_side - 1) / 2
             focal = intrinsics[:, 0, :1] / self.crop_side
@@ -182,7 +185,7 @@ class CropModel(keras.Model):
             "coords3d": coords3d,
         }
 
-    def _read_heads(self, maps, overview, fine):
+    def _read_heads(self, maps, overview, fine, training=False):
         config, n_joints = self.config, self.skeleton.n_joints
         first_cell = find_backbone(config.backbone).first_cell
         height, width = maps.shape[1:3]
@@ -205,6 +208,8 @@ class CropModel(keras.Model):
             grid = self.crop_side, config.stride // factor, first_cell(config.stride // factor)
             planes = self.enlarge(planes) + fine
         points, deviations = heatmaps.soft_argmax(planes, (2, 1))
+        if fine is not None and not training:
+            points = heatmaps.peak_coordinates(planes, round(_PEAK_RADIUS * planes.shape[1]))
         spread2d = config.box_size_mm * ops.sqrt(ops.sum(ops.square(deviations), axis=-1))
         return heatmaps.to_pixels(points, *grid), coords3d, spread, spread2d
 

@@ -34,6 +34,40 @@ def soft_argmax(logits, axes):
     return ops.stack(means, axis=-1), ops.stack(deviations, axis=-1)
 
 
+def peak_coordinates(logits, radius: int):
+    """Expected coordinates in a window around each heatmap's maximum.
+
+    Where a heatmap has several peaks (the other arm, another person's), the expectation over the whole map lies between
+    them, where no joint is. In the window, it is the place of the highest peak, to a fraction of a cell. It has no
+    gradient toward the other peaks, so it is nothing to learn with.
+
+    Args:
+        logits: float tensor [N, H, W, J].
+        radius: cells that the window reaches to each side of the maximum.
+
+    Returns:
+        float32 [N, J, 2], x and y, each from 0 (first cell) to 1 (last cell).
+    """
+    logits = ops.cast(logits, "float32")
+    heat = ops.exp(logits - ops.max(logits, axis=(1, 2), keepdims=True))
+    windows = []
+    for axis, other in ((1, 2), (2, 1)):
+        size = heat.shape[axis]
+        peak = ops.argmax(ops.max(heat, axis=other), axis=1)  # [N, J]
+        cells = np.arange(size, dtype=np.int32)[:, np.newaxis]
+        near = ops.abs(ops.convert_to_tensor(cells) - ops.cast(peak, "int32")[:, np.newaxis]) <= radius
+        windows.append(ops.cast(near, "float32"))  # [N, size, J]
+    rows, columns = windows
+    means = []
+    for mass in (
+        ops.sum(heat * rows[:, :, np.newaxis], axis=1) * columns,
+        ops.sum(heat * columns[:, np.newaxis], axis=2) * rows,
+    ):
+        cells = np.linspace(0.0, 1.0, mass.shape[1], dtype=np.float32)[:, np.newaxis]
+        means.append(ops.sum(mass * cells, axis=1) / ops.sum(mass, axis=1))
+    return ops.stack(means, axis=-1)
+
+
 def to_pixels(coords, crop_side: int, stride: int, first_cell: float):
     """Heatmap coordinates 0..1 to pixels of the crop: cell i is at ``i * stride + first_cell``.
 

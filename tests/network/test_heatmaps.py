@@ -18,6 +18,30 @@ def test_soft_argmax_is_the_expected_coordinate():
     np.testing.assert_allclose(ops.convert_to_numpy(deviation), np.sqrt(second - expected**2), atol=1e-5)
 
 
+def test_peak_coordinates_are_the_expectation_in_a_window_around_the_maximum():
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(5, 9, 12, 3)) * 2
+    logits[0, 0, 11, 0] = logits[1, 8, 5, 1] = 9  # in a corner, and at a border
+    expected = np.empty([5, 3, 2])
+    for n in range(5):
+        for j in range(3):
+            y, x = np.unravel_index(logits[n, :, :, j].argmax(), [9, 12])
+            rows, columns = np.arange(max(0, y - 2), min(9, y + 3)), np.arange(max(0, x - 2), min(12, x + 3))
+            heat = np.exp(logits[n][np.ix_(rows, columns)][..., j])
+            expected[n, j] = [(heat.sum(0) @ columns) / heat.sum() / 11, (heat.sum(1) @ rows) / heat.sum() / 8]
+    found = heatmaps.peak_coordinates(logits.astype(np.float32), 2)
+    np.testing.assert_allclose(ops.convert_to_numpy(found), expected, atol=1e-6)
+
+
+def test_of_two_peaks_the_higher_one_is_the_place():
+    y, x = np.mgrid[:32, :32]
+    logits = np.log(np.exp(-((x - 6.3) ** 2 + (y - 20) ** 2) / 4) + 0.8 * np.exp(-((x - 25) ** 2 + (y - 8) ** 2) / 4) + 1e-9)
+    logits = logits[np.newaxis, ..., np.newaxis].astype(np.float32)
+    mean, _ = heatmaps.soft_argmax(logits, (2, 1))
+    assert 12 < 31 * float(mean[0, 0, 0]) < 17  # between the two, where nothing is
+    np.testing.assert_allclose(31 * heatmaps.peak_coordinates(logits, 4)[0, 0], [6.3, 20], atol=0.05)
+
+
 @pytest.mark.parametrize(("crop_side", "stride"), [(256, 32), (256, 4), (192, 16), (160, 32)])
 def test_a_peak_in_a_cell_is_that_cells_centre_pixel(crop_side, stride):
     n_cells = crop_side // stride
