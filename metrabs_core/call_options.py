@@ -209,7 +209,7 @@ POSES = [
         5,
         "number of augmented crops per person (test-time augmentation); 1 is the plain crop, 2 add its mirror image.",
     ),
-    _option("average_aug", tf.bool, True, "return the mean over the augmentations, or all of them."),
+    _option("average_aug", tf.bool, True, "return one pose of all augmentations, or each one's."),
     _option(
         "skeleton",
         tf.string,

@@ -96,7 +96,7 @@ class PoseEstimator(tf.Module):
             prediction: what ``estimate`` returned.
             image_index: int32 [n], which image each person is in.
             cameras: as for ``estimate``.
-            average_aug: bool [], mean over the augmentations; otherwise each one's pose is returned.
+            average_aug: bool [], one pose of all augmentations; otherwise each one's is returned.
             skeleton: string [], name of the skeleton wanted; '' for the crop model's own.
 
         Returns:
@@ -104,7 +104,7 @@ class PoseEstimator(tf.Module):
             ``uncertainties`` [n, (A,) J] mm: one sigma, heatmap spread and spread over the augmentations together.
         """
         poses, sigma = prediction["poses3d"], prediction["uncertainties"]
-        poses, sigma = tf.cond(average_aug, lambda: _mean_over_augmentations(poses, sigma), lambda: (poses, sigma))
+        poses, sigma = tf.cond(average_aug, lambda: _over_augmentations(poses, sigma), lambda: (poses, sigma))
         matrix = self._conversion_matrix(skeleton)
         poses, sigma = tf.matmul(matrix, poses), tf.linalg.matvec(matrix, sigma)
         cameras = cameras.gather(image_index[:, tf.newaxis])
@@ -133,7 +133,7 @@ class PoseEstimator(tf.Module):
         Returns:
             bool [n].
         """
-        poses = tf.reduce_mean(prediction["poses3d"], axis=1)
+        poses = plausibility.pose_of_augmentations(prediction["poses3d"])
         pixels = cameras.gather(image_index).project(poses)
         is_plausible = plausibility.augmentations_agree(prediction["poses3d"]) & plausibility.covers_box(pixels, boxes)
         if self.crop_model.bone_lengths is not None:
@@ -178,8 +178,8 @@ def _linspace(start, stop, n):
     return start + (stop - start) * tf.range(tf.cast(n, tf.float32)) / tf.cast(tf.maximum(n - 1, 1), tf.float32)
 
 
-def _mean_over_augmentations(poses, sigma):
-    """Mean pose [n, 1, J, 3] and total sigma [n, 1, J]: mean heatmap variance plus variance over the augmentations."""
+def _over_augmentations(poses, sigma):
+    """The one pose [n, 1, J, 3] and total sigma [n, 1, J]: mean heatmap variance plus variance over the augmentations."""
     spread = tf.square(plausibility.spread_over_augmentations(poses))[:, tf.newaxis]
-    mean = tf.reduce_mean(poses, axis=1, keepdims=True)
-    return mean, tf.sqrt(tf.reduce_mean(tf.square(sigma), axis=1, keepdims=True) + spread)
+    pose = plausibility.pose_of_augmentations(poses)[:, tf.newaxis]
+    return pose, tf.sqrt(tf.reduce_mean(tf.square(sigma), axis=1, keepdims=True) + spread)

@@ -32,6 +32,19 @@ def best_of_similar_in_images(poses, scores, image_index, n_images):
     return is_best > 0
 
 
+def pose_of_augmentations(poses):
+    """One pose of those of all augmentations: float32 [n, A, J, 3] mm -> [n, J, 3] mm.
+
+    Directions in which joints are seen are the medians, since one crop that takes another arm or another person for
+    this one's would drag the mean along; distances are the means.
+    """
+    distances = tf.maximum(tf.norm(poses, axis=-1, keepdims=True), 1e-3)
+    directions = tf.sort(poses / distances, axis=1)
+    n_aug = tf.shape(poses)[1]
+    middle = directions[:, (n_aug - 1) // 2] + directions[:, n_aug // 2]
+    return tf.math.l2_normalize(middle, axis=-1) * tf.reduce_mean(distances, axis=1)
+
+
 def spread_over_augmentations(poses):
     """Standard deviation of each joint's place within the person: float32 [n, A, J, 3] mm -> [n, J] mm.
 

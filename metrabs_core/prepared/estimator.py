@@ -8,7 +8,7 @@ import numpy as np
 
 from metrabs_core import rules
 from metrabs_core.cameras import Camera, roll_rotation
-from metrabs_core.prepared.plausibility import are_plausible, spread_over_augmentations
+from metrabs_core.prepared.plausibility import are_plausible, pose_of_augmentations, spread_over_augmentations
 from metrabs_core.skeletons import SKELETONS, conversion_matrix, convertible_skeletons
 
 
@@ -49,7 +49,7 @@ class PreparedEstimator:
             camera: that took it.
             num_aug: number A of crops of each person.
             antialias_factor: crops are drawn so many times as large and averaged down.
-            average_aug: whether the mean over the crops is wanted.
+            average_aug: whether one pose of all crops is wanted.
             skeleton: that is wanted; '' for the model's own.
             is_judged: whether implausible poses and second ones of a person are left out.
 
@@ -69,14 +69,14 @@ class PreparedEstimator:
                 # a mirrored crop shows joints of the left side on the right
                 order = list(self._skeleton.mirror) if augmentations[i].is_mirrored else slice(None)
                 poses[person, i], sigmas[person, i] = pose[order], sigma[order]
+        one_each = pose_of_augmentations(poses)
         if is_judged:
-            pixels = camera.project(poses.mean(axis=1))
             edges, lengths = self._skeleton.edges, self.cropping.bone_lengths
-            kept = are_plausible(poses, pixels, boxes, edges, lengths)
-            boxes, poses, sigmas = boxes[kept], poses[kept], sigmas[kept]
+            kept = are_plausible(poses, one_each, camera.project(one_each), boxes, edges, lengths)
+            boxes, poses, sigmas, one_each = boxes[kept], poses[kept], sigmas[kept], one_each[kept]
         if average_aug:
             sigmas = np.sqrt(np.square(sigmas).mean(axis=1) + np.square(spread_over_augmentations(poses)))
-            poses = poses.mean(axis=1)
+            poses = one_each
         if skeleton:
             matrix = self._conversions[skeleton]
             poses, sigmas = matrix @ poses, sigmas @ matrix.T

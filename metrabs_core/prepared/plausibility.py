@@ -5,12 +5,13 @@ import numpy as np
 from metrabs_core import rules
 
 
-def are_plausible(poses, pixels, boxes, edges, bone_lengths) -> np.ndarray:
+def are_plausible(poses, pose, pixels, boxes, edges, bone_lengths) -> np.ndarray:
     """Which poses to keep: those that a person can have, that fit their box, and are nobody's second detection.
 
     Args:
         poses: float [n, A, J, 3], mm, one pose of each augmentation.
-        pixels: float [n, J, 2], where the joints of the mean pose are seen.
+        pose: float [n, J, 3], the one of all augmentations.
+        pixels: float [n, J, 2], where its joints are seen.
         boxes: float [n, 5], left, top, width, height, score.
         edges: pairs of joint indices.
         bone_lengths: mean length of each edge, mm; None leaves that part out.
@@ -18,13 +19,19 @@ def are_plausible(poses, pixels, boxes, edges, bone_lengths) -> np.ndarray:
     Returns:
         bool [n].
     """
-    mean = poses.mean(axis=1)
     agreeing = (spread_over_augmentations(poses) < rules.AGREEMENT_MM).mean(axis=1) >= rules.AGREEING_FRACTION
     is_plausible = agreeing & _cover_boxes(pixels, boxes)
     if bone_lengths is not None:
-        is_plausible &= _have_human_bones(mean, edges, np.asarray(bone_lengths))
+        is_plausible &= _have_human_bones(pose, edges, np.asarray(bone_lengths))
     # implausible poses must not suppress plausible ones
-    return _are_best_of_similar(mean, np.where(is_plausible, boxes[:, 4], -1.0))
+    return _are_best_of_similar(pose, np.where(is_plausible, boxes[:, 4], -1.0))
+
+
+def pose_of_augmentations(poses) -> np.ndarray:
+    """One pose of those of all augmentations: [n, A, J, 3] mm -> [n, J, 3] mm; see ``metrabs_core.plausibility``."""
+    distances = np.maximum(np.linalg.norm(poses, axis=-1, keepdims=True), 1e-3)
+    middle = np.median(poses / distances, axis=1)
+    return middle / np.maximum(np.linalg.norm(middle, axis=-1, keepdims=True), 1e-6) * distances.mean(axis=1)
 
 
 def spread_over_augmentations(poses) -> np.ndarray:

@@ -207,7 +207,7 @@ def test_every_augmented_crop_gives_the_same_person(model, num_aug):
 
 def test_uncertainty_joins_heatmap_and_augmentation_spread(model):
     each, mean = (_estimate(model, num_aug=5, average_aug=flag) for flag in (False, True))
-    np.testing.assert_allclose(mean["poses3d"], each["poses3d"].mean(axis=1), atol=0.01)
+    np.testing.assert_allclose(mean["poses3d"], each["poses3d"].mean(axis=1), atol=TOLERANCE_MM)
     centred = each["poses3d"] - each["poses3d"].mean(axis=2, keepdims=True)
     deviation = np.linalg.norm(centred - centred.mean(axis=1, keepdims=True), axis=-1)
     expected = np.sqrt(dot_people.SIGMA**2 + (deviation**2).mean(axis=1))

@@ -15,6 +15,24 @@ def test_human_bones():
     np.testing.assert_array_equal(plausibility.has_human_bones(poses, edges, lengths), [True, False, False, True])
 
 
+def test_the_pose_of_augmentations_is_in_the_median_direction_at_the_mean_distance():
+    joint = np.array([300.0, -200.0, 2500.0])
+    away = np.array([-400.0, 600.0, 2500.0])  # a crop that took another arm for this one's
+    seen = np.float32([[0.9 * joint, joint, joint, 1.2 * joint, away]])[:, :, np.newaxis]  # [1, A, 1, 3]
+    found = plausibility.pose_of_augmentations(seen)[0, 0]
+    distance = np.linalg.norm(seen, axis=-1).mean()
+    np.testing.assert_allclose(found, joint / np.linalg.norm(joint) * distance, rtol=1e-5)
+
+    pair = np.float32([[joint, away]])[:, :, np.newaxis]  # there is no median of two but their middle
+    unit = joint / np.linalg.norm(joint) + away / np.linalg.norm(away)
+    expected = unit / np.linalg.norm(unit) * np.linalg.norm(pair, axis=-1).mean()
+    np.testing.assert_allclose(plausibility.pose_of_augmentations(pair)[0, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(plausibility.pose_of_augmentations(seen[:, 4:])[0, 0], away, rtol=1e-6)
+    # behind a camera that sees more than a half-space, and without anybody
+    np.testing.assert_allclose(plausibility.pose_of_augmentations(-seen)[0, 0], -found, rtol=1e-5)
+    assert plausibility.pose_of_augmentations(np.zeros([0, 5, 34, 3], np.float32)).shape == (0, 34, 3)
+
+
 def test_augmentations_agree_where_a_quarter_of_the_joints_do():
     poses = np.zeros([2, 2, 8, 3], np.float32)
     poses[0, 0, 2:5, 1], poses[0, 0, 5:, 1] = 1000, -1000  # two of eight joints agree

@@ -17,7 +17,7 @@ from metrabs_core.combined import CombinedModel
 from metrabs_core.network.crop_model import CropModel, save_weights_dir
 from metrabs_core.prepared import cache
 from metrabs_core.prepared.estimator import Cropping, PreparedEstimator
-from metrabs_core.prepared.plausibility import are_plausible
+from metrabs_core.prepared.plausibility import are_plausible, pose_of_augmentations
 from metrabs_core.skeletons import NATIVE
 
 K = np.float32([[280, 0, 160], [0, 280, 120], [0, 0, 1]])
@@ -211,11 +211,13 @@ def test_poses_are_judged_as_by_the_graph(seed, n_aug, n_people):
     boxes = np.column_stack([low, size, rng.permutation(n_people) / 10 + 0.1]).astype(np.float32)
     lengths = np.full(len(NATIVE.edges), 400.0, np.float32) if rng.random() < 0.5 else None
     expected = plausibility.augmentations_agree(poses) & plausibility.covers_box(pixels, boxes)
+    pose = pose_of_augmentations(poses)
+    np.testing.assert_allclose(pose, plausibility.pose_of_augmentations(poses), atol=0.01)
     if lengths is not None:
-        expected &= plausibility.has_human_bones(poses.mean(axis=1), NATIVE.edges, lengths)
+        expected &= plausibility.has_human_bones(pose, NATIVE.edges, lengths)
     scores = np.where(expected, boxes[:, 4], -1).astype(np.float32)
-    expected = plausibility.is_best_of_similar(poses.mean(axis=1), scores)
-    np.testing.assert_array_equal(are_plausible(poses, pixels, boxes, NATIVE.edges, lengths), expected)
+    expected = plausibility.is_best_of_similar(pose, scores)
+    np.testing.assert_array_equal(are_plausible(poses, pose, pixels, boxes, NATIVE.edges, lengths), expected)
 
 
 def test_what_is_implausible_is_left_out():
