@@ -179,7 +179,7 @@ def _linspace(start, stop, n):
 
 
 def _over_augmentations(poses, sigma):
-    """The one pose [n, 1, J, 3] and total sigma [n, 1, J]: mean heatmap variance plus variance over the augmentations."""
+    """One pose [n, 1, J, 3] and total sigma [n, 1, J]: mean heatmap variance plus variance over the augmentations."""
     spread = tf.square(plausibility.spread_over_augmentations(poses))[:, tf.newaxis]
     pose = plausibility.pose_of_augmentations(poses)[:, tf.newaxis]
     return pose, tf.sqrt(tf.reduce_mean(tf.square(sigma), axis=1, keepdims=True) + spread)

@@ -103,15 +103,15 @@ def total_loss(terms: dict, step, absolute_from_step: int):
     return total
 
 
-def depth_loss(true, corrected, root: int):
-    """Loss of the depth stage: L1 about the root joint, and a third as much about the mean, in metres.
+def depth_loss(true, found, root: int):
+    """Loss of a pose of the depth stage: L1 about the root joint, and a third as much about the mean, in metres.
 
     Args:
         true: poses float32 [N, J, 3], mm, all joints valid.
-        corrected: the same of the stage.
+        found: the same of the stage.
         root: index of the root joint.
     """
-    error = (corrected - true) / 1000
+    error = (found - true) / 1000
     about_root = error - error[:, root : root + 1]
     about_mean = error - ops.mean(error, axis=1, keepdims=True)
     return ops.mean(ops.abs(about_root)) + ops.mean(ops.abs(about_mean)) / 3

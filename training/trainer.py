@@ -114,18 +114,19 @@ class DepthTrainer(Trainer):
         return ("relative",)
 
     def call(self, inputs, training=False):
-        """Corrected poses, mm about their mean, of what heads say; or of crops, as ``Trainer``."""
+        """Both poses of the stage, mm about their mean, of what heads say; or poses of crops, as ``Trainer``."""
         if len(inputs) < 4:
             return super().call(inputs)
-        return {"poses3d": 1000 * self.crop_model.depth_stage(list(inputs), training=training)}
+        corrected, lifted = self.crop_model.depth_stage(list(inputs), training=training)
+        return {"poses3d": 1000 * corrected, "lifted": 1000 * lifted}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Mean distance of the coordinates about the root and about the mean, in metres; tracks both errors."""
+        """Sum of both poses' losses; tracks that of the corrected one and its error."""
         error = ops.norm(self._about_root(y_pred["poses3d"]) - self._about_root(y["joints3d"]), axis=-1)
         self.trackers["mpjpe"].update_state(error, sample_weight=y.get("valid3d"))
         loss = losses.depth_loss(y["joints3d"], y_pred["poses3d"], self.root)
         self.trackers["relative"].update_state(loss)
-        return loss
+        return loss + losses.depth_loss(y["joints3d"], y_pred["lifted"], self.root) if "lifted" in y_pred else loss
 
     def _about_root(self, poses):
         return poses - poses[:, self.root : self.root + 1]

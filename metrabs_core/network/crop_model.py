@@ -13,7 +13,7 @@ from metrabs_core.files import atomic_file
 from metrabs_core.model_card import ModelCard
 from metrabs_core.network import heatmaps
 from metrabs_core.network.backbones import build_backbone, find_backbone
-from metrabs_core.network.depth_stage import build_depth_stage
+from metrabs_core.network.depth_stage import build_depth_stage, combine
 from metrabs_core.network.heads import N_DEPTH_BINS, build_fine_head, build_neck, build_overview, flat
 from metrabs_core.network.scale_recovery import find_scale_recovery
 from metrabs_core.skeletons import SKELETONS, Skeleton
@@ -38,8 +38,7 @@ class CropModelConfig:
             of several maps needs a neck.
         overview_channels: width of a branch that sees the whole crop at once, and adds one term per row, column and
             depth to the heatmaps; 0 for none. With it, the stride is that of training.
-        depth_channels: width of a stage that corrects depths by how people pose, half of whose corrections are made; 0
-            for none.
+        depth_channels: width of a stage that corrects depths by how people pose; 0 for none.
         box_size_mm: side of the cube that the volumetric heatmap spans.
         bone_lengths: means of the training set in millimetres, one per edge of the skeleton: what ``bone-lengths``
             makes bones match, and what the plausibility of a pose is judged by.
@@ -173,10 +172,8 @@ class CropModel(keras.Model):
             middle = (self.crop_side - 1) / 2
             focal = intrinsics[:, 0, :1] / self.crop_side
             points = (points2d - middle) / self.crop_side
-            corrected = 1000 * self.depth_stage([points, coords3d / 1000, spread / 1000, focal])
-            # The stage has learned from simulated errors and the heads from rendered people. Their errors with real
-            # people are different ones, and in the mean they cancel in part.
-            coords3d = (coords3d - ops.mean(coords3d, axis=1, keepdims=True) + corrected) / 2
+            corrected, lifted = self.depth_stage([points, coords3d / 1000, spread / 1000, focal])
+            coords3d = combine(coords3d, 1000 * corrected, 1000 * lifted)
         scale = ops.convert_to_tensor(self.config.uncertainty_scale, "float32")
         return {
             "poses3d": self.recovery.recover(self, points2d, coords3d, intrinsics),

@@ -14,7 +14,7 @@ _N_BLOCKS = 3
 
 
 def build_depth_stage(n_joints: int, channels: int) -> keras.Model:
-    """Build the stage with random weights; it begins by changing nothing.
+    """Build the stage with random weights; its first output begins as the 3D head's pose, its second one as a point.
 
     Args:
         n_joints: J.
@@ -28,24 +28,44 @@ def build_depth_stage(n_joints: int, channels: int) -> keras.Model:
         - spread float32 [N, J]: of the joints' volumetric heatmaps, metres;
         - focal float32 [N, 1]: focal length in sides of the crop;
 
-        to the corrected pose float32 [N, J, 3], metres, about its mean.
+        to a list of two poses float32 [N, J, 3], metres, about their mean: the 3D head's corrected, and one lifted from
+        the joints in the image alone, without the 3D head's errors.
     """
     points, coords3d = layers.Input([n_joints, 2]), layers.Input([n_joints, 3])
     spread, focal = layers.Input([n_joints]), layers.Input([1])
     seen = ops.cast(ops.all(ops.abs(points) < 0.5 - _BORDER, axis=-1), "float32")
     about_mean = coords3d - ops.mean(coords3d, axis=1, keepdims=True)
-    parts = [4 * points * seen[..., None], 3 * about_mean]
-    parts = [layers.Flatten()(part) for part in parts]
-    x = layers.Concatenate()([*parts, seen, 5 * spread, 1 / focal])
-    x = layers.Dense(channels, name="depth_in")(x)
+    in_image, in_space = (layers.Flatten()(part) for part in (4 * points * seen[..., None], 3 * about_mean))
+    everything = layers.Concatenate()([in_image, in_space, seen, 5 * spread, 1 / focal])
+    corrected = about_mean + _poses_of(everything, n_joints, channels, "depth")
+    lifted = _poses_of(layers.Concatenate()([in_image, seen, 1 / focal]), n_joints, channels, "lift")
+    return keras.Model([points, coords3d, spread, focal], [corrected, lifted], name="depth_stage")
+
+
+def combine(coords3d, corrected, lifted):
+    """The mean of what the 3D head says and of both poses of the stage, float32 [N, J, 3] each, about its mean.
+
+    The stage has learned from simulated errors, the heads from rendered people, and one of the three has never seen the
+    head's depths. Their errors with real people are different ones, and in the mean they cancel in part. How large a
+    person is, joints in the image don't tell, so the lifted pose is made as large as the head's.
+    """
+    about_mean = coords3d - ops.mean(coords3d, axis=1, keepdims=True)
+    size = _size_in_image(about_mean) / ops.maximum(_size_in_image(lifted), 1e-6)
+    return (about_mean + corrected + lifted * size) / 3
+
+
+def _poses_of(x, n_joints: int, channels: int, name: str):
+    x = layers.Dense(channels, name=f"{name}_in")(x)
     for i in range(_N_BLOCKS):
         shortcut = x
-        x = layers.ReLU()(layers.LayerNormalization(name=f"depth{i}_norm")(x))
-        x = layers.ReLU()(layers.Dense(channels, name=f"depth{i}_wide")(x))
-        x = layers.Dense(channels, name=f"depth{i}_add")(x)
+        x = layers.ReLU()(layers.LayerNormalization(name=f"{name}{i}_norm")(x))
+        x = layers.ReLU()(layers.Dense(channels, name=f"{name}{i}_wide")(x))
+        x = layers.Dense(channels, name=f"{name}{i}_add")(x)
         x = layers.Add()([x, shortcut])
-    x = layers.ReLU()(layers.LayerNormalization(name="depth_norm")(x))
-    change = layers.Dense(3 * n_joints, kernel_initializer="zeros", name="depth_out")(x)
-    return keras.Model(
-        [points, coords3d, spread, focal], about_mean + layers.Reshape([n_joints, 3])(change), name="depth_stage"
-    )
+    x = layers.ReLU()(layers.LayerNormalization(name=f"{name}_norm")(x))
+    return layers.Reshape([n_joints, 3])(layers.Dense(3 * n_joints, kernel_initializer="zeros", name=f"{name}_out")(x))
+
+
+def _size_in_image(poses):
+    """Extent [N, 1, 1] of poses about their mean, across the line of sight."""
+    return ops.sqrt(ops.sum(ops.square(poses[..., :2]), axis=(1, 2), keepdims=True))

@@ -144,14 +144,16 @@ def test_the_fine_map_says_where_in_the_image_a_joint_is():
     np.testing.assert_allclose(out["uncertainty"], learning["uncertainty"], rtol=1e-5)
 
 
-def test_the_depth_stage_is_given_what_the_heads_say_and_the_mean_of_both_counts():
+def test_the_depth_stage_is_given_what_the_heads_say_and_the_mean_of_all_three_counts():
     plain = CropModel(backbone="movenet-lightning", crop_side=64, head_channels=16)
     model = CropModel(plain.config, depth_channels=8)
     for name in ("backbone", "neck", "head"):
         getattr(model, name).set_weights(getattr(plain, name).get_weights())
     crops, intrinsics = _inputs(64)
     heads, given = plain([crops, intrinsics]), []
-    model.depth_stage = lambda inputs: given.append(inputs) or inputs[1] + [0.0, 0.0, 0.25]
+    lifted = np.random.default_rng(0).normal(size=[2, 34, 3]).astype(np.float32)
+    lifted -= lifted.mean(axis=1, keepdims=True)
+    model.depth_stage = lambda inputs: given.append(inputs) or (inputs[1] + [0.0, 0.0, 0.25], lifted)
     out = model([crops, intrinsics])
     (points, coords3d, spread, focal), *_ = [[np.array(array) for array in inputs] for inputs in given]
     np.testing.assert_allclose(points * 64 + 31.5, heads["points2d"], atol=1e-3)
@@ -160,8 +162,10 @@ def test_the_depth_stage_is_given_what_the_heads_say_and_the_mean_of_both_counts
     np.testing.assert_allclose(spread * 1000, _spreads(maps[..., : 34 * 8].reshape(*maps.shape[:3], 34, 8)), rtol=1e-4)
     np.testing.assert_allclose(focal, np.full([2, 1], 300 / 64), rtol=1e-6)
     said = np.array(heads["coords3d"])
-    corrected = said + [0, 0, 250]
-    np.testing.assert_allclose(out["coords3d"], (said - said.mean(1, keepdims=True) + corrected) / 2, atol=0.1)
+    about_mean = said - said.mean(1, keepdims=True)
+    extent = [np.linalg.norm(poses[..., :2], axis=(1, 2)) for poses in (about_mean, lifted)]
+    as_large = lifted * (extent[0] / extent[1])[:, np.newaxis, np.newaxis]
+    np.testing.assert_allclose(out["coords3d"], (about_mean + said + [0, 0, 250] + as_large) / 3, atol=0.1)
 
 
 def _spreads(logits):

@@ -35,7 +35,9 @@ def test_peak_coordinates_are_the_expectation_in_a_window_around_the_maximum():
 
 def test_of_two_peaks_the_higher_one_is_the_place():
     y, x = np.mgrid[:32, :32]
-    logits = np.log(np.exp(-((x - 6.3) ** 2 + (y - 20) ** 2) / 4) + 0.8 * np.exp(-((x - 25) ** 2 + (y - 8) ** 2) / 4) + 1e-9)
+    logits = np.log(
+        np.exp(-((x - 6.3) ** 2 + (y - 20) ** 2) / 4) + 0.8 * np.exp(-((x - 25) ** 2 + (y - 8) ** 2) / 4) + 1e-9
+    )
     logits = logits[np.newaxis, ..., np.newaxis].astype(np.float32)
     mean, _ = heatmaps.soft_argmax(logits, (2, 1))
     assert 12 < 31 * float(mean[0, 0, 0]) < 17  # between the two, where nothing is

@@ -15,6 +15,7 @@ from training.config import TrainingConfig
 from training.examples import read_examples
 from training.simulated_heads import BATCH_SIZE, SimulatedHeads
 from training.train import train
+from training.trainer import DepthTrainer
 
 PELVIS, LEFT, RIGHT = (NATIVE.index(name) for name in ("pelv", "lsho", "rsho"))
 
@@ -97,13 +98,35 @@ def test_nobody_to_learn_from_is_said(tmp_path):
         SimulatedHeads(examples, NATIVE, seed=1)
 
 
-def test_a_new_stage_changes_nothing_but_the_mean():
+def test_a_new_stage_changes_nothing_but_the_mean_and_lifts_a_pose_from_the_image_alone():
     stage = build_depth_stage(34, 16)
     rng = np.random.default_rng(0)
     coords3d = rng.normal(size=(3, 34, 3)).astype(np.float32)
     said = [rng.uniform(-0.5, 0.5, (3, 34, 2)), coords3d, rng.uniform(0, 1, (3, 34)), np.ones((3, 1))]
-    out = ops.convert_to_numpy(stage([np.float32(array) for array in said]))
-    np.testing.assert_allclose(out, coords3d - coords3d.mean(axis=1, keepdims=True), atol=1e-5)
+    corrected, _ = _answers(stage, said)
+    np.testing.assert_allclose(corrected, coords3d - coords3d.mean(axis=1, keepdims=True), atol=1e-5)
+
+    out = stage.get_layer("lift_out")
+    out.set_weights([rng.normal(size=w.shape) for w in out.get_weights()])
+    _, lifted = _answers(stage, said)
+    said[1], said[2] = said[1] + rng.normal(size=(3, 34, 3)), said[2] + 1
+    np.testing.assert_array_equal(_answers(stage, said)[1], lifted)
+    said[0] = said[0] * 0.5
+    assert np.abs(_answers(stage, said)[1] - lifted).max() > 0.1
+
+
+def _answers(stage, said):
+    return [ops.convert_to_numpy(pose) for pose in stage([np.float32(array) for array in said])]
+
+
+def test_both_poses_of_the_stage_learn(dataset):
+    model = CropModel(backbone="movenet-lightning", crop_side=64, depth_channels=16)
+    trainer = DepthTrainer(model, 0)
+    batch, labels = next(SimulatedHeads(read_examples(dataset, NATIVE), NATIVE, seed=1).stream(0))
+    for name in ("poses3d", "lifted"):
+        found = trainer(batch, training=True)
+        exact = {**found, name: ops.convert_to_tensor(labels["joints3d"])}
+        assert trainer.compute_loss(None, labels, exact) < 0.8 * trainer.compute_loss(None, labels, found)
 
 
 def test_the_depth_stage_is_put_onto_a_model_learns_and_leaves_the_rest_as_it_is(dataset, tmp_path):
