@@ -19,7 +19,7 @@ from metrabs_core.network.scale_recovery import find_scale_recovery
 from metrabs_core.skeletons import SKELETONS, Skeleton
 
 # How far around the highest peak of a fine 2D heatmap a joint is looked for, in sides of the crop.
-_PEAK_RADIUS = 0.1
+_PEAK_RADIUS = 0.07
 
 
 @dataclass(frozen=True)
