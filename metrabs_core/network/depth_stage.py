@@ -18,7 +18,7 @@ def build_depth_stage(n_joints: int, channels: int) -> keras.Model:
 
     Args:
         n_joints: J.
-        channels: width of its layers, and twice that of those that lift a pose.
+        channels: width of its layers.
 
     Returns:
         Model of a list of
@@ -38,7 +38,7 @@ def build_depth_stage(n_joints: int, channels: int) -> keras.Model:
     in_image, in_space = (layers.Flatten()(part) for part in (4 * points * seen[..., None], 3 * about_mean))
     everything = layers.Concatenate()([in_image, in_space, seen, 5 * spread, 1 / focal])
     corrected = about_mean + _poses_of(everything, n_joints, channels, "depth")
-    lifted = _poses_of(layers.Concatenate()([in_image, seen, 1 / focal]), n_joints, channels // 2, "lift")
+    lifted = _poses_of(layers.Concatenate()([in_image, seen, 1 / focal]), n_joints, channels, "lift")
     return keras.Model([points, coords3d, spread, focal], [corrected, lifted], name="depth_stage")
 
 
