@@ -13,6 +13,7 @@ _AT_LEAST = {
     "depth_steps": 0,
     "keep_crops": 0,
     "head_steps": 0,
+    "pair_steps": 0,
     "epochs": 0,
     "stride_test": 0,
     "warmup_steps": 0,
@@ -23,7 +24,7 @@ _AT_LEAST = {
     "seed": 0,
     "workers": 0,
 }
-_ABOVE_ZERO = ("learning_rate", "head_learning_rate")
+_ABOVE_ZERO = ("learning_rate", "head_learning_rate", "pair_learning_rate")
 _PROBABILITIES = ("background_aug_prob", "occlude_aug_prob")
 
 
@@ -44,9 +45,10 @@ class TrainingConfig:
         backbone_weights: what the backbone starts from, see ``training.pretrained.initialize_backbone``; empty for
             pretrained weights, where there are any.
         head_steps: optimizer steps with the backbone frozen, first.
-        keep_crops: number of training crops whose features these steps keep on disk and use again and again; 0 for
-            new crops in every step.
+        keep_crops: number of training crops whose features the stages with a frozen backbone keep on disk and use
+            again and again; 0 for new crops in every step.
         steps: optimizer steps after that.
+        pair_steps: optimizer steps of the heads with mirrored pairs of crops, after that, with the backbone frozen.
         depth_steps: optimizer steps of the depth stage alone, last, on poses without pictures.
         epochs: passes over the 3D examples, instead of ``steps``; 0 to count steps.
         trainable_from: name of the backbone's first layer that these steps train; empty for all layers.
@@ -54,7 +56,8 @@ class TrainingConfig:
         batch_size: crops with 3D labels per step.
         batch_size_2d: crops with 2D labels per step, if there are ``datasets2d``.
         learning_rate: of the start of training; the schedule is the paper's.
-        head_learning_rate: of the stage with the frozen backbone.
+        head_learning_rate: of the first stage, with the frozen backbone, and of the depth stage.
+        pair_learning_rate: of the stage with mirrored pairs.
         warmup_steps: steps over which the learning rate rises at the start of each stage.
         weight_decay: of AdamW, normalized by the root of the number of steps.
         clip_norm: largest norm of a variable's gradient; 0 for none.
@@ -83,6 +86,7 @@ class TrainingConfig:
     head_steps: int = 0
     keep_crops: int = 0
     steps: int = 20000
+    pair_steps: int = 0
     depth_steps: int = 0
     epochs: float = 0
     trainable_from: str = ""
@@ -91,6 +95,7 @@ class TrainingConfig:
     batch_size_2d: int = 32
     learning_rate: float = 1e-4
     head_learning_rate: float = 1e-3
+    pair_learning_rate: float = 3e-4
     warmup_steps: int = 0
     weight_decay: float = 3e-3
     clip_norm: float = 0.0

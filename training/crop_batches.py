@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -134,24 +134,32 @@ class CropBatches:
     def __exit__(self, *_):
         self.close()
 
-    def stream(self, step: int) -> Iterator[tuple]:
+    def stream(
+        self, step: int, examples_of: Callable[[int], list] | None = None, make: Callable | None = None
+    ) -> Iterator[tuple]:
         """Yield the batches from ``step`` on, as ``keras.Model.fit`` takes them.
+
+        Args:
+            step: number of the first batch.
+            examples_of: gives the people of a batch in place of the method of that name.
+            make: function of a module that makes batches of them, in place of ``make_rows``.
 
         Yields:
             (crops uint8 [N, P, P, 3], intrinsics float32 [N, 3, 3]) and a dict of ``LABELS``, see ``make_crop``. If a
             batch can't be made, the stream ends and the reason is in ``error``: exceptions would reach the caller of
             ``fit`` as another engine's, if at all.
         """
+        examples_of, make = examples_of or self.examples_of, make or make_rows
         try:
             pending = deque()
             while not self._closed:
                 if self._pool is None:
-                    rows = make_rows(self.examples_of(step), self.settings)
+                    rows = make(examples_of(step), self.settings)
                     step += 1
                 else:
                     with _killed_workers_told():
                         while len(pending) < self._ahead:
-                            pending.append(self._pool.submit(_make_rows, self.examples_of(step)))
+                            pending.append(self._pool.submit(_make, make, examples_of(step)))
                             step += 1
                         rows = pending.popleft().result()
                 self.latest = as_batch(rows)
@@ -190,7 +198,7 @@ def plain_batches(
         with _killed_workers_told(), ProcessPoolExecutor(workers, context, _start_worker, (settings,)) as pool:
             pending = deque()
             for task in tasks:
-                pending.append((len(task), pool.submit(_make_rows, task)))
+                pending.append((len(task), pool.submit(_make, make_rows, task)))
                 if len(pending) > 2 * workers:
                     count, rows = pending.popleft()
                     yield as_batch(rows.result())
@@ -251,5 +259,5 @@ def _end_with_parent():
     os._exit(1)
 
 
-def _make_rows(task):
-    return make_rows(task, _settings)
+def _make(make, task):
+    return make(task, _settings)

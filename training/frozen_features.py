@@ -18,6 +18,7 @@ from metrabs_core.files import atomic_file
 from metrabs_core.network.backbones import find_backbone
 from metrabs_core.network.crop_model import CropModel
 from training.crop_batches import CropBatches
+from training.mirrored_pairs import MirroredPairs
 
 _LARGEST = 127  # of int8
 _BATCHES_BETWEEN_NOTES = 64  # of progress
@@ -34,12 +35,15 @@ class FrozenFeatures:
         model: whose backbone makes them.
         batches: makes the crops: the first ``count`` of them.
         count: crops to keep.
+        together: number of rows that follow each other in every order; divides the batch.
     """
 
-    def __init__(self, folder: Path, model: CropModel, batches: CropBatches, count: int):
+    def __init__(
+        self, folder: Path, model: CropModel, batches: CropBatches | MirroredPairs, count: int, together: int = 1
+    ):
         self.batches, self.latest, self.error = batches, None, None
         self.sources = batches.sources
-        self._folder = folder
+        self._folder, self._together = folder, together
         self._size = sum(size for _, size in batches.sources)
         self._n_batches = max(1, count // self._size)
         network, cuts = model.backbone, find_backbone(model.config.backbone).cuts
@@ -92,12 +96,13 @@ class FrozenFeatures:
 
     def stream(self, step: int) -> Iterator[tuple]:
         """Yield the batches from ``step`` on, in a new order in every pass: ((int8 maps..., intrinsics), labels)."""
-        n = self._n_batches * self._size
+        together, per_batch = np.arange(self._together), self._size // self._together
+        n = self._n_batches * per_batch
         while True:
             lap, position = divmod(step, self._n_batches)
-            order = np.random.default_rng([self.batches.seed, lap]).permutation(n)
-            for first in range(position * self._size, n, self._size):
-                rows = np.sort(order[first : first + self._size])
+            order = self._together * np.random.default_rng([self.batches.seed, lap]).permutation(n)
+            for first in range(position * per_batch, n, per_batch):
+                rows = (np.sort(order[first : first + per_batch])[:, np.newaxis] + together).ravel()
                 found = {name: array[rows] for name, array in self._arrays.items()}
                 inputs = (*(found.pop(name) for name in self._names), found.pop("intrinsics"))
                 yield inputs, found

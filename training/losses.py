@@ -14,6 +14,9 @@ from metrabs_core.skeletons import Skeleton
 # Metres per pixel of a crop that is P pixels wide is BOX_SIZE_M / P, as the volumetric heatmap assumes
 _BOX_SIZE_M = 2.2
 _WEIGHT_2D = 0.1
+# Of mirrored pairs: labels are of rendered people, and alone they would not make the model better with real ones
+_WEIGHT_LABELS = 0.2
+_WEIGHT_CONSISTENCY = 0.3
 
 
 def pose_losses(
@@ -101,6 +104,69 @@ def total_loss(terms: dict, step, absolute_from_step: int):
         started = ops.cast(step >= absolute_from_step, "float32")
         total = total + terms["image"] + started * terms["absolute"]
     return total
+
+
+def pair_losses(
+    truth: dict,
+    predicted: dict,
+    at_start: dict,
+    intrinsics,
+    recovery: ScaleRecovery,
+    crop_side: int,
+    mirror: np.ndarray,
+    root: int,
+    far_mm: float = float("inf"),
+) -> dict:
+    """Loss terms of mirrored pairs: rows 2k and 2k + 1 are a crop and its mirror image, each degraded in its own way.
+
+    Each term is a sum of L1 means over joints and coordinates: of the 3D head about its mean and, for MeTRAbs, of the
+    2D head and of the pose in the camera frame. All joints count, seen or not, labelled or not.
+
+    Args:
+        truth: labels as in ``pose_losses``, of which only the distance is used.
+        predicted: what ``CropModel`` returns.
+        at_start: what it returned before this training; no gradient goes there.
+        intrinsics: float32 [N, 3, 3] of each crop.
+        recovery: the crop model's way of scale recovery.
+        crop_side: P, pixels.
+        mirror: index of each joint's counterpart on the other side, [J].
+        root: index of the joint whose distance counts.
+        far_mm: see ``pose_losses``.
+
+    Returns:
+        dict of scalars: ``consistency``, how far the poses of both halves are from being mirror images, with half as
+        much weight on the camera frame; ``distillation``, how far they are from the mean of what the model said of
+        both halves at the start.
+    """
+    nearness = ops.minimum(1.0, far_mm / ops.maximum(truth["joints3d"][:, root : root + 1, 2:], 1.0))
+    said, told = (_mirrorable(poses, intrinsics, recovery, crop_side) for poses in (predicted, at_start))
+    terms = {"consistency": 0.0, "distillation": 0.0}
+    for ours, theirs, weight, share in zip(said, told, (1.0, 1.0, nearness), (1.0, 1.0, 0.5)):
+        target = ops.stop_gradient((theirs + _of_other_half(theirs, mirror)) / 2)
+        terms["consistency"] += share * ops.mean(ops.abs(ours - _of_other_half(ours, mirror)) * weight)
+        terms["distillation"] += ops.mean(ops.abs(ours - target) * weight)
+    return terms
+
+
+def total_pair_loss(of_labels, terms: dict):
+    """Sum of the loss by the labels, see ``total_loss``, and of the terms of ``pair_losses``, each with its weight."""
+    return _WEIGHT_LABELS * of_labels + _WEIGHT_CONSISTENCY * terms["consistency"] + terms["distillation"]
+
+
+def _mirrorable(poses: dict, intrinsics, recovery: ScaleRecovery, crop_side: int) -> list:
+    """Poses in metres, [N, J, 3] or [N, J, 2], for which mirroring is a change of the sign of x."""
+    about_mean = poses["coords3d"] - ops.mean(poses["coords3d"], axis=1, keepdims=True)
+    if not recovery.has_2d_head:
+        return [about_mean / 1000]
+    about_axis = poses["points2d"] - intrinsics[:, None, :2, 2]
+    return [about_mean / 1000, about_axis * (_BOX_SIZE_M / crop_side), poses["poses3d"] / 1000]
+
+
+def _of_other_half(poses, mirror: np.ndarray):
+    """What the other half of each pair says of this one: poses [N, J, D] mirrored and exchanged in pairs."""
+    n_joints, dimensions = poses.shape[1:]
+    exchanged = ops.reshape(ops.flip(ops.reshape(poses, [-1, 2, n_joints, dimensions]), axis=1), [-1, *poses.shape[1:]])
+    return ops.take(exchanged, mirror, axis=1) * ops.convert_to_tensor([-1.0, 1.0, 1.0][:dimensions], "float32")
 
 
 def depth_loss(true, found, root: int):

@@ -1,4 +1,7 @@
-"""The stages of a training run: the heads alone, the backbone with them, the depth stage; any may be left out."""
+"""The stages of a training run; any may be left out.
+
+The heads alone, the backbone with them, the heads with mirrored pairs of crops, the depth stage.
+"""
 
 import gc
 import time
@@ -14,6 +17,7 @@ from training.checkpoint import Checkpoint
 from training.config import TrainingConfig
 from training.crop_batches import CropBatches
 from training.frozen_features import FrozenFeatures
+from training.mirrored_pairs import MirroredPairs
 from training.progress import ProgressBar, TrainingLog
 from training.simulated_heads import SimulatedHeads
 from training.trainer import compile_trainer, freeze_before, state_of
@@ -24,7 +28,8 @@ class Stage:
     """Some steps of a training run, with one schedule of the learning rate.
 
     Attributes:
-        name: "head" while the backbone is frozen, "all", or "depth" for the depth stage alone, without pictures.
+        name: "head" while the backbone is frozen, "all", "pairs" for the heads with mirrored pairs, or "depth" for the
+            depth stage alone, without pictures.
         done_before: optimizer steps of the stages before.
         steps: optimizer steps of this stage.
         learning_rate: at its start.
@@ -39,11 +44,15 @@ class Stage:
 def stages_of(config: TrainingConfig, n_examples: int) -> list[Stage]:
     """The stages that a configuration describes, for a number of examples with 3D labels."""
     steps = max(1, round(config.epochs * n_examples / config.batch_size)) if config.epochs else config.steps
-    return [
-        Stage("head", 0, config.head_steps, config.head_learning_rate),
-        Stage("all", config.head_steps, steps, config.learning_rate),
-        Stage("depth", config.head_steps + steps, config.depth_steps, config.head_learning_rate),
-    ]
+    stages = []
+    for name, n_steps, learning_rate in (
+        ("head", config.head_steps, config.head_learning_rate),
+        ("all", steps, config.learning_rate),
+        ("pairs", config.pair_steps, config.pair_learning_rate),
+        ("depth", config.depth_steps, config.head_learning_rate),
+    ):
+        stages.append(Stage(name, sum(stage.steps for stage in stages), n_steps, learning_rate))
+    return stages
 
 
 def steps_done(stages: list[Stage], checkpoint: Checkpoint) -> int:
@@ -59,6 +68,7 @@ class Run:
         config: what to train.
         model: the crop model, trained in place.
         batches: of training crops.
+        pairs: of mirrored pairs of them; None if no stage needs them.
         examples: people with 3D labels.
         validation: plain crops and labels to validate on, as ``fit`` takes them, or None.
         validation_batch_size: of them, in this process.
@@ -72,6 +82,7 @@ class Run:
     config: TrainingConfig
     model: CropModel
     batches: CropBatches
+    pairs: MirroredPairs | None
     examples: list
     validation: tuple | None
     validation_batch_size: int
@@ -108,11 +119,9 @@ def _train_stage(run: Run, number: int, stage: Stage) -> None:
     config, checkpoint = run.config, run.checkpoint
     trainable_from = config.trainable_from if stage.name == "all" else None
     freeze_before(run.model.backbone, trainable_from, config.train_depthwise)
-    batches, features = run.batches, None
-    if stage.name == "depth":
-        batches = SimulatedHeads(run.examples, run.model.skeleton, config.seed)
-    elif stage.name == "head" and config.keep_crops:
-        batches = features = _kept_features(run)
+    batches, features = _batches_of(run, stage), None
+    if stage.name in ("head", "pairs") and config.keep_crops:
+        batches = features = _kept_features(run, stage, batches)
     trainer = compile_trainer(
         run.model, config, stage.name, stage.steps, stage.learning_rate, run.as_labelled_2d, features
     )
@@ -143,8 +152,16 @@ def _train_stage(run: Run, number: int, stage: Stage) -> None:
         features.remove()
 
 
-def _kept_features(run: Run) -> FrozenFeatures:
-    features = FrozenFeatures(run.checkpoint.path.with_name("features"), run.model, run.batches, run.config.keep_crops)
+def _batches_of(run: Run, stage: Stage) -> CropBatches | MirroredPairs | SimulatedHeads:
+    if stage.name == "depth":
+        return SimulatedHeads(run.examples, run.model.skeleton, run.config.seed)
+    return run.pairs if stage.name == "pairs" else run.batches
+
+
+def _kept_features(run: Run, stage: Stage, batches: CropBatches | MirroredPairs) -> FrozenFeatures:
+    folder = run.checkpoint.path.with_name("features" if stage.name == "head" else f"features_of_{stage.name}")
+    together = 2 if batches is run.pairs else 1
+    features = FrozenFeatures(folder, run.model, batches, run.config.keep_crops, together)
     features.compute(run.verbose)
     return features
 
@@ -178,9 +195,11 @@ class _StageCallback(keras.callbacks.Callback):
             " start again with a lower --learning-rate."
         )
 
-    def _is_labelled(self, name):
-        """Whether anybody has the labels of a term; the one of 2D labels alone would be zero."""
-        return name != "val_weak" and (name != "weak" or len(self.run.batches.sources) > 1)
+    def _is_measured(self, name):
+        """Whether a term is of anybody: people to validate on have 3D labels and are no pairs; others would be zero."""
+        if name in ("val_weak", "val_consistency", "val_distillation"):
+            return False
+        return name != "weak" or len(self.run.batches.sources) > 1
 
     def on_test_begin(self, logs=None):
         self.batches.raise_error()
@@ -193,7 +212,7 @@ class _StageCallback(keras.callbacks.Callback):
             with_pictures = self.stage.done_before if self.stage.name == "depth" else step
             samples = with_pictures * sum(size for _, size in run.batches.sources)
             rate = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
-            numbers = {name: float(value) for name, value in logs.items() if self._is_labelled(name)}
+            numbers = {name: float(value) for name, value in logs.items() if self._is_measured(name)}
             numbers["learning_rate"] = rate
             run.log.write(self.stage.name, step, samples, numbers, self.model.crop_model, self.batches.latest)
             run.checkpoint.save(self.number, self.step, state_of(self.model))

@@ -15,6 +15,7 @@ from training.config import TrainingConfig
 from training.crop_batches import CropBatches, CropSettings, plain_batches
 from training.initial_model import initial_model
 from training.losses import hips_like_mpii
+from training.mirrored_pairs import MirroredPairs
 from training.people import mean_bone_lengths, read_people
 from training.progress import TrainingLog
 from training.run_folder import RunFolder
@@ -62,6 +63,7 @@ def train(
     crops = CropSettings(people.skeleton, model.crop_side, appearance, config.universal_skeleton)
     sizes = config.batch_size, config.batch_size_2d
     batches = CropBatches(people.examples, people.examples2d, crops, *sizes, config.seed, process, config.augment)
+    pairs = MirroredPairs(batches) if config.pair_steps else None
     held_out = [example for examples in people.held_out.values() for example in examples]
     validation = _validation_arrays(held_out, crops, config, process, verbose)
     stages = stages_of(config, len(people.examples))
@@ -70,6 +72,7 @@ def train(
         config=config,
         model=model,
         batches=batches,
+        pairs=pairs,
         examples=people.examples,
         validation=validation,
         validation_batch_size=config.batch_size // process.count,

@@ -86,11 +86,14 @@ class Trainer(keras.Model):
     def call(self, inputs, training=False):
         """Poses of a batch; see ``CropModel``."""
         *crops, intrinsics = inputs
+        return self.crop_model.read_maps(self._maps_of(crops, training), intrinsics, training=training)
+
+    def _maps_of(self, crops: list, training: bool) -> list:
+        """The backbone's maps of crops, or of what is kept of them."""
         if keras.backend.standardize_dtype(crops[0].dtype) == "int8":
-            maps = self.features.dequantized(crops)
-            return self.crop_model.read_maps(maps, intrinsics, training=training)
-        (crops,) = crops
-        return self.crop_model([ops.cast(crops, "float32") / 255, intrinsics], training=training)
+            return self.features.dequantized(crops)
+        maps = self.crop_model.backbone(ops.cast(crops[0], "float32") / 255, training=training)
+        return maps if isinstance(maps, list | tuple) else [maps]
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Total loss of a batch; tracks its terms and the root-relative MPJPE."""
@@ -105,6 +108,56 @@ class Trainer(keras.Model):
         if training:
             self.step.assign_add(1)
         return loss
+
+
+class PairTrainer(Trainer):
+    """The crop model with the losses of ``MirroredPairs``, for its heads, without the depth stage.
+
+    It keeps the heads' weights as they are when it is made, for the targets: they are part of its state.
+    """
+
+    def __init__(self, crop_model: CropModel, *args, **kwargs):
+        super().__init__(crop_model, *args, **kwargs)
+        self.at_start = [self._copied(f"at_start{i}", variable) for i, variable in enumerate(self._of_heads())]
+
+    def _of_heads(self) -> list:
+        """Variables of the heads, without the depth stage's."""
+        model = self.crop_model
+        return [variable for part in model.heads if part is not model.depth_stage for variable in part.variables]
+
+    def _copied(self, name: str, variable):
+        value = np.array(ops.convert_to_numpy(variable))  # not a view, which JAX would overwrite
+        return self.add_weight(
+            name=name, shape=value.shape, dtype=variable.dtype, initializer=lambda *_, **__: value, trainable=False
+        )
+
+    def _terms(self) -> tuple[str, ...]:
+        return (*super()._terms(), "consistency", "distillation")
+
+    def call(self, inputs, training=False):
+        """Poses of the heads; in training with ``at_start``, those of the heads before, read as in use."""
+        *crops, intrinsics = inputs
+        maps = self._maps_of(crops, training)
+        poses = self.crop_model.read_maps(maps, intrinsics, training=training, heads_alone=True)
+        if not training:
+            return poses
+        with keras.StatelessScope(list(zip(self._of_heads(), self.at_start, strict=True))):
+            at_start = self.crop_model.read_maps(maps, intrinsics, heads_alone=True)
+        return {**poses, "at_start": at_start}
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Total loss of a batch; see ``Trainer``. People to validate on are no pairs, and have the labels' loss."""
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if "at_start" not in y_pred:
+            return loss
+        model = self.crop_model
+        mirror, far_mm = np.array(model.skeleton.mirror), self.loss_options["far_mm"]
+        terms = losses.pair_losses(
+            y, y_pred, y_pred["at_start"], x[-1], model.recovery, model.crop_side, mirror, self.root, far_mm
+        )
+        for name, value in terms.items():
+            self.trackers[name].update_state(value)
+        return losses.total_pair_loss(loss, terms)
 
 
 class DepthTrainer(Trainer):
@@ -170,7 +223,7 @@ def compile_trainer(
     Args:
         model: the crop model.
         config: what to train.
-        stage: "head", "all" or "depth".
+        stage: "head", "all", "pairs" or "depth".
         steps: of this stage.
         learning_rate: at its start.
         as_labelled_2d: see ``losses.pose_losses``.
@@ -179,7 +232,7 @@ def compile_trainer(
     for part in model.heads:
         part.trainable = (part is model.depth_stage) == (stage == "depth")
     absolute_from_step = config.absolute_from_step if stage == "all" else 0
-    trainer_class = DepthTrainer if stage == "depth" else Trainer
+    trainer_class = {"pairs": PairTrainer, "depth": DepthTrainer}.get(stage, Trainer)
     trainer = trainer_class(model, absolute_from_step, config.far_mm, as_labelled_2d, features)
     trainer.compile(
         optimizer=AveragingAdamW(

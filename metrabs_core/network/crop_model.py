@@ -160,15 +160,22 @@ class CropModel(keras.Model):
         maps = self.backbone(crops, training=training)
         return self.read_maps(maps if isinstance(maps, list | tuple) else [maps], intrinsics, training=training)
 
-    def read_maps(self, maps, intrinsics, training=False):
-        """Poses from the list of the backbone's maps, instead of crops; see the class for the rest."""
+    def read_maps(self, maps, intrinsics, training=False, heads_alone=False):
+        """Poses from the list of the backbone's maps, instead of crops; see the class for the rest.
+
+        Args:
+            maps: of the backbone.
+            intrinsics: float32 [N, 3, 3].
+            training: the 2D head reads all of its heatmap, instead of around its peak.
+            heads_alone: poses as the heads say, without the depth stage.
+        """
         features = (
             maps[0] if self.neck is None else self.neck(maps[:2] if len(maps) > 1 else maps[0], training=training)
         )
         overview = None if self.overview is None else self.overview(maps[0], training=training)
         fine = None if self.fine is None else self.fine(maps[2])
         points2d, coords3d, spread, spread2d = self._read_heads(self.head(features), overview, fine, training)
-        if self.depth_stage is not None:
+        if self.depth_stage is not None and not heads_alone:
             middle = (self.crop_side - 1) / 2
             focal = intrinsics[:, 0, :1] / self.crop_side
             points = (points2d - middle) / self.crop_side

@@ -80,7 +80,15 @@ def test_trained_in_pytorch_without_tensorflow_it_predicts_the_same_in_tensorflo
     logdir = tmp_path / "run"
     flags = [f"--dataset={dataset}", "--backbone=resnet18", "--backbone-weights=random"]
     flags += ["--learning-rate=3e-3", "--scale-recovery=metrabs"]
-    flags += ["--crop-side=64", "--stride-train=16", "--batch-size=2", "--steps=2", "--workers=0", "--verbose=0"]
+    flags += [
+        "--crop-side=64",
+        "--stride-train=16",
+        "--batch-size=2",
+        "--steps=2",
+        "--pair-steps=1",
+        "--workers=0",
+        "--verbose=0",
+    ]
     command = [sys.executable, "-c", _TRAIN_AND_PREDICT, logdir, tmp_path / "inputs.npz", tmp_path / "out.npz", *flags]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'site'}:{ROOT}", "KERAS_BACKEND": "torch"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)

@@ -2,6 +2,7 @@
 
 import json
 from collections import namedtuple
+from itertools import islice
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ from training.config import TrainingConfig
 from training.crop_batches import CropBatches, CropSettings
 from training.examples import read_examples
 from training.frozen_features import FrozenFeatures
+from training.mirrored_pairs import MirroredPairs
 from training.train import train
 from training.trainer import Trainer
 
@@ -74,6 +76,19 @@ def test_every_pass_has_all_crops_in_another_order(model, batches, tmp_path):
     assert (laps[0] != laps[1]).any()
     fifth = next(features.stream(4))[1]["joints2d"]
     np.testing.assert_array_equal(fifth[:, 0, 0], laps[1][BATCH : 2 * BATCH])
+
+
+def test_the_rows_of_a_pair_stay_together(model, dataset, tmp_path):
+    crops = CropBatches(read_examples(dataset, NATIVE), [], CropSettings(NATIVE, 64), BATCH, 0, seed=3)
+    features = FrozenFeatures(tmp_path / "features", model, MirroredPairs(crops), count=3 * BATCH, together=2)
+    features.compute(verbose=0)
+    firsts = []
+    for _, labels in islice(features.stream(0), 6):
+        joints3d = labels["joints3d"]
+        np.testing.assert_array_equal(joints3d[1::2], joints3d[::2, list(NATIVE.mirror)] * np.float32([-1, 1, 1]))
+        firsts += joints3d[::2, 0, 0].tolist()
+    assert len(set(firsts[:6])) == 6 and sorted(firsts[:6]) == sorted(firsts[6:])
+    assert firsts[:6] != firsts[6:]
 
 
 def test_computing_goes_on_where_it_was_interrupted(model, batches, tmp_path, monkeypatch):

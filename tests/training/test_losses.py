@@ -8,7 +8,7 @@ from keras import ops
 
 from metrabs_core.network.scale_recovery import SCALE_RECOVERIES
 from metrabs_core.skeletons import SKELETONS
-from training.losses import hips_like_mpii, pose_losses, total_loss
+from training.losses import hips_like_mpii, pair_losses, pose_losses, total_loss
 
 SIDE = 256
 SKELETON = SKELETONS["mpi_inf_3dhp_17"]
@@ -126,6 +126,37 @@ def test_far_people_count_by_the_angle_of_their_error_if_asked_to():
 
     assert absolute(far_mm=4000.0) == pytest.approx(absolute() / 2, rel=1e-4)
     assert absolute(far_mm=9000.0) == pytest.approx(absolute(), rel=1e-6)
+
+
+@pytest.mark.parametrize("scale_recovery", ["metrabs", "metro"])
+def test_terms_of_pairs_equal_numpy(scale_recovery):
+    truth, said = _batch(4, n=6)
+    _, told = _batch(5, n=6)
+    intrinsics = np.tile(np.eye(3), (6, 1, 1))
+    intrinsics[:, :2, 2] = np.random.default_rng(0).uniform(100, 150, (6, 2))
+    truth["joints3d"][:2] = 0  # 2D labels only
+    expected = {"consistency": 0.0, "distillation": 0.0}
+
+    def parts(poses, i, flip):
+        """What compares: of the joints of a half, or as the other half would have them."""
+        k = i ^ 1 if flip else i
+        points = (poses["points2d"][k] - intrinsics[k, :2, 2]) * 2200 / SIDE
+        found = [poses["coords3d"][k] - poses["coords3d"][k].mean(0), points, poses["poses3d"][k]]
+        if flip:
+            found = [np.stack([part[j] * [-1, 1, 1][: part.shape[1]] for j in SKELETON.mirror]) for part in found]
+        return found[: 3 if scale_recovery == "metrabs" else 1]
+
+    for i in range(6):
+        distance = truth["joints3d"][i, ROOT, 2]
+        weights = 1, 1, min(1, 4000 / distance) if distance else 1
+        both = [parts(poses, i, flip) for poses in (said, told) for flip in (False, True)]
+        for n, (ours, other, theirs, others) in enumerate(zip(*both)):
+            share = weights[n] / 1000 / 6
+            expected["consistency"] += np.abs(ours - other).mean() * share * (0.5 if n == 2 else 1)
+            expected["distillation"] += np.abs(ours - (theirs + others) / 2).mean() * share
+    options = SCALE_RECOVERIES[scale_recovery], SIDE, SKELETON.mirror, ROOT, 4000.0
+    terms = pair_losses(_float32(truth), _float32(said), _float32(told), np.float32(intrinsics), *options)
+    assert {name: float(value) for name, value in terms.items()} == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", SKELETONS)

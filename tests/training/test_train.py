@@ -211,6 +211,7 @@ def test_the_loss_is_not_a_number(dataset, tmp_path, tiny_backbone):
         (["--dataset={flat}"], "has 3D labels; with 2D labels, use --dataset2d"),
         (["--dataset={dataset}", "--occlude-aug-prob=2"], "--occlude-aug-prob is 2.0"),
         (["--dataset={dataset}", "--batch-size=0"], "--batch-size is 0; it must be at least 1"),
+        (["--dataset={dataset}", "--batch-size=3", "--pair-steps=1"], "--batch-size and --batch-size-2d must be even."),
         (["--dataset={dataset}", "--init={dataset}"], "is no crop model: it has no model_card.json"),
         (["--dataset={dataset}", "--backbone-weights=/no/file"], "no backbone weights at /no/file"),
         ([], "nothing to train on"),
@@ -298,12 +299,13 @@ def test_the_moving_average_forgets_the_first_steps_of_a_short_run(tiny_backbone
 def test_each_stage_trains_its_own_parts(tiny_backbone):
     model = crop_model.CropModel(backbone="movenet-lightning", crop_side=64, head_channels=8, depth_channels=8)
     learning = {}
-    for stage in ("head", "all", "depth"):
+    for stage in ("head", "all", "pairs", "depth"):
         freeze_before(model.backbone, "" if stage == "all" else None)
         trained = {id(variable) for variable in compile_trainer(model, TINY, stage, 100, 1e-3).trainable_variables}
         parts = {name: getattr(model, name) for name in model.PARTS if getattr(model, name) is not None}
         learning[stage] = {name for name, part in parts.items() if trained & {id(v) for v in part.variables}}
-    assert learning == {"head": {"neck", "head"}, "all": {"backbone", "neck", "head"}, "depth": {"depth_stage"}}
+    heads = {"neck", "head"}
+    assert learning == {"head": heads, "all": {"backbone", *heads}, "pairs": heads, "depth": {"depth_stage"}}
 
 
 def test_an_overview_can_be_put_onto_a_model_that_has_none(dataset, tmp_path, tiny_backbone):
@@ -359,7 +361,7 @@ def test_training_on_jax_without_tensorflow_gives_weights_that_tensorflow_loads(
     backend = "jax"
     pytest.importorskip(backend)
     flags = [f"--dataset={dataset}", f"--validation={dataset}", "--steps=3", "--recipe=fast", "--head-steps=0"]
-    flags += ["--depth-steps=0", "--keep-crops=0", "--verbose=2", "--workers=1"]
+    flags += ["--pair-steps=2", "--depth-steps=0", "--keep-crops=0", "--verbose=2", "--workers=1"]
     output = _finish(_start(*flags, f"--logdir={tmp_path}", backend=backend, WITHOUT_TENSORFLOW="1"))
     assert "step 3/3" in output
     predict = (

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flag("--epochs", type=float, help="passes over the 3D examples, instead of --steps")
     flag("--steps", type=int, help="optimizer steps, after --head-steps")
     flag("--head-steps", type=int, help="optimizer steps with the backbone frozen, first")
+    flag("--pair-steps", type=int, help="optimizer steps of the heads with mirrored pairs of crops, after --steps")
     flag("--depth-steps", type=int, help="optimizer steps of the depth stage, last, on poses without pictures")
     flag(
         "--keep-crops", type=int, help="crops to keep the frozen backbone's features of, which is faster than new ones"

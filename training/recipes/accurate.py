@@ -9,7 +9,8 @@
 
 MOTIONS is a folder of motion capture in BVH, see docs/training.md. The encoder has learned from photographs of real
 people, and stays frozen: trained on rendered ones, it would be worse with real ones. So its features are computed once.
-The depth stage learns last, from the poses of the rendered people without their pictures.
+Then the heads go on with mirrored pairs of degraded crops, for answers that noise and mirroring change less. The depth
+stage learns last, from the poses of the rendered people without their pictures.
 """
 
 from training.config import TrainingConfig
@@ -28,6 +29,7 @@ CONFIG = TrainingConfig(
     head_steps=3200,
     keep_crops=16384,
     steps=0,
+    pair_steps=800,
     depth_steps=8000,
     absolute_from_step=0,
     far_mm=4000.0,
