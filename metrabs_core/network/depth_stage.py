@@ -11,10 +11,12 @@ from keras import layers, ops
 # A joint closer to the crop's border than this fraction of its side counts as unseen.
 _BORDER = 0.04
 _N_BLOCKS = 3
+# Lifted poses are at least this large, unless nothing was learned; in the unit of the poses, millimetres or metres.
+_SMALLEST = 1e-4
 
 
 def build_depth_stage(n_joints: int, channels: int) -> keras.Model:
-    """Build the stage with random weights; its first output begins as the 3D head's pose, its second one as a point.
+    """Build the stage with random weights; it begins by changing nothing.
 
     Args:
         n_joints: J.
@@ -47,11 +49,13 @@ def combine(coords3d, corrected, lifted):
 
     The stage has learned from simulated errors, the heads from rendered people, and one of the three has never seen the
     head's depths. Their errors with real people are different ones, and in the mean they cancel in part. How large a
-    person is, joints in the image don't tell, so the lifted pose is made as large as the head's.
+    person is, joints in the image don't tell, so the lifted pose is made as large as the head's. As long as a stage has
+    not learned to lift poses, the head's counts in their place.
     """
     about_mean = coords3d - ops.mean(coords3d, axis=1, keepdims=True)
-    size = _size_in_image(about_mean) / ops.maximum(_size_in_image(lifted), 1e-6)
-    return (about_mean + corrected + lifted * size) / 3
+    size = _size_in_image(lifted)
+    lifted = ops.where(size > _SMALLEST, lifted * (_size_in_image(about_mean) / size), about_mean)
+    return (about_mean + corrected + lifted) / 3
 
 
 def _poses_of(x, n_joints: int, channels: int, name: str):
@@ -68,4 +72,5 @@ def _poses_of(x, n_joints: int, channels: int, name: str):
 
 def _size_in_image(poses):
     """Extent [N, 1, 1] of poses about their mean, across the line of sight."""
-    return ops.sqrt(ops.sum(ops.square(poses[..., :2]), axis=(1, 2), keepdims=True))
+    # the square root of zero has no gradient
+    return ops.sqrt(ops.maximum(ops.sum(ops.square(poses[..., :2]), axis=(1, 2), keepdims=True), _SMALLEST**2))
