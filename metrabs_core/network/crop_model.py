@@ -14,12 +14,9 @@ from metrabs_core.model_card import ModelCard
 from metrabs_core.network import heatmaps
 from metrabs_core.network.backbones import build_backbone, find_backbone
 from metrabs_core.network.depth_stage import build_depth_stage, combine
-from metrabs_core.network.heads import N_DEPTH_BINS, build_fine_head, build_neck, build_overview, flat
+from metrabs_core.network.heads import N_DEPTH_BINS, build_fine_head, build_neck, build_overview, flat, peak_windows
 from metrabs_core.network.scale_recovery import find_scale_recovery
 from metrabs_core.skeletons import SKELETONS, Skeleton
-
-# How far around the highest peak of a fine 2D heatmap a joint is looked for, in sides of the crop.
-_PEAK_RADIUS = 0.07
 
 
 @dataclass(frozen=True)
@@ -213,7 +210,8 @@ class CropModel(keras.Model):
             planes = self.enlarge(planes) + fine
         points, deviations = heatmaps.soft_argmax(planes, (2, 1))
         if fine is not None and not training:
-            points = heatmaps.peak_coordinates(planes, round(_PEAK_RADIUS * planes.shape[1]))
+            joints = self.skeleton.joint_names, find_backbone(config.backbone).heatmap_joints
+            points = heatmaps.peak_coordinates(planes, *peak_windows(*joints, planes.shape[1]))
         spread2d = config.box_size_mm * ops.sqrt(ops.sum(ops.square(deviations), axis=-1))
         return heatmaps.to_pixels(points, *grid), coords3d, spread, spread2d
 

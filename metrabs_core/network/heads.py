@@ -7,6 +7,9 @@ from keras import layers
 N_DEPTH_BINS = 8
 # A backbone's heatmaps times this, as logits, have about the width that a joint's place is uncertain by.
 _SHARPNESS = 1.5
+# Of `peak_windows`: sides of the crop, and which joint of the same side is next to a joint
+_SHARP, _BROAD = 0.07, 0.15
+_NEXT_TO = {"han": "wri", "toe": "ank", "hee": "ank"}
 
 
 def build_neck(maps: list, channels: int) -> keras.Model:
@@ -59,13 +62,42 @@ def build_fine_head(maps, joint_names: tuple, heatmap_joints: tuple) -> layers.C
     """
     kernel = np.random.default_rng(0).normal(0, 0.001, [maps.shape[-1], len(joint_names)])
     for j, name in enumerate(joint_names):
-        for same in (name, f"{name}_coco"):  # annotators' hips are close to those of the skeleton
-            if same in heatmap_joints:
-                kernel[heatmap_joints.index(same), j] += _SHARPNESS
+        for same in _same_joints(name, heatmap_joints):
+            kernel[heatmap_joints.index(same), j] += _SHARPNESS
     head = layers.Conv2D(len(joint_names), 1, use_bias=False, name="fine", dtype="float32")
     head.build(maps.shape)
     head.kernel.assign(kernel[None, None])
     return head
+
+
+def peak_windows(joint_names: tuple, heatmap_joints: tuple, cells: int) -> tuple[list[int], list[int]]:
+    """Where in its fine heatmap each joint is looked for.
+
+    Where the backbone has a heatmap of the joint, that is around the highest peak. Hands and feet are near the peak of
+    the wrist or ankle: they have no such heatmap, and would be taken for those of the other side. All other joints are
+    looked for in the whole crop.
+
+    Args:
+        joint_names: names of the joints.
+        heatmap_joints: names of those that the backbone has heatmaps of.
+        cells: heatmap cells of a crop, along a side.
+
+    Returns:
+        ``radii`` and ``peaks_of`` as ``heatmaps.peak_coordinates`` takes them.
+    """
+    radii, peaks_of = [], []
+    for j, name in enumerate(joint_names):
+        next_to = _NEXT_TO.get(name[1:])
+        is_sharp = bool(_same_joints(name, heatmap_joints))
+        has_neighbour = not is_sharp and next_to and name[0] + next_to in joint_names
+        radii.append(round((_SHARP if is_sharp else _BROAD if has_neighbour else 1) * cells))
+        peaks_of.append(joint_names.index(name[0] + next_to) if has_neighbour else j)
+    return radii, peaks_of
+
+
+def _same_joints(name: str, heatmap_joints: tuple) -> list[str]:
+    # annotators' hips are close to those of the skeleton
+    return [same for same in (name, f"{name}_coco") if same in heatmap_joints]
 
 
 def flat() -> keras.initializers.Initializer:

@@ -34,8 +34,8 @@ def soft_argmax(logits, axes):
     return ops.stack(means, axis=-1), ops.stack(deviations, axis=-1)
 
 
-def peak_coordinates(logits, radius: int):
-    """Expected coordinates in a window around each heatmap's maximum.
+def peak_coordinates(logits, radii, peaks_of):
+    """Expected coordinates in a window around a maximum.
 
     Where a heatmap has several peaks (the other arm, another person's), the expectation over the whole map lies between
     them, where no joint is. In the window, it is the place of the highest peak, to a fraction of a cell. It has no
@@ -43,19 +43,21 @@ def peak_coordinates(logits, radius: int):
 
     Args:
         logits: float tensor [N, H, W, J].
-        radius: cells that the window reaches to each side of the maximum.
+        radii: int [J], cells that each heatmap's window reaches to each side.
+        peaks_of: int [J], index of the heatmap around whose maximum each one's window is.
 
     Returns:
         float32 [N, J, 2], x and y, each from 0 (first cell) to 1 (last cell).
     """
     logits = ops.cast(logits, "float32")
+    radii, peaks_of = (ops.convert_to_tensor(np.asarray(values, np.int32)) for values in (radii, peaks_of))
     heat = ops.exp(logits - ops.max(logits, axis=(1, 2), keepdims=True))
     windows = []
     for axis, other in ((1, 2), (2, 1)):
         size = heat.shape[axis]
-        peak = ops.argmax(ops.max(heat, axis=other), axis=1)  # [N, J]
+        peak = ops.take(ops.argmax(ops.max(heat, axis=other), axis=1), peaks_of, axis=1)  # [N, J]
         cells = np.arange(size, dtype=np.int32)[:, np.newaxis]
-        near = ops.abs(ops.convert_to_tensor(cells) - ops.cast(peak, "int32")[:, np.newaxis]) <= radius
+        near = ops.abs(ops.convert_to_tensor(cells) - ops.cast(peak, "int32")[:, np.newaxis]) <= radii
         windows.append(ops.cast(near, "float32"))  # [N, size, J]
     rows, columns = windows
     means = []

@@ -6,6 +6,7 @@ from keras import ops
 
 from metrabs_core.errors import UserError
 from metrabs_core.network.crop_model import CropModel, load_weights_dir, save_weights_dir
+from metrabs_core.skeletons import NATIVE
 
 
 def _inputs(side, n=2):
@@ -136,11 +137,19 @@ def test_the_fine_map_says_where_in_the_image_a_joint_is():
     assert np.ptp(expected) > 20
     np.testing.assert_allclose(ops.convert_to_numpy(learning["points2d"]), expected, atol=1e-2)
 
-    # in use, it is around the peak: here within two cells of it; how unsure it is, the whole map says all the same
+    # in use, it is near a peak: its own, or the wrist's of a hand; joints of the trunk have none. How unsure it is,
+    # the whole map says
     out = model.read_maps(maps, _inputs(64)[1])
+    found = ops.convert_to_numpy(out["points2d"])
     peaks = np.stack(np.unravel_index(heat.reshape(2, 256, 34).argmax(1), [16, 16])[::-1], axis=-1)
-    assert np.abs(ops.convert_to_numpy(out["points2d"]) - (4 * peaks + 1.5)).max() <= 8
-    assert np.abs(expected - (4 * peaks + 1.5)).max() > 20
+    moved = []
+    for joint, peak, at_most in (("lelb", "lelb", 4), ("nose", "nose", 4), ("rhan", "rwri", 8), ("ltoe", "lank", 8)):
+        joint, peak = NATIVE.index(joint), NATIVE.index(peak)
+        assert np.abs(found[:, joint] - (4 * peaks[:, peak] + 1.5)).max() <= at_most
+        moved.append(np.abs(expected[:, joint] - (4 * peaks[:, peak] + 1.5)).max())
+    assert max(moved) > 10
+    trunk = [NATIVE.index(name) for name in ("pelv", "neck", "spi2", "htop")]
+    np.testing.assert_allclose(found[:, trunk], expected[:, trunk], atol=1e-2)
     np.testing.assert_allclose(out["uncertainty"], learning["uncertainty"], rtol=1e-5)
 
 

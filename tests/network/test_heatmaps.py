@@ -22,14 +22,15 @@ def test_peak_coordinates_are_the_expectation_in_a_window_around_the_maximum():
     rng = np.random.default_rng(1)
     logits = rng.normal(size=(5, 9, 12, 3)) * 2
     logits[0, 0, 11, 0] = logits[1, 8, 5, 1] = 9  # in a corner, and at a border
-    expected = np.empty([5, 3, 2])
+    expected, radii, peaks_of = np.empty([5, 3, 2]), [2, 2, 3], [0, 1, 1]
     for n in range(5):
         for j in range(3):
-            y, x = np.unravel_index(logits[n, :, :, j].argmax(), [9, 12])
-            rows, columns = np.arange(max(0, y - 2), min(9, y + 3)), np.arange(max(0, x - 2), min(12, x + 3))
+            y, x = np.unravel_index(logits[n, :, :, peaks_of[j]].argmax(), [9, 12])
+            r = radii[j]
+            rows, columns = np.arange(max(0, y - r), min(9, y + r + 1)), np.arange(max(0, x - r), min(12, x + r + 1))
             heat = np.exp(logits[n][np.ix_(rows, columns)][..., j])
             expected[n, j] = [(heat.sum(0) @ columns) / heat.sum() / 11, (heat.sum(1) @ rows) / heat.sum() / 8]
-    found = heatmaps.peak_coordinates(logits.astype(np.float32), 2)
+    found = heatmaps.peak_coordinates(logits.astype(np.float32), radii, peaks_of)
     np.testing.assert_allclose(ops.convert_to_numpy(found), expected, atol=1e-6)
 
 
@@ -41,7 +42,7 @@ def test_of_two_peaks_the_higher_one_is_the_place():
     logits = logits[np.newaxis, ..., np.newaxis].astype(np.float32)
     mean, _ = heatmaps.soft_argmax(logits, (2, 1))
     assert 12 < 31 * float(mean[0, 0, 0]) < 17  # between the two, where nothing is
-    np.testing.assert_allclose(31 * heatmaps.peak_coordinates(logits, 4)[0, 0], [6.3, 20], atol=0.05)
+    np.testing.assert_allclose(31 * heatmaps.peak_coordinates(logits, [4], [0])[0, 0], [6.3, 20], atol=0.05)
 
 
 @pytest.mark.parametrize(("crop_side", "stride"), [(256, 32), (256, 4), (192, 16), (160, 32)])
