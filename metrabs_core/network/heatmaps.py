@@ -3,6 +3,8 @@
 import numpy as np
 from keras import ops
 
+_NOTHING = 1e-30  # of a heatmap whose highest value is 1
+
 
 def soft_argmax(logits, axes):
     """Expected coordinates of the softmax over some axes (integral regression; MeTRAbs paper, section III-C).
@@ -49,24 +51,26 @@ def peak_coordinates(logits, radii, peaks_of):
     Returns:
         float32 [N, J, 2], x and y, each from 0 (first cell) to 1 (last cell).
     """
-    logits = ops.cast(logits, "float32")
-    radii, peaks_of = (ops.convert_to_tensor(np.asarray(values, np.int32)) for values in (radii, peaks_of))
+    logits, radii = ops.cast(logits, "float32"), np.asarray(radii, np.float32)
+    # a product with zeros and ones instead of `ops.take`, which LiteRT can't do
+    whose = np.eye(logits.shape[-1], dtype=np.float32)[:, list(peaks_of)]
     heat = ops.exp(logits - ops.max(logits, axis=(1, 2), keepdims=True))
-    windows = []
+    windows, centres = [], []
     for axis, other in ((1, 2), (2, 1)):
-        size = heat.shape[axis]
-        peak = ops.take(ops.argmax(ops.max(heat, axis=other), axis=1), peaks_of, axis=1)  # [N, J]
-        cells = np.arange(size, dtype=np.int32)[:, np.newaxis]
-        near = ops.abs(ops.convert_to_tensor(cells) - ops.cast(peak, "int32")[:, np.newaxis]) <= radii
+        peak = ops.argmax(ops.max(heat, axis=other), axis=1)  # [N, J]
+        centres.append(ops.matmul(ops.cast(peak, "float32"), whose))
+        cells = np.arange(heat.shape[axis], dtype=np.float32)[:, np.newaxis]
+        near = ops.abs(ops.convert_to_tensor(cells) - centres[-1][:, np.newaxis]) <= radii
         windows.append(ops.cast(near, "float32"))  # [N, size, J]
     rows, columns = windows
+    in_columns = ops.sum(heat * rows[:, :, np.newaxis], axis=1) * columns
+    in_rows = ops.sum(heat * columns[:, np.newaxis], axis=2) * rows
     means = []
-    for mass in (
-        ops.sum(heat * rows[:, :, np.newaxis], axis=1) * columns,
-        ops.sum(heat * columns[:, np.newaxis], axis=2) * rows,
-    ):
-        cells = np.linspace(0.0, 1.0, mass.shape[1], dtype=np.float32)[:, np.newaxis]
-        means.append(ops.sum(mass * cells, axis=1) / ops.sum(mass, axis=1))
+    for mass, centre in ((in_columns, centres[1]), (in_rows, centres[0])):
+        cells = np.arange(mass.shape[1], dtype=np.float32)[:, np.newaxis]
+        # where there is nothing in the window, its centre
+        mean = (ops.sum(mass * cells, axis=1) + _NOTHING * centre) / (ops.sum(mass, axis=1) + _NOTHING)
+        means.append(mean / max(1, mass.shape[1] - 1))
     return ops.stack(means, axis=-1)
 
 

@@ -45,6 +45,13 @@ def test_of_two_peaks_the_higher_one_is_the_place():
     np.testing.assert_allclose(31 * heatmaps.peak_coordinates(logits, [4], [0])[0, 0], [6.3, 20], atol=0.05)
 
 
+def test_what_is_nowhere_near_its_neighbour_is_at_its_neighbour():
+    logits = np.full([1, 16, 16, 2], -500, np.float32)
+    logits[0, 3, 5, 0] = logits[0, 14, 14, 1] = 0
+    found = heatmaps.peak_coordinates(logits, [1, 1], [0, 0])
+    np.testing.assert_allclose(15 * ops.convert_to_numpy(found), [[[5, 3], [5, 3]]], atol=1e-4)
+
+
 @pytest.mark.parametrize(("crop_side", "stride"), [(256, 32), (256, 4), (192, 16), (160, 32)])
 def test_a_peak_in_a_cell_is_that_cells_centre_pixel(crop_side, stride):
     n_cells = crop_side // stride
