@@ -52,14 +52,15 @@ def peak_coordinates(logits, radii, peaks_of):
         float32 [N, J, 2], x and y, each from 0 (first cell) to 1 (last cell).
     """
     logits, radii = ops.cast(logits, "float32"), np.asarray(radii, np.float32)
-    # a product with zeros and ones instead of `ops.take`, which LiteRT can't do
+    # products with zeros and ones instead of `ops.argmax` and `ops.take`, which LiteRT can't do
     whose = np.eye(logits.shape[-1], dtype=np.float32)[:, list(peaks_of)]
     heat = ops.exp(logits - ops.max(logits, axis=(1, 2), keepdims=True))
     windows, centres = [], []
     for axis, other in ((1, 2), (2, 1)):
-        peak = ops.argmax(ops.max(heat, axis=other), axis=1)  # [N, J]
-        centres.append(ops.matmul(ops.cast(peak, "float32"), whose))
         cells = np.arange(heat.shape[axis], dtype=np.float32)[:, np.newaxis]
+        highest = ops.max(heat, axis=other)  # [N, size, J]
+        is_peak = ops.cast(highest >= ops.max(highest, axis=1, keepdims=True), "float32")
+        centres.append(ops.matmul(ops.max(is_peak * cells, axis=1), whose))
         near = ops.abs(ops.convert_to_tensor(cells) - centres[-1][:, np.newaxis]) <= radii
         windows.append(ops.cast(near, "float32"))  # [N, size, J]
     rows, columns = windows
