@@ -39,9 +39,9 @@ def pose_of_augmentations(poses):
     this one's would drag the mean along; distances are the means.
     """
     distances = tf.maximum(tf.norm(poses, axis=-1, keepdims=True), 1e-3)
-    directions = tf.sort(poses / distances, axis=1)
+    directions = tf.sort(tf.transpose(poses / distances, [0, 2, 3, 1]))
     n_aug = tf.shape(poses)[1]
-    middle = directions[:, (n_aug - 1) // 2] + directions[:, n_aug // 2]
+    middle = directions[..., (n_aug - 1) // 2] + directions[..., n_aug // 2]
     return tf.math.l2_normalize(middle, axis=-1) * tf.reduce_mean(distances, axis=1)
 
 
