@@ -269,7 +269,7 @@ def _parse(args) -> argparse.Namespace:
         "--num-aug",
         type=_limited("num_aug"),
         metavar="N",
-        help="crops per person whose poses are averaged: 1 (default) is fastest",
+        help="crops per person, of whose poses one is made: 1 (default) is fastest",
     )
     parser.add_argument(
         "--threshold",

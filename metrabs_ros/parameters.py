@@ -137,7 +137,7 @@ PIPELINE_PARAMETERS = (
     ),
     _setting(
         "num_aug",
-        "Crops per person whose poses are averaged (test-time augmentation): 2 are the plain crop and its mirror "
+        "Crops per person, of whose poses one is made (test-time augmentation): 2 are the plain crop and its mirror "
         "image; 5 take almost 5 times as long as 1.",
         limits=(1, 100),
     ),

@@ -179,7 +179,9 @@ class DepthTrainer(Trainer):
         self.trackers["mpjpe"].update_state(error, sample_weight=y.get("valid3d"))
         loss = losses.depth_loss(y["joints3d"], y_pred["poses3d"], self.root)
         self.trackers["relative"].update_state(loss)
-        return loss + losses.depth_loss(y["joints3d"], y_pred["lifted"], self.root) if "lifted" in y_pred else loss
+        if "lifted" in y_pred:
+            loss += losses.depth_loss(y["joints3d"], y_pred["lifted"], self.root)
+        return loss
 
     def _about_root(self, poses):
         return poses - poses[:, self.root : self.root + 1]

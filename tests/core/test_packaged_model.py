@@ -7,6 +7,7 @@ import skimage.data
 
 import metrabs_core
 from metrabs_core import models
+from metrabs_core.prepared.model import PreparedModel
 from metrabs_core.skeletons import NATIVE
 
 PELVIS = NATIVE.index("pelv")
@@ -159,3 +160,14 @@ def test_a_real_portrait_gets_a_plausible_skeleton(model):
     assert left[0] - right[0] > 120  # she faces the camera
     heights = [points[[names.index(f"l{j}"), names.index(f"r{j}")], 1].mean() for j in ("eye", "sho", "hip")]
     assert heights == sorted(heights)
+
+
+def test_the_prepared_model_sees_the_same(request, model, pictures):
+    prepared = metrabs_core.load_prepared(request.node.callspec.params["model"])
+    assert isinstance(prepared, PreparedModel)  # and not the whole one, as where it can't be converted
+    for i in range(3):
+        image, intrinsics = pictures[f"image_2m_{i}"], np.float32(pictures["intrinsic_matrix"])
+        box = np.c_[_box(pictures[f"joints_2m_{i}"][0], intrinsics), np.float32(1)]
+        options = {"suppress_implausible_poses": False, "num_aug": 1}
+        ours, theirs = (m.detect_poses_in_boxes(image, box, intrinsics, **options) for m in (prepared, model))
+        np.testing.assert_allclose(ours["poses3d"], theirs["poses3d"], atol=2)

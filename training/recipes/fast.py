@@ -14,6 +14,5 @@ CONFIG = replace(
     accurate.CONFIG,
     model={**accurate.CONFIG.model, "backbone": "movenet-lightning-pyramid", "crop_side": 192},
     head_steps=2800,
-    pair_steps=800,
     keep_crops=24000,
 )
